@@ -1,0 +1,428 @@
+//! `surprisal loss`: the fused loss of arrays on disk.
+
+use clap::{Args, ValueEnum};
+use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMut2, Ix1, Ix2};
+use serde_json::Map;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use surprisal::io::{NpyElement, Tensor, TensorView, write_npy};
+use surprisal::{
+    Backward, Forward, Gradients, Inputs, LinearCrossEntropy, Matrix, MatrixMut, Pass, Real,
+    Reduction, Shapes, Statistic, Targets, Upstream, Vector, VectorMut,
+};
+
+use crate::output::{make_directory, number, optional, print};
+use crate::{Failure, Global};
+
+/// Cross-entropy of hidden states against a classifier, or of logits, without storing the logits
+///
+/// Arrays are FILE.npy or FILE.safetensors:TENSOR. float64 files are computed in float64.
+#[derive(Args)]
+pub struct Loss {
+    /// Hidden states [N,D]
+    #[arg(long, value_name = "E", requires = "classifier", required_unless_present = "logits")]
+    hidden: Option<String>,
+    /// Classifier [V,D]
+    #[arg(long, value_name = "C", requires = "hidden")]
+    classifier: Option<String>,
+    /// Logits [N,V], in place of hidden states and classifier
+    #[arg(long, value_name = "L", conflicts_with_all = ["hidden", "classifier"])]
+    logits: Option<String>,
+    /// Target classes [N], integers
+    #[arg(long, value_name = "Y", required_unless_present = "soft_targets")]
+    targets: Option<String>,
+    /// Target distributions [N,V]
+    #[arg(long, value_name = "P", conflicts_with_all = ["targets", "ignore_index"])]
+    soft_targets: Option<String>,
+    /// Bias [V]
+    #[arg(long, value_name = "B")]
+    bias: Option<String>,
+    /// Factor on the logits, after the bias
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_hyphen_values = true)]
+    scale: f64,
+    /// Squeeze the logits into (-X, X) by a tanh, after the scale
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    softcap: Option<f64>,
+    /// Share of the target that is spread over all classes, 0 to 1
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_hyphen_values = true)]
+    label_smoothing: f64,
+    /// Weight of the squared log-sum-exp
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_hyphen_values = true)]
+    z_loss: f64,
+    /// Weights of the classes [V]
+    #[arg(long, value_name = "W")]
+    class_weights: Option<String>,
+    /// Weights of the rows [N]
+    #[arg(long, value_name = "T")]
+    token_weights: Option<String>,
+    /// Target of rows that take no part [default: -100]
+    #[arg(long, value_name = "I", allow_hyphen_values = true)]
+    ignore_index: Option<i64>,
+    /// How the rows become one number
+    #[arg(long, value_enum, default_value_t = ReductionName::Mean)]
+    reduction: ReductionName,
+    /// Divide the sum by this number
+    #[arg(long, value_name = "X", conflicts_with = "reduction", allow_hyphen_values = true)]
+    divisor: Option<f64>,
+    /// Upstream gradient of each row's loss [N], with --reduction none and --grad
+    #[arg(long, value_name = "U", requires = "grad")]
+    upstream: Option<String>,
+    /// How the gradients are computed
+    #[arg(long, value_enum, default_value_t = BackwardName::Auto)]
+    backward: BackwardName,
+    /// Bytes of scratch that the computation may take
+    #[arg(long, value_name = "BYTES", default_value_t = LinearCrossEntropy::DEFAULT_MEMORY_BUDGET)]
+    memory_budget: usize,
+    /// Where it is computed
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    device: Device,
+    /// Write NAME.npy for each: loss, lse, logprob, entropy, varentropy, argmax, rank, topk:K
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "out")]
+    emit: Vec<Emit>,
+    /// Write grad_hidden.npy, grad_classifier.npy and, with a bias, grad_bias.npy (or
+    /// grad_logits.npy)
+    #[arg(long, requires = "out")]
+    grad: bool,
+    /// Directory of the files written
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq)]
+enum ReductionName {
+    None,
+    Mean,
+    Sum,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BackwardName {
+    Auto,
+    Recompute,
+    Strip,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Device {
+    Cpu,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Emit {
+    Statistic(&'static str, Statistic),
+    Argmax,
+    Rank,
+    TopK(usize),
+}
+
+impl std::str::FromStr for Emit {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(match name {
+            "loss" => Emit::Statistic("loss", Statistic::Loss),
+            "lse" => Emit::Statistic("lse", Statistic::LogSumExp),
+            "logprob" => Emit::Statistic("logprob", Statistic::LogProbability),
+            "entropy" => Emit::Statistic("entropy", Statistic::Entropy),
+            "varentropy" => Emit::Statistic("varentropy", Statistic::Varentropy),
+            "argmax" => Emit::Argmax,
+            "rank" => Emit::Rank,
+            _ => {
+                let k = name.strip_prefix("topk:").and_then(|k| k.parse().ok());
+                Emit::TopK(k.filter(|&k| k > 0).ok_or(
+                    "expected loss, lse, logprob, entropy, varentropy, argmax, rank or topk:K",
+                )?)
+            }
+        })
+    }
+}
+
+/// An array that was opened, with the name of its flag.
+struct Opened {
+    flag: &'static str,
+    tensor: Tensor,
+}
+
+impl Opened {
+    fn new(flag: &'static str, location: &str) -> Result<Self, Failure> {
+        let tensor = Tensor::open(location)?;
+        Ok(Self { flag, tensor })
+    }
+
+    fn optional(flag: &'static str, location: Option<&String>) -> Result<Option<Self>, Failure> {
+        location.map(|location| Self::new(flag, location)).transpose()
+    }
+
+    fn unfit(&self, expected: &str) -> Failure {
+        let view = self.tensor.view();
+        let (shape, element) = (view.shape(), view.dtype_name());
+        Failure::Input(format!(
+            "{} is {element} of shape {shape:?}, expected {expected}",
+            self.flag
+        ))
+    }
+
+    fn matrix(&self) -> Result<Matrix<'_>, Failure> {
+        let expected = "a matrix of f64, f32, bf16 or f16";
+        macro_rules! matrix {
+            ($view:expr) => {
+                $view
+                    .into_dimensionality::<Ix2>()
+                    .map(Matrix::from)
+                    .map_err(|_| self.unfit(expected))
+            };
+        }
+        match self.tensor.view() {
+            TensorView::F64(view) => matrix!(view),
+            TensorView::F32(view) => matrix!(view),
+            TensorView::Bf16(view) => matrix!(view),
+            TensorView::F16(view) => matrix!(view),
+            _ => Err(self.unfit(expected)),
+        }
+    }
+
+    fn vector(&self) -> Result<Vector<'_>, Failure> {
+        let expected = "a vector of f64, f32, bf16 or f16";
+        macro_rules! vector {
+            ($view:expr) => {
+                $view
+                    .into_dimensionality::<Ix1>()
+                    .map(Vector::from)
+                    .map_err(|_| self.unfit(expected))
+            };
+        }
+        match self.tensor.view() {
+            TensorView::F64(view) => vector!(view),
+            TensorView::F32(view) => vector!(view),
+            TensorView::Bf16(view) => vector!(view),
+            TensorView::F16(view) => vector!(view),
+            _ => Err(self.unfit(expected)),
+        }
+    }
+
+    fn classes(&self) -> Result<Array1<i64>, Failure> {
+        let classes = self.tensor.view().to_i64(self.flag)?;
+        classes.into_dimensionality::<Ix1>().map_err(|_| self.unfit("a vector of integers"))
+    }
+}
+
+/// The arrays of a call, as they were opened.
+struct Arrays {
+    hidden: Option<Opened>,
+    classifier: Option<Opened>,
+    logits: Option<Opened>,
+    targets: Option<Array1<i64>>,
+    soft_targets: Option<Opened>,
+    bias: Option<Opened>,
+    class_weights: Option<Opened>,
+    token_weights: Option<Opened>,
+    upstream: Option<Opened>,
+}
+
+impl Loss {
+    pub fn run(&self, global: &Global) -> Result<(), Failure> {
+        if self.upstream.is_some() && self.reduction != ReductionName::None {
+            let what = "--upstream goes with --reduction none: give that too";
+            return Err(Failure::Input(what.into()));
+        }
+        let Device::Cpu = self.device;
+        let targets = Opened::optional("--targets", self.targets.as_ref())?;
+        let arrays = Arrays {
+            hidden: Opened::optional("--hidden", self.hidden.as_ref())?,
+            classifier: Opened::optional("--classifier", self.classifier.as_ref())?,
+            logits: Opened::optional("--logits", self.logits.as_ref())?,
+            targets: targets.map(|targets| targets.classes()).transpose()?,
+            soft_targets: Opened::optional("--soft-targets", self.soft_targets.as_ref())?,
+            bias: Opened::optional("--bias", self.bias.as_ref())?,
+            class_weights: Opened::optional("--class-weights", self.class_weights.as_ref())?,
+            token_weights: Opened::optional("--token-weights", self.token_weights.as_ref())?,
+            upstream: Opened::optional("--upstream", self.upstream.as_ref())?,
+        };
+        let mut wide = false;
+        for array in [&arrays.hidden, &arrays.classifier, &arrays.logits].into_iter().flatten() {
+            wide |= matches!(array.matrix()?, Matrix::F64(_));
+        }
+        match wide {
+            true => self.run_in::<f64>(global, &arrays),
+            false => self.run_in::<f32>(global, &arrays),
+        }
+    }
+
+    fn options(&self) -> Result<LinearCrossEntropy, Failure> {
+        let mut builder = LinearCrossEntropy::builder()
+            .scale(self.scale)
+            .label_smoothing(self.label_smoothing)
+            .z_loss(self.z_loss)
+            .ignore_index(Some(self.ignore_index.unwrap_or(-100)))
+            .memory_budget(self.memory_budget)
+            .entropy(true)
+            .varentropy(self.emits(|emit| matches!(emit, Emit::Statistic("varentropy", _))))
+            .rank(self.emits(|emit| matches!(emit, Emit::Rank)))
+            .backward(match self.backward {
+                BackwardName::Auto => Backward::Auto,
+                BackwardName::Recompute => Backward::Recompute,
+                BackwardName::Strip => Backward::Strip,
+            })
+            .reduction(match (self.divisor, self.reduction) {
+                (Some(divisor), _) => Reduction::Divide(divisor),
+                (None, ReductionName::None) => Reduction::None,
+                (None, ReductionName::Mean) => Reduction::Mean,
+                (None, ReductionName::Sum) => Reduction::Sum,
+            });
+        if let Some(softcap) = self.softcap {
+            builder = builder.softcap(softcap);
+        }
+        for emit in &self.emit {
+            if let Emit::TopK(k) = emit {
+                builder = builder.top_k(*k);
+            }
+        }
+        Ok(builder.build()?)
+    }
+
+    fn emits(&self, wanted: impl Fn(&Emit) -> bool) -> bool {
+        self.emit.iter().any(wanted)
+    }
+
+    fn run_in<R>(&self, global: &Global, arrays: &Arrays) -> Result<(), Failure>
+    where
+        R: Real + NpyElement,
+        for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, R>>,
+        for<'a> VectorMut<'a>: From<ArrayViewMut1<'a, R>>,
+    {
+        let loss = self.options()?;
+        let soft;
+        let targets = match (&arrays.targets, &arrays.soft_targets) {
+            (Some(classes), _) => Targets::from(classes),
+            (None, Some(weights)) => {
+                soft = weights.matrix()?;
+                Targets::Soft(soft)
+            }
+            (None, None) => return Err(Failure::Input("--targets is missing".into())),
+        };
+        let mut inputs = match (&arrays.hidden, &arrays.classifier, &arrays.logits) {
+            (Some(hidden), Some(classifier), _) => {
+                Inputs::<R>::from_matrices(hidden.matrix()?, classifier.matrix()?, targets)?
+            }
+            (_, _, Some(logits)) => Inputs::<R>::from_logits_matrix(logits.matrix()?, targets)?,
+            _ => return Err(Failure::Input("--hidden and --classifier are missing".into())),
+        };
+        if let Some(bias) = &arrays.bias {
+            inputs = inputs.bias(bias.vector()?);
+        }
+        if let Some(weights) = &arrays.class_weights {
+            inputs = inputs.class_weights(weights.vector()?);
+        }
+        if let Some(weights) = &arrays.token_weights {
+            inputs = inputs.token_weights(weights.vector()?);
+        }
+        let out = self.out.as_deref().map(make_directory).transpose()?;
+        let start = Instant::now();
+        let (forward, pass) = match (&out, self.grad) {
+            (Some(out), true) => {
+                let forward = self.with_gradients(&loss, arrays, &inputs, out)?;
+                (forward, Pass::LossAndGradients)
+            }
+            _ => (loss.forward(&inputs)?, Pass::Forward),
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        if let Some(out) = &out {
+            self.write(&forward, out)?;
+        }
+
+        let plan = loss.plan(&Shapes::of(&inputs), pass)?;
+        let surprisal = forward.mean_surprisal();
+        let scalar = match self.reduction {
+            ReductionName::None if self.divisor.is_none() => None,
+            _ => Some(forward.loss().to_f64()),
+        };
+        let mut result = Map::new();
+        let mut add = |key: &str, value| result.insert(key.into(), value);
+        add("loss", optional(scalar));
+        add("perplexity", optional(surprisal.map(f64::exp)));
+        add("bits_per_token", optional(surprisal.map(|nats| nats / std::f64::consts::LN_2)));
+        add("tokens", forward.kept().into());
+        add("ignored", (forward.len() - forward.kept()).into());
+        add("accuracy", optional(forward.accuracy()));
+        add("mean_entropy", optional(forward.mean_entropy()));
+        add("seconds", number(seconds));
+        add("gflops", number(plan.operations as f64 / seconds.max(1e-9) / 1e9));
+        add("workspace_bytes", plan.workspace_bytes.into());
+        add("strategy", plan.strategy.map_or("forward", |strategy| strategy.name()).into());
+        print(global.json, &result);
+        Ok(())
+    }
+
+    /// Loss and gradients, the latter written to files.
+    fn with_gradients<R>(
+        &self,
+        loss: &LinearCrossEntropy,
+        arrays: &Arrays,
+        inputs: &Inputs<'_, R>,
+        out: &Path,
+    ) -> Result<Forward<R>, Failure>
+    where
+        R: Real + NpyElement,
+        for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, R>>,
+        for<'a> VectorMut<'a>: From<ArrayViewMut1<'a, R>>,
+    {
+        let zero = R::from_f64(0.0);
+        let like =
+            |array: &Opened| Ok::<_, Failure>(Array2::from_elem(array.matrix()?.dim(), zero));
+        let rows: Option<Array1<R>> = match &arrays.upstream {
+            Some(upstream) => {
+                let vector = upstream.vector()?;
+                Some((0..vector.len()).filter_map(|i| vector.get(i)).map(R::from_f64).collect())
+            }
+            None => None,
+        };
+        let upstream = match &rows {
+            Some(rows) => Upstream::rows(rows.view()),
+            None => Upstream::default(),
+        };
+        if let Some(logits) = &arrays.logits {
+            let mut d_logits = like(logits)?;
+            let gradients = Gradients::new().logits(d_logits.view_mut());
+            let forward = loss.loss_and_gradients(inputs, &upstream, gradients)?;
+            write_npy(&out.join("grad_logits.npy"), d_logits.view())?;
+            return Ok(forward);
+        }
+        let (Some(hidden), Some(classifier)) = (&arrays.hidden, &arrays.classifier) else {
+            return Err(Failure::Input("--hidden and --classifier are missing".into()));
+        };
+        let (mut d_hidden, mut d_classifier) = (like(hidden)?, like(classifier)?);
+        let mut d_bias = Array1::from_elem(d_classifier.dim().0, zero);
+        let mut gradients =
+            Gradients::new().hidden(d_hidden.view_mut()).classifier(d_classifier.view_mut());
+        if arrays.bias.is_some() {
+            gradients = gradients.bias(d_bias.view_mut());
+        }
+        let forward = loss.loss_and_gradients(inputs, &upstream, gradients)?;
+        write_npy(&out.join("grad_hidden.npy"), d_hidden.view())?;
+        write_npy(&out.join("grad_classifier.npy"), d_classifier.view())?;
+        if arrays.bias.is_some() {
+            write_npy(&out.join("grad_bias.npy"), d_bias.view())?;
+        }
+        Ok(forward)
+    }
+
+    fn write<R: Real + NpyElement>(&self, forward: &Forward<R>, out: &Path) -> Result<(), Failure> {
+        for emit in &self.emit {
+            match *emit {
+                Emit::Statistic(name, statistic) => {
+                    let values = forward.statistic(statistic)?;
+                    write_npy(&out.join(format!("{name}.npy")), values.view())?;
+                }
+                Emit::Argmax => write_npy(&out.join("argmax.npy"), forward.argmax().view())?,
+                Emit::Rank => write_npy(&out.join("rank.npy"), forward.rank()?.view())?,
+                Emit::TopK(_) => {
+                    let (classes, log_probabilities) = forward.top_k();
+                    write_npy(&out.join("topk.npy"), classes.view())?;
+                    write_npy(&out.join("topk_logprob.npy"), log_probabilities.view())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! The command line: `surprisal SUBCOMMAND`.
+//!
+//! Exit status 0; 2 for a bad argument or bad input, with one line on stderr; 1 for anything else.
+
+mod loss;
+mod output;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every subcommand takes.
+#[derive(Args, Clone)]
+pub struct Global {
+    /// Print one JSON object on stdout and nothing else
+    #[arg(long, global = true)]
+    json: bool,
+    /// Threads to use; all cores by default
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<usize>,
+    /// Print no progress
+    #[arg(long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Loss(Box<loss::Loss>),
+}
+
+/// What ends the program.
+pub enum Failure {
+    /// A bad argument or bad input: exit 2.
+    Input(String),
+    /// Anything else: exit 1.
+    Other(String),
+}
+
+impl From<surprisal::Error> for Failure {
+    fn from(error: surprisal::Error) -> Self {
+        let message = error.to_string();
+        match error {
+            surprisal::Error::Io { action, .. } if !matches!(action, "open" | "read" | "map") => {
+                Failure::Other(message)
+            }
+            _ => Failure::Input(message),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error)
+            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
+        {
+            print!("{error}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("{}", first_paragraph(&error.to_string()));
+            return ExitCode::from(2);
+        }
+    };
+    let global = cli.global.clone();
+    let run = || match cli.command {
+        Command::Loss(loss) => loss.run(&global),
+    };
+    let result = with_threads(cli.global.threads, run);
+    let (message, status) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Input(message)) => (message, 2),
+        Err(Failure::Other(message)) => (message, 1),
+    };
+    eprintln!("error: {}", message.replace('\n', " "));
+    ExitCode::from(status)
+}
+
+/// clap explains itself over many lines: the first paragraph, on one.
+fn first_paragraph(message: &str) -> String {
+    let lines = message.lines().take_while(|line| !line.trim().is_empty());
+    lines.map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// Runs in a pool of so many threads.
+fn with_threads(
+    threads: Option<usize>,
+    run: impl FnOnce() -> Result<(), Failure> + Send,
+) -> Result<(), Failure> {
+    let Some(threads) = threads else { return run() };
+    if threads == 0 {
+        return Err(Failure::Input("--threads is 0, expected at least 1".into()));
+    }
+    #[cfg(feature = "parallel")]
+    {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool =
+            pool.map_err(|error| Failure::Other(format!("cannot start threads: {error}")))?;
+        pool.install(run)
+    }
+    #[cfg(not(feature = "parallel"))]
+    match threads {
+        1 => run(),
+        _ => Err(Failure::Input("--threads needs a build with the feature parallel".into())),
+    }
+}

@@ -1,0 +1,211 @@
+//! The number types: what arrays may hold, and what is computed in.
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2};
+use std::fmt::{Debug, Display};
+use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
+
+use crate::gemm;
+use crate::matrix::{Matrix, MatrixMut, Vector};
+use crate::simd::SimdReal;
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f64 {}
+    impl Sealed for f32 {}
+    impl Sealed for half::bf16 {}
+    impl Sealed for half::f16 {}
+}
+
+/// A type that input and gradient arrays may hold: `f64`, `f32`, [`bf16`](struct@half::bf16) or [`f16`](struct@half::f16).
+///
+/// ```
+/// use surprisal::Element;
+/// assert_eq!(half::bf16::from_f64(1.0 / 3.0).to_f64(), 0.333984375);
+/// assert_eq!(<half::f16 as Element>::NAME, "f16");
+/// ```
+pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + Debug + 'static {
+    /// What this type is computed in: `f64` for `f64`, else `f32`.
+    type Real: Real;
+    /// The type's name.
+    const NAME: &'static str;
+    /// The distance from 1 to the next larger number.
+    const EPSILON: f64;
+    /// The value, exactly.
+    fn to_f64(self) -> f64;
+    /// The nearest number of this type.
+    fn from_f64(value: f64) -> Self;
+    #[doc(hidden)]
+    fn widen_to_f32(from: &[Self], to: &mut [f32]);
+    #[doc(hidden)]
+    fn widen_to_f64(from: &[Self], to: &mut [f64]);
+    /// This view, with its type as a value.
+    fn matrix(view: ArrayView2<'_, Self>) -> Matrix<'_>;
+    /// This view, with its type as a value.
+    fn vector(view: ArrayView1<'_, Self>) -> Vector<'_>;
+}
+
+/// A type that is computed in: `f32` or `f64`.
+///
+/// ```
+/// fn half<R: surprisal::Real>(x: R) -> R { x * R::from_f64(0.5) }
+/// assert_eq!(half(3.0_f32), 1.5);
+/// ```
+pub trait Real:
+    Element<Real = Self>
+    + SimdReal
+    + gemm::Scalar
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + PartialOrd
+    + Display
+{
+    /// Zero.
+    const ZERO: Self;
+    /// One.
+    const ONE: Self;
+    /// Minus infinity.
+    const NEG_INFINITY: Self;
+    #[doc(hidden)]
+    fn widen<T: Element>(from: &[T], to: &mut [Self]);
+    #[doc(hidden)]
+    fn view<'a>(matrix: &Matrix<'a>) -> Option<ArrayView2<'a, Self>>;
+    #[doc(hidden)]
+    fn view_mut<'a, 'b>(matrix: &'b mut MatrixMut<'a>) -> Option<ArrayViewMut2<'b, Self>>;
+}
+
+/// The type that two arrays are computed in together: the wider of the two's.
+///
+/// ```
+/// fn computed_in<A: surprisal::Promote<B>, B: surprisal::Element>() -> &'static str {
+///     <A::Computed as surprisal::Element>::NAME
+/// }
+/// assert_eq!(computed_in::<half::bf16, f32>(), "f32");
+/// assert_eq!(computed_in::<half::bf16, f64>(), "f64");
+/// ```
+pub trait Promote<Other: Element>: Element {
+    /// The wider type.
+    type Computed: Real;
+}
+
+macro_rules! element {
+    ($type:ty, $real:ty, $name:literal, $epsilon:expr, $variant:ident, $to:expr, $from:expr,
+     $widen_to_f32:expr, $widen_to_f64:expr) => {
+        impl Element for $type {
+            type Real = $real;
+            const NAME: &'static str = $name;
+            const EPSILON: f64 = $epsilon;
+            #[inline]
+            fn to_f64(self) -> f64 {
+                $to(self)
+            }
+            #[inline]
+            fn from_f64(value: f64) -> Self {
+                $from(value)
+            }
+            fn widen_to_f32(from: &[Self], to: &mut [f32]) {
+                $widen_to_f32(from, to)
+            }
+            fn widen_to_f64(from: &[Self], to: &mut [f64]) {
+                $widen_to_f64(from, to)
+            }
+            fn matrix(view: ArrayView2<'_, Self>) -> Matrix<'_> {
+                Matrix::$variant(view)
+            }
+            fn vector(view: ArrayView1<'_, Self>) -> Vector<'_> {
+                Vector::$variant(view)
+            }
+        }
+    };
+}
+
+element!(f64, f64, "f64", f64::EPSILON, F64, |x| x, |x| x, convert_slice, copy_slice);
+element!(
+    f32,
+    f32,
+    "f32",
+    f32::EPSILON as f64,
+    F32,
+    f64::from,
+    |x| x as f32,
+    copy_slice,
+    convert_slice
+);
+element!(
+    bf16,
+    f32,
+    "bf16",
+    0.0078125,
+    Bf16,
+    bf16::to_f64,
+    bf16::from_f64,
+    HalfFloatSliceExt::convert_to_f32_slice,
+    HalfFloatSliceExt::convert_to_f64_slice
+);
+element!(
+    f16,
+    f32,
+    "f16",
+    0.0009765625,
+    F16,
+    f16::to_f64,
+    f16::from_f64,
+    HalfFloatSliceExt::convert_to_f32_slice,
+    HalfFloatSliceExt::convert_to_f64_slice
+);
+
+fn copy_slice<T: Copy>(from: &[T], to: &mut [T]) {
+    to.copy_from_slice(from);
+}
+
+fn convert_slice<T: Element, R: Element>(from: &[T], to: &mut [R]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = R::from_f64(from.to_f64());
+    }
+}
+
+macro_rules! real {
+    ($type:ty, $variant:ident, $widen:ident) => {
+        impl Real for $type {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const NEG_INFINITY: Self = <$type>::NEG_INFINITY;
+            fn widen<T: Element>(from: &[T], to: &mut [Self]) {
+                T::$widen(from, to)
+            }
+            fn view<'a>(matrix: &Matrix<'a>) -> Option<ArrayView2<'a, Self>> {
+                match matrix {
+                    Matrix::$variant(view) => Some(*view),
+                    _ => None,
+                }
+            }
+            fn view_mut<'a, 'b>(matrix: &'b mut MatrixMut<'a>) -> Option<ArrayViewMut2<'b, Self>> {
+                match matrix {
+                    MatrixMut::$variant(view) => Some(view.view_mut()),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+real!(f32, F32, widen_to_f32);
+real!(f64, F64, widen_to_f64);
+
+macro_rules! promote {
+    ($($left:ty, $right:ty => $real:ty;)*) => {
+        $(impl Promote<$right> for $left { type Computed = $real; })*
+    };
+}
+
+promote! {
+    f64, f64 => f64; f64, f32 => f64; f64, bf16 => f64; f64, f16 => f64;
+    f32, f64 => f64; f32, f32 => f32; f32, bf16 => f32; f32, f16 => f32;
+    bf16, f64 => f64; bf16, f32 => f32; bf16, bf16 => f32; bf16, f16 => f32;
+    f16, f64 => f64; f16, f32 => f32; f16, bf16 => f32; f16, f16 => f32;
+}

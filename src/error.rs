@@ -1,0 +1,136 @@
+//! The one error type.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// What went wrong, where, and what was expected.
+///
+/// User input never panics: whatever a function of this crate does not accept comes back as one
+/// of these, with a message of one line.
+///
+/// ```
+/// let error = surprisal::LinearCrossEntropy::builder().softcap(-1.0).build().unwrap_err();
+/// assert_eq!(error.to_string(), "softcap is -1, expected a finite number above 0");
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option outside its domain.
+    Option {
+        /// The option's name.
+        name: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// An array whose shape does not fit the others.
+    Shape {
+        /// The argument's name.
+        argument: &'static str,
+        /// The shape it has.
+        found: Vec<usize>,
+        /// The shape it should have, in words.
+        expected: String,
+    },
+    /// An array element outside its domain.
+    Value {
+        /// The argument's name.
+        argument: &'static str,
+        /// Where the element stands.
+        index: Vec<usize>,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A class outside the vocabulary that is not the ignore index.
+    TargetOutOfRange {
+        /// The row of the target.
+        row: usize,
+        /// The class.
+        value: i64,
+        /// The number of classes.
+        vocabulary: usize,
+    },
+    /// Options or arguments that exclude each other.
+    Conflict {
+        /// What was asked for, and why it cannot be.
+        what: String,
+    },
+    /// A memory budget under which the strategy cannot work.
+    MemoryBudget {
+        /// The strategy's name.
+        strategy: &'static str,
+        /// The budget in bytes.
+        budget: usize,
+        /// The smallest budget in bytes that works.
+        smallest: usize,
+    },
+    /// Sizes whose product is beyond the address space.
+    TooLarge {
+        /// What would be that large.
+        what: String,
+    },
+    /// A file that cannot be opened, read or written.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A file whose contents are not what they should be.
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what was expected.
+        what: String,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Option { name, value, expected } => {
+                write!(f, "{name} is {value}, expected {expected}")
+            }
+            Error::Shape { argument, found, expected } => {
+                write!(f, "{argument} has shape {found:?}, expected {expected}")
+            }
+            Error::Value { argument, index, value, expected } => {
+                write!(f, "{argument}{index:?} is {value}, expected {expected}")
+            }
+            Error::TargetOutOfRange { row, value, vocabulary } => write!(
+                f,
+                "targets[{row}] is {value}, expected a class below {vocabulary} or the ignore index"
+            ),
+            Error::Conflict { what } => f.write_str(what),
+            Error::MemoryBudget { strategy, budget, smallest } => write!(
+                f,
+                "memory budget is {budget} bytes, expected at least {smallest} for the {strategy} \
+                 backward"
+            ),
+            Error::TooLarge { what } => {
+                write!(f, "{what} is beyond the address space of this machine")
+            }
+            Error::Io { path, action, source } => {
+                write!(f, "cannot {action} {}: {source}", path.display())
+            }
+            Error::Format { path, what } => write!(f, "{}: {what}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// The result of every function that can fail.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,25 @@
+//! Cross-entropy over huge vocabularies without ever storing the logits.
+#![deny(missing_docs)]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod element;
+mod error;
+mod gemm;
+#[cfg(feature = "io")]
+pub mod io;
+mod linear_cross_entropy;
+mod matrix;
+mod parallel;
+mod simd;
+mod softmax;
+
+pub use element::{Element, Promote, Real};
+pub use error::{Error, Result};
+pub use linear_cross_entropy::{
+    Backward, Classes, Fold, Forward, Gradients, Inputs, LinearCrossEntropy,
+    LinearCrossEntropyBuilder, Pass, Plan, Reduction, Shapes, Shard, Statistic, Strategy, Targets,
+    Upstream,
+};
+pub use matrix::{Matrix, MatrixMut, Vector, VectorMut};
+pub use simd::Isa;
+pub use softmax::RowState;

@@ -1,0 +1,660 @@
+//! The fold over the vocabulary, and what comes out of it.
+
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1, ArrayViewMut2, s};
+use std::ops::Range;
+
+use super::inputs::{Inputs, Source, Targets};
+use super::options::{LinearCrossEntropy, Statistics};
+use super::plan::{Pass, Plan, SPAN, Shapes, TILE_COLUMNS, TILE_ROWS};
+use super::problem::{Divisors, Problem, Row};
+use super::tile::{Slot, Weights, rows_of, sized};
+use crate::element::Real;
+use crate::error::{Error, Result};
+use crate::parallel;
+use crate::softmax::RowState;
+use crate::softmax::block::{self, Moments};
+use crate::softmax::top_k::{self, Entry};
+
+/// A number that each row has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Statistic {
+    /// L_i, before the reduction.
+    Loss,
+    /// lse, in nats.
+    LogSumExp,
+    /// ln p of the target, in nats.
+    LogProbability,
+    /// H = −Σ p ln p, in nats; needs [`entropy`](crate::LinearCrossEntropyBuilder::entropy).
+    Entropy,
+    /// The variance of ln p under p, in nats²; needs
+    /// [`varentropy`](crate::LinearCrossEntropyBuilder::varentropy).
+    Varentropy,
+    /// −ln max p, in nats.
+    MinEntropy,
+}
+
+/// The rows of a vocabulary, or of one shard of it, folded: what shards exchange.
+///
+/// ```
+/// use ndarray::{arr2, s};
+/// use surprisal::{Inputs, LinearCrossEntropy, Shard};
+///
+/// let hidden = arr2(&[[1.0_f64, -0.5], [0.3, 2.0]]);
+/// let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1], [0.0, -0.4]]);
+/// let loss = LinearCrossEntropy::builder().label_smoothing(0.1).build()?;
+/// let shard = |classes: std::ops::Range<usize>| {
+///     let part = classifier.slice(s![classes.clone(), ..]);
+///     let shard = Shard { first_class: classes.start, vocabulary: 4 };
+///     loss.fold(&Inputs::new(hidden.view(), part, &[3_u32, 0]).shard(shard))
+/// };
+/// let mut fold = shard(0..3)?;
+/// fold.merge(&shard(3..4)?)?;
+/// let whole = loss.forward(&Inputs::new(hidden.view(), classifier.view(), &[3_u32, 0]))?;
+/// assert!((fold.finish()?.loss() - whole.loss()).abs() < 1e-14);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Fold<R> {
+    forward: Forward<R>,
+}
+
+/// The loss of every row, and whatever else the fold was asked for.
+#[derive(Clone, Debug)]
+pub struct Forward<R> {
+    pub(crate) states: Vec<RowState>,
+    pub(crate) rows: Vec<Row>,
+    top: Vec<Entry<R>>,
+    outputs: usize,
+    label_smoothing: f64,
+    z_loss: f64,
+    vocabulary: usize,
+    class_weights_of_targets: Option<Vec<R>>,
+    soft: bool,
+    plain: bool,
+    divisors: Divisors,
+    statistics: Statistics,
+}
+
+impl LinearCrossEntropy {
+    /// The loss, forward alone.
+    ///
+    /// # Errors
+    /// Every argument outside its domain, see [`Error`]; [`Error::MemoryBudget`] for a budget
+    /// under which not one tile fits.
+    pub fn forward<R: Real>(&self, inputs: &Inputs<'_, R>) -> Result<Forward<R>> {
+        self.fold(inputs)?.finish()
+    }
+
+    /// The fold over the classes of one shard, to be merged with those of the others.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn fold<R: Real>(&self, inputs: &Inputs<'_, R>) -> Result<Fold<R>> {
+        let plan = self.plan(&Shapes::of(inputs), Pass::Forward)?;
+        let problem = Problem::new(self, inputs)?;
+        let folded = fold_rows(&problem, &plan);
+        Ok(Fold { forward: Forward::new(problem, folded) })
+    }
+
+    /// The logit of each target, NaN where its class is not of this shard or the row is ignored:
+    /// bit for bit the one that the fold sees. With soft targets an error.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn target_logits<R: Real>(&self, inputs: &Inputs<'_, R>) -> Result<Array1<R>> {
+        if !matches!(inputs.targets, Targets::Hard(_)) {
+            let what = "soft targets have no target logit, expected hard targets".into();
+            return Err(Error::Conflict { what });
+        }
+        let mut without_rank = self.clone();
+        without_rank.statistics.rank = false;
+        let problem = Problem::new(&without_rank, inputs)?;
+        let plan = self.plan(&Shapes::of(inputs), Pass::Forward)?;
+        let mut logits = Array1::from_elem(problem.outputs, R::from_f64(f64::NAN));
+        for (row, logit) in problem.rows.iter().zip(owned_target_logits(&problem, &plan)) {
+            logits[row.output] = logit;
+        }
+        Ok(logits)
+    }
+}
+
+/// The logit of each kept row's target, NaN where another shard owns it.
+fn owned_target_logits<R: Real>(problem: &Problem<'_, R>, plan: &Plan) -> Vec<R> {
+    let mut logits = vec![R::from_f64(f64::NAN); problem.rows.len()];
+    let tasks = logits.chunks_mut(TILE_ROWS).zip(problem.rows.chunks(TILE_ROWS)).collect();
+    let mut slots = Slot::several(plan.slots, 1);
+    parallel::for_each(&mut slots, tasks, |slot, (logits, rows): (&mut [R], &[Row])| {
+        for (logit, row) in logits.iter_mut().zip(rows) {
+            let column = (row.target as usize).wrapping_sub(problem.first_class);
+            if column < problem.columns {
+                problem.logits_at(row, &[column as u32], slot, std::slice::from_mut(logit));
+            }
+        }
+    });
+    logits
+}
+
+/// A state for each kept row, with what must be known ahead: the targets, and for the rank their
+/// logits.
+fn initial_states<R: Real>(problem: &Problem<'_, R>, plan: &Plan) -> Vec<RowState> {
+    let hard = matches!(problem.targets, Targets::Hard(_));
+    let state = |row: &Row| match hard {
+        true => RowState::with_target(row.target),
+        false => RowState::new(),
+    };
+    let mut states: Vec<RowState> = problem.rows.iter().map(state).collect();
+    if problem.loss.statistics.rank {
+        let owned;
+        let logits = match &problem.target_logits {
+            Some(logits) => logits,
+            None => {
+                owned = owned_target_logits(problem, plan);
+                &owned
+            }
+        };
+        for (state, logit) in states.iter_mut().zip(logits) {
+            state.target_logit = Some(logit.to_f64());
+        }
+    }
+    states
+}
+
+/// The states of the kept rows, and the k most likely classes of each, row after row.
+pub(crate) struct Folded<R> {
+    pub(crate) states: Vec<RowState>,
+    pub(crate) top: Vec<Entry<R>>,
+}
+
+impl<R: Real> Folded<R> {
+    /// Nothing but what must be known ahead: the targets, and for the rank their logits.
+    pub(crate) fn new(problem: &Problem<'_, R>, plan: &Plan) -> Self {
+        let top = vec![Entry::empty(); problem.rows.len() * problem.loss.statistics.top_k];
+        Self { states: initial_states(problem, plan), top }
+    }
+
+    /// Joins in what each of some columns has made of these rows, in the order of the columns.
+    pub(crate) fn merge(&mut self, rows: Range<usize>, partial: &[RowState], top: &[Entry<R>]) {
+        let (height, k) = (rows.len(), self.top.len() / self.states.len().max(1));
+        for partial in partial.chunks(height.max(1)) {
+            for (state, partial) in self.states[rows.clone()].iter_mut().zip(partial) {
+                state.merge(partial);
+            }
+        }
+        if k > 0 {
+            let lists = &mut self.top[rows.start * k..rows.end * k];
+            for top in top.chunks(height * k) {
+                for (list, partial) in lists.chunks_mut(k).zip(top.chunks(k)) {
+                    top_k::merge(list, partial);
+                }
+            }
+        }
+    }
+}
+
+/// Folds every kept row over all columns.
+pub(crate) fn fold_rows<R: Real>(problem: &Problem<'_, R>, plan: &Plan) -> Folded<R> {
+    let mut folded = Folded::new(problem, plan);
+    let kept = problem.rows.len();
+    let k = problem.loss.statistics.top_k;
+    let spans = problem.columns.div_ceil(SPAN);
+    let wave = plan.rows_at_once;
+    let mut slots = Slot::several(plan.slots, problem.columns);
+    let mut gathered = Vec::new();
+    let mut partial = vec![RowState::new(); wave.min(kept) * spans];
+    let mut partial_top = vec![Entry::empty(); partial.len() * k];
+    for start in (0..kept).step_by(wave) {
+        let at = start..(start + wave).min(kept);
+        let rows = &problem.rows[at.clone()];
+        let hidden = hidden_rows(problem, rows, &mut gathered, plan.slots);
+        let partial = &mut partial[..spans * rows.len()];
+        let partial_top = &mut partial_top[..spans * rows.len() * k];
+        let states = &folded.states[at.clone()];
+        let tasks = fold_tasks(states, partial, partial_top, SPAN, problem.columns);
+        parallel::for_each(&mut slots, tasks, |slot, task| {
+            let FoldTask { rows: at, columns, states, top } = task;
+            let hidden = hidden.slice(s![at.clone(), ..]);
+            let rows = &rows[at];
+            for start in columns.clone().step_by(TILE_COLUMNS) {
+                let columns = start..(start + TILE_COLUMNS).min(columns.end);
+                let width = columns.len();
+                let Slot { tile, widened, weights, .. } = &mut *slot;
+                let tile = sized(tile, rows.len() * width);
+                let to = ArrayViewMut2::from_shape((rows.len(), width), &mut *tile)
+                    .expect("a tile of its rows and columns");
+                problem.products(hidden, rows, columns.clone(), widened, to);
+                for (i, products) in tile.chunks_mut(width).enumerate() {
+                    let list = &mut top[i * k..(i + 1) * k];
+                    let columns = columns.clone();
+                    problem.fold_row(&rows[i], columns, products, weights, &mut states[i], list);
+                }
+            }
+        });
+        folded.merge(at, partial, partial_top);
+    }
+    add_sparse_targets(problem, &mut slots, &mut folded.states, &problem.rows);
+    folded
+}
+
+/// Some rows that are to be folded over some columns, from nothing on.
+pub(crate) struct FoldTask<'a, R> {
+    pub(crate) rows: Range<usize>,
+    pub(crate) columns: Range<usize>,
+    pub(crate) states: &'a mut [RowState],
+    pub(crate) top: &'a mut [Entry<R>],
+}
+
+/// Cuts rows × columns into tasks: ranges of `span` columns, in each the rows tile by tile. Their
+/// states begin as copies of what is known of the rows.
+pub(crate) fn fold_tasks<'a, R: Real>(
+    known: &[RowState],
+    partial: &'a mut [RowState],
+    top: &'a mut [Entry<R>],
+    span: usize,
+    columns: usize,
+) -> Vec<FoldTask<'a, R>> {
+    let height = known.len();
+    let k = top.len() / partial.len().max(1);
+    top.fill(Entry::empty());
+    let mut tops = top;
+    let mut tasks = Vec::with_capacity(columns.div_ceil(span) * height.div_ceil(TILE_ROWS));
+    for (i, partial) in partial.chunks_mut(height).enumerate() {
+        partial.copy_from_slice(known);
+        let columns = i * span..((i + 1) * span).min(columns);
+        for (tile, states) in partial.chunks_mut(TILE_ROWS).enumerate() {
+            let (top, rest) = tops.split_at_mut(states.len() * k);
+            tops = rest;
+            let rows = tile * TILE_ROWS..tile * TILE_ROWS + states.len();
+            tasks.push(FoldTask { rows, columns: columns.clone(), states, top });
+        }
+    }
+    tasks
+}
+
+/// The rows of the hidden states; for given logits a matrix without columns.
+pub(crate) fn hidden_rows<'b, R: Real>(
+    problem: &'b Problem<'_, R>,
+    rows: &[Row],
+    buffer: &'b mut Vec<R>,
+    slots: usize,
+) -> ArrayView2<'b, R> {
+    match &problem.source {
+        Source::Product { hidden, .. } => rows_of(hidden, rows, buffer, slots),
+        Source::Given(_) => {
+            ArrayView2::from_shape((rows.len(), 0), &[]).expect("a matrix without columns")
+        }
+    }
+}
+
+/// Adds the classes of sparse soft targets to the deviation of their rows, and scales that of the
+/// smoothing, so that it means the same as with dense targets.
+pub(crate) fn add_sparse_targets<R: Real>(
+    problem: &Problem<'_, R>,
+    slots: &mut [Slot<R>],
+    states: &mut [RowState],
+    rows: &[Row],
+) {
+    let Targets::Sparse { classes, .. } = &problem.targets else { return };
+    let k = classes.dim().1;
+    let tasks = states.chunks_mut(TILE_ROWS).zip(rows.chunks(TILE_ROWS)).collect();
+    parallel::for_each(slots, tasks, |slot, (states, rows): (&mut [RowState], &[Row])| {
+        let (mut columns, mut logits) = (vec![0; k], vec![R::ZERO; k]);
+        for (state, row) in states.iter_mut().zip(rows) {
+            for (column, &class) in columns.iter_mut().zip(classes.row(row.target_row)) {
+                *column = class;
+            }
+            problem.logits_at(row, &columns, slot, &mut logits);
+            let spread = problem.loss.label_smoothing / problem.vocabulary as f64;
+            state.deviation = scaled(spread, state.deviation);
+            state.weight *= spread;
+            for (j, logit) in logits.iter().enumerate() {
+                let weight = problem.sparse_weight(row, j);
+                state.weight += weight;
+                state.deviation += scaled(weight, state.maximum - logit.to_f64());
+            }
+        }
+    });
+}
+
+/// `factor · value`, where a factor of 0 takes no part, not even of infinity; NaN stays.
+fn scaled(factor: f64, value: f64) -> f64 {
+    if factor == 0.0 && !value.is_nan() { 0.0 } else { factor * value }
+}
+
+impl<R: Real> Problem<'_, R> {
+    /// Turns some products of a row into logits, in place, and folds them into its state.
+    pub(crate) fn fold_row(
+        &self,
+        row: &Row,
+        columns: Range<usize>,
+        products: &mut [R],
+        buffer: &mut [R],
+        state: &mut RowState,
+        top: &mut [Entry<R>],
+    ) {
+        let LinearCrossEntropy { isa, transform, statistics, .. } = self.loss;
+        let first_class = self.first_class + columns.start;
+        transform.apply(isa, self.bias_of(columns.clone()), products, None);
+        let logits = products;
+        let block = block::reduce(isa, logits, statistics.moments());
+        let mut part = RowState::new();
+        part.set_block(&block, first_class as i64);
+        let weights = match self.weights_of(row, columns, buffer) {
+            Weights::None => None,
+            Weights::Uniform => Some(None),
+            Weights::Each(weights) => Some(Some(weights)),
+        };
+        if let Some(weights) = weights {
+            (part.deviation, part.weight) = block::deviation(isa, logits, block.maximum, weights);
+        }
+        let target = usize::try_from(state.target).ok();
+        if let Some(logit) = target.and_then(|y| logits.get(y.wrapping_sub(first_class))) {
+            state.target_logit = Some(logit.to_f64());
+        }
+        if statistics.rank
+            && let Some(logit) = state.target_logit
+        {
+            part.above = block::count_above(isa, logits, R::from_f64(logit)) as u64;
+        }
+        top_k::push(isa, top, first_class as u32, logits);
+        state.merge(&part);
+    }
+
+    /// (1−ε) t w of the j-th class of a sparse target.
+    pub(crate) fn sparse_weight(&self, row: &Row, j: usize) -> f64 {
+        let Targets::Sparse { classes, weights } = &self.targets else { return 0.0 };
+        let class = classes[[row.target_row, j]] as usize;
+        let keep = 1.0 - self.loss.label_smoothing;
+        keep * weights.at(row.target_row, j) * self.class_weight(class)
+    }
+}
+
+impl Statistics {
+    fn moments(&self) -> Moments {
+        match (self.varentropy, self.entropy) {
+            (true, _) => Moments::Second,
+            (false, true) => Moments::First,
+            (false, false) => Moments::Zeroth,
+        }
+    }
+}
+
+impl<R: Real> Fold<R> {
+    /// The state of each kept row.
+    pub fn states(&self) -> &[RowState] {
+        &self.forward.states
+    }
+
+    /// The state of each kept row, to be merged with what another machine has sent.
+    pub fn states_mut(&mut self) -> &mut [RowState] {
+        &mut self.forward.states
+    }
+
+    /// Folds in another shard of the same rows.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where the rows are not the same, or the statistics.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        let (mine, theirs) = (&mut self.forward, &other.forward);
+        if mine.states.len() != theirs.states.len() || mine.top.len() != theirs.top.len() {
+            return Err(Error::Conflict {
+                what: format!(
+                    "folds of {} and {} rows, {} and {} of their classes, expected the same",
+                    mine.states.len(),
+                    theirs.states.len(),
+                    mine.top.len(),
+                    theirs.top.len()
+                ),
+            });
+        }
+        for (state, other) in mine.states.iter_mut().zip(&theirs.states) {
+            state.merge(other);
+        }
+        let k = mine.statistics.top_k.max(1);
+        for (list, other) in mine.top.chunks_mut(k).zip(theirs.top.chunks(k)) {
+            top_k::merge(list, other);
+        }
+        Ok(())
+    }
+
+    /// The losses, once every shard is merged.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where no shard had the class of a target.
+    pub fn finish(self) -> Result<Forward<R>> {
+        let forward = self.forward;
+        if !forward.soft {
+            let missing = forward.states.iter().position(|state| state.target_logit.is_none());
+            if let Some(i) = missing {
+                let Row { target_row, target, .. } = forward.rows[i];
+                return Err(Error::Conflict {
+                    what: format!("targets[{target_row}] is {target}, a class that no shard holds"),
+                });
+            }
+        }
+        Ok(forward)
+    }
+}
+
+impl<R: Real> Forward<R> {
+    pub(crate) fn new(problem: Problem<'_, R>, folded: Folded<R>) -> Self {
+        let Folded { states, top } = folded;
+        let soft = !matches!(problem.targets, Targets::Hard(_));
+        let class_weights_of_targets = problem
+            .class_weights
+            .as_ref()
+            .map(|w| problem.rows.iter().map(|row| w[row.target as usize]).collect());
+        Self {
+            states,
+            top,
+            outputs: problem.outputs,
+            label_smoothing: problem.loss.label_smoothing,
+            z_loss: problem.loss.z_loss,
+            vocabulary: problem.vocabulary,
+            plain: problem.class_weights.is_none() && problem.loss.label_smoothing == 0.0,
+            class_weights_of_targets,
+            soft,
+            divisors: problem.divisors,
+            statistics: problem.loss.statistics,
+            rows: problem.rows,
+        }
+    }
+
+    /// Cross-entropy and z-loss of a kept row, without its token weight.
+    fn terms(&self, i: usize) -> (f64, f64) {
+        let state = &self.states[i];
+        let log_sum = state.log_sum();
+        let z = match self.z_loss {
+            0.0 => 0.0,
+            z_loss => z_loss * state.log_sum_exp().powi(2),
+        };
+        if self.soft {
+            return (state.weight * log_sum + state.deviation, z);
+        }
+        let weight = self.class_weights_of_targets.as_ref().map_or(1.0, |w| w[i].to_f64());
+        let surprisal = state.surprisal().unwrap_or(f64::NAN);
+        let mut cross_entropy = scaled((1.0 - self.label_smoothing) * weight, surprisal);
+        if self.label_smoothing > 0.0 {
+            let spread = self.label_smoothing / self.vocabulary as f64;
+            cross_entropy += spread * (state.weight * log_sum + state.deviation);
+        }
+        (cross_entropy, z)
+    }
+
+    /// The reduced loss in nats, summed in f64; with [`Reduction::None`](crate::Reduction::None)
+    /// the sum, whose gradients are those of an upstream of ones.
+    pub fn loss(&self) -> R {
+        let (mut cross_entropy, mut z_loss) = (0.0, 0.0);
+        for (i, row) in self.rows.iter().enumerate() {
+            let (ce, z) = self.terms(i);
+            cross_entropy += row.token_weight * ce;
+            z_loss += row.token_weight * z;
+        }
+        let mut loss = cross_entropy / self.divisors.cross_entropy;
+        if self.z_loss != 0.0 {
+            loss += z_loss / self.divisors.z_loss;
+        }
+        R::from_f64(loss)
+    }
+
+    /// Writes a statistic of every row, 0 at ignored ones.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `to` has another length than there are losses; [`Error::Conflict`]
+    /// for a statistic that was not asked for, or that soft targets do not have.
+    pub fn write(&self, statistic: Statistic, mut to: ArrayViewMut1<'_, R>) -> Result<()> {
+        if to.len() != self.outputs {
+            return Err(Error::Shape {
+                argument: "the output",
+                found: vec![to.len()],
+                expected: format!("[{}], the number of losses", self.outputs),
+            });
+        }
+        let asked = match statistic {
+            Statistic::Entropy => self.statistics.entropy || self.statistics.varentropy,
+            Statistic::Varentropy => self.statistics.varentropy,
+            Statistic::LogProbability => !self.soft,
+            _ => true,
+        };
+        if !asked {
+            let what = match statistic {
+                Statistic::LogProbability => "soft targets have no log-probability".into(),
+                _ => format!("the {statistic:?} was not asked for when the loss was built"),
+            };
+            return Err(Error::Conflict { what });
+        }
+        to.fill(R::ZERO);
+        for (i, (state, row)) in self.states.iter().zip(&self.rows).enumerate() {
+            let value = match statistic {
+                Statistic::Loss => {
+                    let (cross_entropy, z) = self.terms(i);
+                    row.token_weight * (cross_entropy + z)
+                }
+                Statistic::LogSumExp => state.log_sum_exp(),
+                Statistic::LogProbability => 0.0 - state.surprisal().unwrap_or(f64::NAN),
+                Statistic::Entropy => state.entropy(),
+                Statistic::Varentropy => state.varentropy(),
+                Statistic::MinEntropy => state.min_entropy(),
+            };
+            to[row.output] = R::from_f64(value);
+        }
+        Ok(())
+    }
+
+    /// A statistic of every row, 0 at ignored ones.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn statistic(&self, statistic: Statistic) -> Result<Array1<R>> {
+        let mut to = Array1::from_elem(self.outputs, R::ZERO);
+        self.write(statistic, to.view_mut())?;
+        Ok(to)
+    }
+
+    /// L_i of every row, 0 at ignored ones.
+    pub fn losses(&self) -> Array1<R> {
+        self.statistic(Statistic::Loss).expect("the loss is always there")
+    }
+
+    /// lse of every row, 0 at ignored ones.
+    pub fn log_sum_exp(&self) -> Array1<R> {
+        self.statistic(Statistic::LogSumExp).expect("the log-sum-exp is always there")
+    }
+
+    fn integers(&self, value: impl Fn(&RowState) -> i64) -> Array1<i64> {
+        let mut to = Array1::from_elem(self.outputs, -1);
+        for (state, row) in self.states.iter().zip(&self.rows) {
+            to[row.output] = value(state);
+        }
+        to
+    }
+
+    /// The most likely class of every row, the lowest of equals, the first NaN; −1 at ignored rows.
+    pub fn argmax(&self) -> Array1<i64> {
+        self.integers(|state| state.argmax)
+    }
+
+    /// #{v : a_v > a_y} of every row: 0 for the most likely class. −1 at ignored rows and where a
+    /// logit is NaN.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where it was not asked for.
+    pub fn rank(&self) -> Result<Array1<i64>> {
+        if !self.statistics.rank {
+            let what = "the rank was not asked for when the loss was built".into();
+            return Err(Error::Conflict { what });
+        }
+        let rank = |state: &RowState| match state.maximum.is_nan() {
+            true => -1,
+            false => state.above as i64,
+        };
+        Ok(self.integers(rank))
+    }
+
+    /// The k most likely classes of every row with ln p, most likely first; class −1 and ln p of 0
+    /// at ignored rows and beyond the vocabulary.
+    pub fn top_k(&self) -> (Array2<i64>, Array2<R>) {
+        let k = self.statistics.top_k;
+        let mut classes = Array2::from_elem((self.outputs, k), -1);
+        let mut log_probabilities = Array2::from_elem((self.outputs, k), R::ZERO);
+        for (i, (state, row)) in self.states.iter().zip(&self.rows).enumerate() {
+            for (j, entry) in self.top[i * k..(i + 1) * k].iter().enumerate() {
+                if entry.class != u32::MAX {
+                    let surprisal = state.log_sum() + (state.maximum - entry.logit.to_f64());
+                    classes[[row.output, j]] = i64::from(entry.class);
+                    log_probabilities[[row.output, j]] = R::from_f64(0.0 - surprisal);
+                }
+            }
+        }
+        (classes, log_probabilities)
+    }
+
+    /// The state of each kept row.
+    pub fn states(&self) -> &[RowState] {
+        &self.states
+    }
+
+    /// The number of losses, ignored rows included.
+    pub fn len(&self) -> usize {
+        self.outputs
+    }
+
+    /// Whether there are no losses.
+    pub fn is_empty(&self) -> bool {
+        self.outputs == 0
+    }
+
+    /// The number of rows that are not ignored.
+    pub fn kept(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn mean(&self, value: impl Fn(usize) -> f64) -> f64 {
+        (0..self.rows.len()).map(value).sum::<f64>() / self.rows.len() as f64
+    }
+
+    /// The mean of −ln p_y over the kept rows in nats, whatever weights and smoothing the loss has:
+    /// the logarithm of the perplexity. With soft targets Σ t (−ln p), and `None` under class
+    /// weights or smoothing. NaN where every row is ignored.
+    pub fn mean_surprisal(&self) -> Option<f64> {
+        match self.soft {
+            false => Some(self.mean(|i| self.states[i].surprisal().unwrap_or(f64::NAN))),
+            true => self.plain.then(|| self.mean(|i| self.terms(i).0)),
+        }
+    }
+
+    /// The share of kept rows whose most likely class is the target; `None` for soft targets.
+    pub fn accuracy(&self) -> Option<f64> {
+        let hit = |i: usize| {
+            let state = &self.states[i];
+            f64::from(!state.maximum.is_nan() && state.argmax == state.target)
+        };
+        (!self.soft).then(|| self.mean(hit))
+    }
+
+    /// The mean entropy of the kept rows in nats; `None` where it was not asked for.
+    pub fn mean_entropy(&self) -> Option<f64> {
+        let asked = self.statistics.entropy || self.statistics.varentropy;
+        asked.then(|| self.mean(|i| self.states[i].entropy()))
+    }
+}

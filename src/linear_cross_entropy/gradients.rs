@@ -1,0 +1,335 @@
+//! Where gradients go, and what comes in from above.
+
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, s};
+use std::ops::Range;
+
+use super::problem::{Problem, Row};
+use crate::element::{Element, Real};
+use crate::error::{Error, Result};
+use crate::gemm::{Store, product};
+use crate::matrix::{MatrixMut, VectorMut, each};
+
+/// The derivative of whatever is minimised by what the loss returns.
+///
+/// ```
+/// use surprisal::Upstream;
+/// let per_row = ndarray::arr1(&[0.5_f32, -2.0]);
+/// let upstream = Upstream::rows(per_row.view()).entropy(per_row.view());
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Upstream<'a, R> {
+    loss: Loss<'a, R>,
+    log_sum_exp: Option<ArrayView1<'a, R>>,
+    entropy: Option<ArrayView1<'a, R>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Loss<'a, R> {
+    Scalar(R),
+    Rows(ArrayView1<'a, R>),
+}
+
+impl<R: Real> Default for Upstream<'_, R> {
+    /// One for the loss, nothing for the rest.
+    fn default() -> Self {
+        Self::scalar(R::ONE)
+    }
+}
+
+/// What one row gets from above.
+#[derive(Clone, Copy)]
+pub(crate) struct RowUpstream {
+    pub(crate) loss: f64,
+    pub(crate) log_sum_exp: f64,
+    pub(crate) entropy: f64,
+}
+
+impl<'a, R: Real> Upstream<'a, R> {
+    /// The same number for the loss, however it is reduced.
+    pub fn scalar(loss: R) -> Self {
+        Self { loss: Loss::Scalar(loss), log_sum_exp: None, entropy: None }
+    }
+
+    /// A number for each row's loss; goes with [`Reduction::None`](crate::Reduction::None). What
+    /// stands at ignored rows is not read.
+    pub fn rows(loss: ArrayView1<'a, R>) -> Self {
+        Self { loss: Loss::Rows(loss), log_sum_exp: None, entropy: None }
+    }
+
+    /// A number for each row's log-sum-exp.
+    pub fn log_sum_exp(mut self, upstream: ArrayView1<'a, R>) -> Self {
+        self.log_sum_exp = Some(upstream);
+        self
+    }
+
+    /// A number for each row's entropy.
+    pub fn entropy(mut self, upstream: ArrayView1<'a, R>) -> Self {
+        self.entropy = Some(upstream);
+        self
+    }
+
+    pub(crate) fn has_entropy(&self) -> bool {
+        self.entropy.is_some()
+    }
+
+    pub(crate) fn check(&self, problem: &Problem<'_, R>) -> Result<()> {
+        let length = |name, vector: Option<&ArrayView1<'_, R>>| match vector {
+            Some(vector) if vector.len() != problem.outputs => Err(Error::Shape {
+                argument: name,
+                found: vec![vector.len()],
+                expected: format!("[{}], the number of losses", problem.outputs),
+            }),
+            _ => Ok(()),
+        };
+        if let Loss::Rows(rows) = &self.loss {
+            if problem.loss.reduction != super::Reduction::None {
+                return Err(Error::Conflict {
+                    what: "an upstream gradient for each row goes with the reduction none".into(),
+                });
+            }
+            length("the upstream gradient of the loss", Some(rows))?;
+        }
+        length("the upstream gradient of the log-sum-exp", self.log_sum_exp.as_ref())?;
+        length("the upstream gradient of the entropy", self.entropy.as_ref())?;
+        let statistics = &problem.loss.statistics;
+        if self.has_entropy() && !(statistics.entropy || statistics.varentropy) {
+            return Err(Error::Conflict {
+                what:
+                    "the entropy was not asked for when the loss was built, so it has no gradient"
+                        .into(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn of(&self, row: &Row) -> RowUpstream {
+        let at = |vector: Option<ArrayView1<'_, R>>| vector.map_or(0.0, |v| v[row.output].to_f64());
+        RowUpstream {
+            loss: match self.loss {
+                Loss::Scalar(scalar) => scalar.to_f64(),
+                Loss::Rows(rows) => rows[row.output].to_f64(),
+            },
+            log_sum_exp: at(self.log_sum_exp),
+            entropy: at(self.entropy),
+        }
+    }
+}
+
+/// An array with what is to be done to it.
+#[derive(Debug)]
+pub(crate) struct Sink<M> {
+    pub(crate) array: M,
+    pub(crate) accumulate: bool,
+}
+
+/// The caller's arrays that gradients are written to: any subset, of any type and strides, each
+/// assigned or added to. Rows that take no part are assigned 0, or left as they are.
+///
+/// Gradients are computed in what the loss is computed in and rounded once to the array's type.
+///
+/// ```
+/// use ndarray::Array2;
+/// use surprisal::Gradients;
+/// let (mut hidden, mut classifier) = (Array2::<f32>::zeros((4, 2)), Array2::<f32>::zeros((9, 2)));
+/// let gradients =
+///     Gradients::new().hidden(hidden.view_mut()).accumulate_classifier(classifier.view_mut());
+/// ```
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Gradients<'a> {
+    pub(crate) hidden: Option<Sink<MatrixMut<'a>>>,
+    pub(crate) classifier: Option<Sink<MatrixMut<'a>>>,
+    pub(crate) bias: Option<Sink<VectorMut<'a>>>,
+    pub(crate) logits: Option<Sink<MatrixMut<'a>>>,
+}
+
+macro_rules! sinks {
+    ($($(#[$doc:meta])* $name:ident, $(#[$accumulate_doc:meta])* $accumulate_name:ident: $type:ident;)*) => {
+        $($(#[$doc])*
+        pub fn $name(mut self, array: impl Into<$type<'a>>) -> Self {
+            self.$name = Some(Sink { array: array.into(), accumulate: false });
+            self
+        }
+
+        $(#[$accumulate_doc])*
+        pub fn $accumulate_name(mut self, array: impl Into<$type<'a>>) -> Self {
+            self.$name = Some(Sink { array: array.into(), accumulate: true });
+            self
+        })*
+    };
+}
+
+impl<'a> Gradients<'a> {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    sinks! {
+        /// dE `[N,D]` is assigned, for all rows of the hidden states.
+        hidden,
+        /// dE `[N,D]` is added.
+        accumulate_hidden: MatrixMut;
+        /// dC `[V,D]` is assigned.
+        classifier,
+        /// dC `[V,D]` is added.
+        accumulate_classifier: MatrixMut;
+        /// db `[V]` is assigned.
+        bias,
+        /// db `[V]` is added.
+        accumulate_bias: VectorMut;
+        /// The derivative of given logits `[N,V]` is assigned.
+        logits,
+        /// The derivative of given logits `[N,V]` is added.
+        accumulate_logits: MatrixMut;
+    }
+}
+
+/// How a new value joins what stands in an array.
+pub(crate) fn put<T: Element>(to: &mut T, value: f64, accumulate: bool) {
+    *to = T::from_f64(if accumulate { to.to_f64() + value } else { value });
+}
+
+/// Sets everything to 0.
+pub(crate) fn clear(matrix: &mut MatrixMut<'_>) {
+    each!(matrix, MatrixMut, view => view.fill(Element::from_f64(0.0)))
+}
+
+/// Puts rows that were computed into rows of the caller's.
+pub(crate) fn put_row<R: Real>(
+    matrix: &mut MatrixMut<'_>,
+    row: usize,
+    columns: Range<usize>,
+    values: &[R],
+    accumulate: bool,
+) {
+    each!(matrix, MatrixMut, view => {
+        for (to, value) in view.slice_mut(s![row, columns]).iter_mut().zip(values) {
+            put(to, value.to_f64(), accumulate);
+        }
+    })
+}
+
+/// Puts numbers that were computed into a range of the caller's.
+pub(crate) fn put_vector(
+    vector: &mut VectorMut<'_>,
+    first: usize,
+    values: &[f64],
+    accumulate: bool,
+) {
+    each!(vector, VectorMut, view => {
+        for (to, &value) in view.slice_mut(s![first..first + values.len()]).iter_mut().zip(values) {
+            put(to, value, accumulate);
+        }
+    })
+}
+
+/// The part of a gradient that one task owns.
+pub(crate) enum Part<'a, R> {
+    /// A block of an array.
+    Block(ArrayViewMut2<'a, R>),
+    /// Rows that do not follow each other.
+    Rows(Vec<ArrayViewMut1<'a, R>>),
+}
+
+impl<R: Real> Part<'_, R> {
+    /// `part = a·b` or `part += a·b`.
+    pub(crate) fn put_product(
+        &mut self,
+        a: ArrayView2<'_, R>,
+        b: ArrayView2<'_, R>,
+        store: Store,
+        temporary: &mut Vec<R>,
+    ) {
+        match self {
+            Part::Block(block) => product(a, b, store, block),
+            Part::Rows(rows) => {
+                let width = b.dim().1;
+                let buffer = super::tile::sized(temporary, rows.len() * width);
+                let mut to = ArrayViewMut2::from_shape((rows.len(), width), &mut *buffer)
+                    .expect("as many rows as the part has");
+                product(a, b, Store::Assign, &mut to);
+                for (row, from) in rows.iter_mut().zip(to.outer_iter()) {
+                    match store {
+                        Store::Assign => row.assign(&from),
+                        Store::Add => row.zip_mut_with(&from, |sum, &value| *sum += value),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A part with the rows (of those asked for) and the columns that it holds.
+pub(crate) type Owned<'a, R> = (Range<usize>, Range<usize>, Part<'a, R>);
+
+/// Cuts these rows of a matrix, in order, into parts of so many rows and columns.
+pub(crate) fn parts<'a, R: Real>(
+    matrix: ArrayViewMut2<'a, R>,
+    rows: &[usize],
+    tile_rows: usize,
+    tile_columns: usize,
+) -> Vec<Owned<'a, R>> {
+    let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else { return Vec::new() };
+    let matrix = matrix.slice_move(s![first..=last, ..]);
+    let contiguous = last - first + 1 == rows.len();
+    let mut parts = Vec::new();
+    let mut column = 0;
+    for block in split(matrix, Axis(1), tile_columns) {
+        let columns = column..column + block.dim().1;
+        column = columns.end;
+        let mut row = 0;
+        let mut add = |part, height| {
+            parts.push((row..row + height, columns.clone(), part));
+            row += height;
+        };
+        if contiguous {
+            for block in split(block, Axis(0), tile_rows) {
+                let height = block.dim().0;
+                add(Part::Block(block), height);
+            }
+        } else {
+            let mut views = pick(block, rows, first).into_iter();
+            for tile in rows.chunks(tile_rows) {
+                add(Part::Rows(views.by_ref().take(tile.len()).collect()), tile.len());
+            }
+        }
+    }
+    parts
+}
+
+/// Pieces of so many rows (or columns), and what is left over.
+pub(crate) fn split<'a, R>(
+    matrix: ArrayViewMut2<'a, R>,
+    axis: Axis,
+    size: usize,
+) -> Vec<ArrayViewMut2<'a, R>> {
+    let mut pieces = Vec::with_capacity(matrix.len_of(axis).div_ceil(size));
+    let mut rest = matrix;
+    while rest.len_of(axis) > size {
+        let (piece, tail) = rest.split_at(axis, size);
+        pieces.push(piece);
+        rest = tail;
+    }
+    if rest.len_of(axis) > 0 {
+        pieces.push(rest);
+    }
+    pieces
+}
+
+/// A view of each of these rows of a block that begins with row `first`.
+fn pick<'a, R>(
+    block: ArrayViewMut2<'a, R>,
+    rows: &[usize],
+    first: usize,
+) -> Vec<ArrayViewMut1<'a, R>> {
+    let mut views = Vec::with_capacity(rows.len());
+    let (mut rest, mut at) = (block, first);
+    for &row in rows {
+        let (_, tail) = rest.split_at(Axis(0), row - at);
+        let (one, tail) = tail.split_at(Axis(0), 1);
+        views.push(one.index_axis_move(Axis(0), 0));
+        (rest, at) = (tail, row + 1);
+    }
+    views
+}

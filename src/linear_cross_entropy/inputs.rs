@@ -1,0 +1,285 @@
+//! The arrays that a loss is computed from.
+
+use ndarray::{Array1, ArrayView1, ArrayView2};
+use std::marker::PhantomData;
+
+use crate::element::{Element, Promote, Real};
+use crate::error::{Error, Result};
+use crate::matrix::{Matrix, Vector};
+
+/// Class indices.
+#[derive(Clone, Copy, Debug)]
+pub enum Classes<'a> {
+    /// Unsigned, where an ignore index can only stand inside the vocabulary.
+    U32(ArrayView1<'a, u32>),
+    /// Signed, where it can stand anywhere.
+    I64(ArrayView1<'a, i64>),
+}
+
+impl Classes<'_> {
+    /// The number of indices.
+    pub fn len(&self) -> usize {
+        match self {
+            Classes::U32(classes) => classes.len(),
+            Classes::I64(classes) => classes.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn at(&self, index: usize) -> i64 {
+        match self {
+            Classes::U32(classes) => i64::from(classes[index]),
+            Classes::I64(classes) => classes[index],
+        }
+    }
+}
+
+/// What each row should be: one class, or a distribution over the classes.
+#[derive(Clone, Copy, Debug)]
+pub enum Targets<'a> {
+    /// One class a row.
+    Hard(Classes<'a>),
+    /// A weight for every class of every row, N×V, finite and at least 0; they need not sum to 1.
+    Soft(Matrix<'a>),
+    /// The K classes of each row that have a weight, N×K, with their weights; a class that stands
+    /// twice in a row has the sum.
+    Sparse {
+        /// N×K classes.
+        classes: ArrayView2<'a, u32>,
+        /// N×K weights, finite and at least 0.
+        weights: Matrix<'a>,
+    },
+}
+
+macro_rules! targets_from {
+    ($($type:ty => $variant:ident),*) => {
+        $(impl<'a> From<&'a [$type]> for Targets<'a> {
+            fn from(classes: &'a [$type]) -> Self {
+                Targets::Hard(Classes::$variant(ArrayView1::from(classes)))
+            }
+        }
+        impl<'a, const N: usize> From<&'a [$type; N]> for Targets<'a> {
+            fn from(classes: &'a [$type; N]) -> Self {
+                Targets::from(classes.as_slice())
+            }
+        }
+        impl<'a> From<&'a Vec<$type>> for Targets<'a> {
+            fn from(classes: &'a Vec<$type>) -> Self {
+                Targets::from(classes.as_slice())
+            }
+        }
+        impl<'a> From<&'a Array1<$type>> for Targets<'a> {
+            fn from(classes: &'a Array1<$type>) -> Self {
+                Targets::from(classes.view())
+            }
+        }
+        impl<'a> From<ArrayView1<'a, $type>> for Targets<'a> {
+            fn from(classes: ArrayView1<'a, $type>) -> Self {
+                Targets::Hard(Classes::$variant(classes))
+            }
+        })*
+    };
+}
+
+targets_from!(u32 => U32, i64 => I64);
+
+/// Which classes of a larger vocabulary the classifier's rows are.
+///
+/// Rows `first_class..first_class + classifier rows` of `vocabulary`; targets and class weights
+/// are the whole vocabulary's, the bias is the shard's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// The class of the classifier's first row.
+    pub first_class: usize,
+    /// V, the number of classes of all shards.
+    pub vocabulary: usize,
+}
+
+/// Where the logits come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source<'a> {
+    Product { hidden: Matrix<'a>, classifier: Matrix<'a> },
+    Given(Matrix<'a>),
+}
+
+/// Which rows of the hidden states take part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Selection<'a> {
+    All,
+    Rows(&'a [usize]),
+    Shift { shift: usize, sequence: Option<usize> },
+}
+
+/// The arrays of one call: hidden states `[N,D]` and classifier `[V,D]` (or logits `[N,V]`),
+/// targets, and what weighs them.
+///
+/// Views of any strides; contiguous rows are the fastest. `R` is what is computed in: `f64` where
+/// either matrix is, else `f32`.
+///
+/// ```
+/// use ndarray::{arr1, arr2};
+/// use surprisal::{Inputs, LinearCrossEntropy};
+///
+/// let hidden = arr2(&[[0.2_f64, -0.1], [1.0, 0.5], [-0.3, 0.7]]);
+/// let classifier = arr2(&[[0.5_f64, -0.4], [-0.2, 0.3], [0.1, 0.6]]);
+/// let bias = arr1(&[0.1, -0.2, 0.05]);
+/// let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_i64, 1, -100]).bias(bias.view());
+/// let forward = LinearCrossEntropy::builder().build()?.forward(&inputs)?;
+/// assert_eq!(forward.losses()[2], 0.0);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a, R> {
+    pub(crate) source: Source<'a>,
+    pub(crate) targets: Targets<'a>,
+    pub(crate) bias: Option<Vector<'a>>,
+    pub(crate) class_weights: Option<Vector<'a>>,
+    pub(crate) token_weights: Option<Vector<'a>>,
+    pub(crate) selection: Selection<'a>,
+    pub(crate) shard: Option<Shard>,
+    pub(crate) target_logits: Option<ArrayView1<'a, R>>,
+    computed_in: PhantomData<R>,
+}
+
+impl<'a, R: Real> Inputs<'a, R> {
+    /// Hidden states `[N,D]`, a classifier `[V,D]`, and N targets.
+    pub fn new<E, C>(
+        hidden: ArrayView2<'a, E>,
+        classifier: ArrayView2<'a, C>,
+        targets: impl Into<Targets<'a>>,
+    ) -> Self
+    where
+        E: Promote<C, Computed = R>,
+        C: Element,
+    {
+        let source =
+            Source::Product { hidden: E::matrix(hidden), classifier: C::matrix(classifier) };
+        Self::with_source(source, targets.into())
+    }
+
+    /// Logits `[N,V]` that the caller already has, and N targets. Bias, scale and softcap apply to
+    /// them as they do to products.
+    ///
+    /// ```
+    /// use surprisal::{Inputs, LinearCrossEntropy};
+    /// let logits = ndarray::arr2(&[[1.0_f64, 2.0, 3.0]]);
+    /// let loss = LinearCrossEntropy::builder().build()?;
+    /// let forward = loss.forward(&Inputs::from_logits(logits.view(), &[0_u32]))?;
+    /// assert!((forward.loss() - 2.4076059644443806).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn from_logits<L: Element<Real = R>>(
+        logits: ArrayView2<'a, L>,
+        targets: impl Into<Targets<'a>>,
+    ) -> Self {
+        Self::with_source(Source::Given(L::matrix(logits)), targets.into())
+    }
+
+    /// As [`new`](Self::new), for types that are known only at run time; computed in `R`.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where a matrix is wider than `R`.
+    pub fn from_matrices(
+        hidden: Matrix<'a>,
+        classifier: Matrix<'a>,
+        targets: impl Into<Targets<'a>>,
+    ) -> Result<Self> {
+        narrow_enough::<R>("hidden", &hidden)?;
+        narrow_enough::<R>("classifier", &classifier)?;
+        Ok(Self::with_source(Source::Product { hidden, classifier }, targets.into()))
+    }
+
+    /// As [`from_logits`](Self::from_logits), for a type that is known only at run time.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where the logits are wider than `R`.
+    pub fn from_logits_matrix(logits: Matrix<'a>, targets: impl Into<Targets<'a>>) -> Result<Self> {
+        narrow_enough::<R>("logits", &logits)?;
+        Ok(Self::with_source(Source::Given(logits), targets.into()))
+    }
+
+    fn with_source(source: Source<'a>, targets: Targets<'a>) -> Self {
+        Self {
+            source,
+            targets,
+            bias: None,
+            class_weights: None,
+            token_weights: None,
+            selection: Selection::All,
+            shard: None,
+            target_logits: None,
+            computed_in: PhantomData,
+        }
+    }
+
+    /// b, a number for each class.
+    pub fn bias(mut self, bias: impl Into<Vector<'a>>) -> Self {
+        self.bias = Some(bias.into());
+        self
+    }
+
+    /// w, a number for each class, finite and at least 0.
+    pub fn class_weights(mut self, weights: impl Into<Vector<'a>>) -> Self {
+        self.class_weights = Some(weights.into());
+        self
+    }
+
+    /// τ, a finite number of either sign for each target. They never enter a divisor; a kept row
+    /// of weight 0 still counts in the mean.
+    pub fn token_weights(mut self, weights: impl Into<Vector<'a>>) -> Self {
+        self.token_weights = Some(weights.into());
+        self
+    }
+
+    /// Takes only these rows of the hidden states, in strictly increasing order; there is a target
+    /// for each of them.
+    pub fn rows(mut self, rows: &'a [usize]) -> Self {
+        self.selection = Selection::Rows(rows);
+        self
+    }
+
+    /// Row i of the hidden states predicts target i + `shift`; the last `shift` rows take no part.
+    /// There are as many targets (and token weights) as rows, and N − `shift` losses.
+    pub fn shift(mut self, shift: usize) -> Self {
+        self.selection = Selection::Shift { shift, sequence: None };
+        self
+    }
+
+    /// As [`shift`](Self::shift), where the rows are sequences of this length, one after another,
+    /// and no row predicts beyond its own.
+    pub fn shift_within(mut self, shift: usize, sequence: usize) -> Self {
+        self.selection = Selection::Shift { shift, sequence: Some(sequence) };
+        self
+    }
+
+    /// Says that the classifier is a part of a larger vocabulary.
+    pub fn shard(mut self, shard: Shard) -> Self {
+        self.shard = Some(shard);
+        self
+    }
+
+    /// The logits of the targets, one for each loss, where another shard owns the target's row;
+    /// the rank needs them. [`LinearCrossEntropy::target_logits`](crate::LinearCrossEntropy::target_logits)
+    /// computes them.
+    pub fn target_logits(mut self, logits: ArrayView1<'a, R>) -> Self {
+        self.target_logits = Some(logits);
+        self
+    }
+}
+
+fn narrow_enough<R: Real>(name: &str, matrix: &Matrix<'_>) -> Result<()> {
+    match R::EPSILON > matrix.epsilon() {
+        false => Ok(()),
+        true => Err(Error::Conflict {
+            what: format!(
+                "{name} holds {}, expected nothing wider than {}",
+                matrix.element(),
+                R::NAME
+            ),
+        }),
+    }
+}

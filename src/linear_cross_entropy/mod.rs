@@ -1,0 +1,16 @@
+//! The fused linear cross-entropy: `E·Cᵀ` folded tile by tile, forward and backward.
+
+mod backward;
+mod forward;
+mod gradients;
+mod inputs;
+mod options;
+mod plan;
+mod problem;
+mod tile;
+
+pub use forward::{Fold, Forward, Statistic};
+pub use gradients::{Gradients, Upstream};
+pub use inputs::{Classes, Inputs, Shard, Targets};
+pub use options::{Backward, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};
+pub use plan::{Pass, Plan, Shapes, Strategy};

@@ -1,0 +1,265 @@
+//! What the loss is, apart from its data.
+
+use crate::error::{Error, Result};
+use crate::simd::Isa;
+use crate::softmax::transform::Transform;
+
+/// How the losses of the rows become one number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Reduction {
+    /// They do not: a loss for each row, 0 where it is ignored.
+    None,
+    /// The sum over Σ w_y of the kept rows (their number without class weights); the z-loss over
+    /// their number; soft targets over all rows. NaN where every row is ignored.
+    Mean,
+    /// The sum.
+    Sum,
+    /// The sum over a number of the caller's, finite and above 0: the tokens of all the batches of
+    /// one optimiser step, say.
+    Divide(f64),
+}
+
+/// How the gradients are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backward {
+    /// The strip where the budget holds enough rows of it, else recomputing.
+    Auto,
+    /// The logits are computed a second time, tile by tile: 8·N·D·V operations, little memory.
+    Recompute,
+    /// The logits of as many rows as the budget holds are kept: 6·N·D·V operations.
+    Strip,
+}
+
+/// The linear cross-entropy with its options; made by [`builder`](Self::builder).
+///
+/// For hidden states `E[N,D]`, a classifier `C[V,D]`, a bias `b[V]` and targets `y[N]`:
+///
+/// ```text
+/// z = E·Cᵀ + b      u = s·z      a = c·tanh(u/c)      lse = ln Σ_v e^a_v
+/// L_i = τ_i {(1−ε) w_y (lse − a_y) + (ε/V) Σ_v w_v (lse − a_v) + ζ lse²}
+/// ```
+///
+/// in nats, with s the scale, c the softcap (none: a = u), ε the label smoothing, ζ the weight of
+/// the z-loss, w the class weights and τ the token weights. Soft targets t replace the first two
+/// terms by Σ_v ((1−ε) t_v + ε/V) w_v (lse − a_v). The logits are made tile by tile and never
+/// stored; the same options serve [`forward`](Self::forward), [`vjp`](Self::vjp) and
+/// [`loss_and_gradients`](Self::loss_and_gradients).
+///
+/// The loss is that of *Cut Your Losses in Large-Vocabulary Language Models* (Wijmans et al.,
+/// 2024); the conventions of smoothing, weights and reductions are those of PyTorch's
+/// `cross_entropy`.
+///
+/// ```
+/// use ndarray::arr2;
+/// use surprisal::{Inputs, LinearCrossEntropy};
+///
+/// let hidden = arr2(&[[1.0_f32, 0.0], [0.0, 2.0]]);
+/// let classifier = arr2(&[[1.0_f32, 0.0], [0.0, 1.0], [1.0, 1.0]]);
+/// let loss = LinearCrossEntropy::builder().label_smoothing(0.1).build()?;
+/// let forward = loss.forward(&Inputs::new(hidden.view(), classifier.view(), &[0_u32, 1])?)?;
+/// assert!((forward.loss() - 0.8861).abs() < 1e-3);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct LinearCrossEntropy {
+    pub(crate) transform: Transform,
+    pub(crate) label_smoothing: f64,
+    pub(crate) z_loss: f64,
+    pub(crate) ignore_index: Option<i64>,
+    pub(crate) reduction: Reduction,
+    pub(crate) statistics: Statistics,
+    pub(crate) backward: Backward,
+    pub(crate) memory_budget: usize,
+    pub(crate) isa: Isa,
+}
+
+/// What the fold carries beside the loss.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Statistics {
+    pub(crate) entropy: bool,
+    pub(crate) varentropy: bool,
+    pub(crate) rank: bool,
+    pub(crate) top_k: usize,
+}
+
+/// Sets the options of a [`LinearCrossEntropy`]; [`build`](Self::build) checks them.
+///
+/// ```
+/// use surprisal::{LinearCrossEntropy, Reduction};
+/// let loss = LinearCrossEntropy::builder()
+///     .softcap(30.0)
+///     .z_loss(1e-4)
+///     .ignore_index(Some(-1))
+///     .reduction(Reduction::Divide(4096.0))
+///     .build()?;
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct LinearCrossEntropyBuilder {
+    scale: f64,
+    softcap: Option<f64>,
+    label_smoothing: f64,
+    z_loss: f64,
+    ignore_index: Option<i64>,
+    reduction: Reduction,
+    statistics: Statistics,
+    backward: Backward,
+    memory_budget: usize,
+    isa: Option<Isa>,
+}
+
+impl Default for LinearCrossEntropyBuilder {
+    fn default() -> Self {
+        Self {
+            scale: 1.0,
+            softcap: None,
+            label_smoothing: 0.0,
+            z_loss: 0.0,
+            ignore_index: Some(-100),
+            reduction: Reduction::Mean,
+            statistics: Statistics::default(),
+            backward: Backward::Auto,
+            memory_budget: LinearCrossEntropy::DEFAULT_MEMORY_BUDGET,
+            isa: None,
+        }
+    }
+}
+
+impl LinearCrossEntropy {
+    /// The memory budget where none is set: 256 MiB.
+    pub const DEFAULT_MEMORY_BUDGET: usize = 256 << 20;
+
+    /// The options, each at its default: a plain mean cross-entropy.
+    ///
+    /// ```
+    /// let loss = surprisal::LinearCrossEntropy::builder().build()?;
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn builder() -> LinearCrossEntropyBuilder {
+        LinearCrossEntropyBuilder::default()
+    }
+}
+
+impl LinearCrossEntropyBuilder {
+    /// s, a finite factor on the logits after the bias (1 / temperature); 1 by default.
+    pub fn scale(mut self, scale: f64) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    /// c, finite and above 0: logits are squeezed into (−c, c) by c·tanh(·/c); none by default.
+    pub fn softcap(mut self, softcap: f64) -> Self {
+        self.softcap = Some(softcap);
+        self
+    }
+
+    /// ε, within 0 and 1: the share of the target that is spread over all classes; 0 by default.
+    pub fn label_smoothing(mut self, label_smoothing: f64) -> Self {
+        self.label_smoothing = label_smoothing;
+        self
+    }
+
+    /// ζ, finite and at least 0: the weight of lse² in the loss; 0 by default.
+    pub fn z_loss(mut self, z_loss: f64) -> Self {
+        self.z_loss = z_loss;
+        self
+    }
+
+    /// The target of rows that take no part, inside the vocabulary or outside; −100 by default.
+    pub fn ignore_index(mut self, ignore_index: Option<i64>) -> Self {
+        self.ignore_index = ignore_index;
+        self
+    }
+
+    /// How the rows are reduced; [`Reduction::Mean`] by default.
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// Whether the entropy of each row is computed, and can be differentiated; off by default.
+    pub fn entropy(mut self, entropy: bool) -> Self {
+        self.statistics.entropy = entropy;
+        self
+    }
+
+    /// Whether the varentropy of each row is computed (and the entropy with it); off by default.
+    pub fn varentropy(mut self, varentropy: bool) -> Self {
+        self.statistics.varentropy = varentropy;
+        self
+    }
+
+    /// Whether the rank of each target is computed, #{v : a_v > a_y}; off by default. Needs hard
+    /// targets.
+    pub fn rank(mut self, rank: bool) -> Self {
+        self.statistics.rank = rank;
+        self
+    }
+
+    /// How many of the most likely classes of each row are kept; 0 by default.
+    pub fn top_k(mut self, top_k: usize) -> Self {
+        self.statistics.top_k = top_k;
+        self
+    }
+
+    /// How the gradients are computed; [`Backward::Auto`] by default.
+    pub fn backward(mut self, backward: Backward) -> Self {
+        self.backward = backward;
+        self
+    }
+
+    /// The bytes of scratch that a call may take; 256 MiB by default. It steers the strategy and
+    /// the size of the strip.
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.memory_budget = bytes;
+        self
+    }
+
+    /// The instruction set of the folds; [`Isa::current`] by default.
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
+        self
+    }
+
+    /// The loss with these options.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for an option outside its domain; as [`Isa::current`].
+    pub fn build(self) -> Result<LinearCrossEntropy> {
+        let check = |name, value: f64, good: bool, expected| match good {
+            true => Ok(()),
+            false => Err(Error::Option { name, value: value.to_string(), expected }),
+        };
+        check("scale", self.scale, self.scale.is_finite(), "a finite number")?;
+        if let Some(softcap) = self.softcap {
+            let good = softcap.is_finite() && softcap > 0.0;
+            check("softcap", softcap, good, "a finite number above 0")?;
+        }
+        let smoothing = self.label_smoothing;
+        let good = (0.0..=1.0).contains(&smoothing);
+        check("label_smoothing", smoothing, good, "a number from 0 to 1")?;
+        let good = self.z_loss.is_finite() && self.z_loss >= 0.0;
+        check("z_loss", self.z_loss, good, "a finite number of at least 0")?;
+        if let Reduction::Divide(divisor) = self.reduction {
+            let good = divisor.is_finite() && divisor > 0.0;
+            check("divisor", divisor, good, "a finite number above 0")?;
+        }
+        Ok(LinearCrossEntropy {
+            transform: Transform { scale: self.scale, softcap: self.softcap },
+            label_smoothing: smoothing,
+            z_loss: self.z_loss,
+            ignore_index: self.ignore_index,
+            reduction: self.reduction,
+            statistics: self.statistics,
+            backward: self.backward,
+            memory_budget: self.memory_budget,
+            isa: match self.isa {
+                Some(isa) => isa,
+                None => Isa::current()?,
+            },
+        })
+    }
+}

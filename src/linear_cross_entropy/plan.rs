@@ -1,0 +1,408 @@
+//! How a call is cut into tiles, and what it takes from the heap: from shapes and options alone.
+
+use super::inputs::{Inputs, Source, Targets};
+use super::options::{Backward, LinearCrossEntropy};
+use super::problem::Row;
+use crate::element::Real;
+use crate::error::{Error, Result};
+use crate::gemm;
+use crate::parallel;
+use crate::softmax::RowState;
+use crate::softmax::top_k::Entry;
+
+/// Rows of a tile of logits.
+pub(crate) const TILE_ROWS: usize = 512;
+/// Columns of a tile of logits: what is folded at once.
+pub(crate) const TILE_COLUMNS: usize = 256;
+/// Columns of the logits that one task of the forward folds.
+pub(crate) const SPAN: usize = 8 * TILE_COLUMNS;
+/// Columns of G that are held at once.
+pub(crate) const BLOCK: usize = 4 * TILE_COLUMNS;
+/// Rows of G that the recomputing backward holds at once.
+pub(crate) const CHUNK_ROWS: usize = 1024;
+/// Columns of a hidden gradient that one task owns; of a classifier gradient, four times as many.
+pub(crate) const GRADIENT_COLUMNS: usize = 256;
+
+/// How the gradients of a call are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// The logits are computed a second time.
+    Recompute,
+    /// The logits of some rows at a time are kept.
+    Strip,
+}
+
+impl Strategy {
+    /// `recompute` or `strip`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Strategy::Recompute => "recompute",
+            Strategy::Strip => "strip",
+        }
+    }
+}
+
+/// What a call computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// [`LinearCrossEntropy::forward`].
+    Forward,
+    /// [`LinearCrossEntropy::vjp`] alone, after a forward.
+    Vjp,
+    /// [`LinearCrossEntropy::loss_and_gradients`].
+    LossAndGradients,
+}
+
+/// The sizes and types of a call: all that a [`Plan`] depends on beside the options.
+///
+/// ```
+/// use surprisal::{LinearCrossEntropy, Pass, Shapes};
+/// let shapes = Shapes { rows: 8192, hidden: 2304, vocabulary: 256_000, ..Shapes::default() };
+/// let plan = LinearCrossEntropy::builder().build()?.plan(&shapes, Pass::LossAndGradients)?;
+/// assert!(plan.workspace_bytes <= 256 << 20);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shapes {
+    /// N, the number of losses.
+    pub rows: usize,
+    /// D; 0 for given logits.
+    pub hidden: usize,
+    /// V, the number of the classifier's rows.
+    pub vocabulary: usize,
+    /// Bytes of a number that is computed in: 4 or 8.
+    pub real_bytes: usize,
+    /// Whether the classifier holds another type than is computed in.
+    pub classifier_widened: bool,
+    /// Whether the hidden gradient holds another type than is computed in.
+    pub hidden_gradient_rounded: bool,
+    /// Whether the classifier gradient holds another type than is computed in.
+    pub classifier_gradient_rounded: bool,
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// Whether there are class weights.
+    pub class_weights: bool,
+    /// Whether there are dense soft targets.
+    pub soft_targets: bool,
+    /// K of sparse soft targets, else 0.
+    pub sparse_targets: usize,
+}
+
+impl Default for Shapes {
+    fn default() -> Self {
+        Self {
+            rows: 0,
+            hidden: 0,
+            vocabulary: 0,
+            real_bytes: 4,
+            classifier_widened: false,
+            hidden_gradient_rounded: false,
+            classifier_gradient_rounded: false,
+            bias: false,
+            class_weights: false,
+            soft_targets: false,
+            sparse_targets: 0,
+        }
+    }
+}
+
+impl Shapes {
+    /// The shapes of these inputs, with gradients of the type that is computed in.
+    pub fn of<R: Real>(inputs: &Inputs<'_, R>) -> Self {
+        let (rows, hidden, vocabulary, widened) = match &inputs.source {
+            Source::Product { hidden, classifier } => {
+                let widened = R::view(classifier).is_none();
+                (hidden.dim().0, hidden.dim().1, classifier.dim().0, widened)
+            }
+            Source::Given(logits) => (logits.dim().0, 0, logits.dim().1, false),
+        };
+        Self {
+            rows,
+            hidden,
+            vocabulary,
+            real_bytes: size_of::<R>(),
+            classifier_widened: widened,
+            bias: inputs.bias.is_some(),
+            class_weights: inputs.class_weights.is_some(),
+            soft_targets: matches!(inputs.targets, Targets::Soft(_)),
+            sparse_targets: match &inputs.targets {
+                Targets::Sparse { classes, .. } => classes.dim().1,
+                _ => 0,
+            },
+            ..Self::default()
+        }
+    }
+}
+
+/// What a call takes and how it goes; made by [`LinearCrossEntropy::plan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The most that the call takes from the heap at any time, what it returns included.
+    pub workspace_bytes: usize,
+    /// How the gradients are computed; `None` for a forward.
+    pub strategy: Option<Strategy>,
+    /// The rows of one strip, or of one wave of the forward.
+    pub rows_at_once: usize,
+    /// Floating-point operations: 2·N·D·V forward, 8 recompute, 6 strip.
+    pub operations: u128,
+    /// How many tasks run at a time at most.
+    pub(crate) slots: usize,
+}
+
+/// Sizes in bytes; an overflow is carried as `None`.
+#[derive(Clone, Copy)]
+struct Bytes(Option<usize>);
+
+impl Bytes {
+    fn product(factors: &[usize]) -> Self {
+        Bytes(factors.iter().try_fold(1_usize, |product, &factor| product.checked_mul(factor)))
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Bytes(self.0.zip(other.0).and_then(|(a, b)| a.checked_add(b)))
+    }
+
+    fn get(self) -> Result<usize> {
+        self.0
+            .filter(|&bytes| bytes <= isize::MAX as usize)
+            .ok_or_else(|| Error::TooLarge { what: "the workspace of these shapes".into() })
+    }
+}
+
+impl LinearCrossEntropy {
+    /// What a call of these shapes takes, before anything is allocated; with as many threads as
+    /// the ambient pool has.
+    ///
+    /// # Errors
+    /// [`Error::MemoryBudget`] where the budget cannot be met, with the smallest that can;
+    /// [`Error::TooLarge`] for sizes beyond the address space.
+    pub fn plan(&self, shapes: &Shapes, pass: Pass) -> Result<Plan> {
+        self.plan_for(shapes, pass, parallel::threads())
+    }
+
+    /// As [`plan`](Self::plan), for a number of threads.
+    ///
+    /// Strategy and tiles do not depend on the number of threads: where the budget does not hold
+    /// the scratch of all of them, fewer tasks run at a time.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub fn plan_for(&self, shapes: &Shapes, pass: Pass, threads: usize) -> Result<Plan> {
+        let sizes = Sizes { loss: self, shapes, threads: threads.max(1) };
+        let forward = sizes.forward()?;
+        match pass {
+            Pass::Forward => Ok(forward),
+            Pass::Vjp => sizes.recompute(),
+            Pass::LossAndGradients => match self.backward {
+                Backward::Recompute => sizes.recompute_after(forward),
+                Backward::Strip => sizes.strip(1),
+                Backward::Auto if shapes.hidden == 0 => sizes.recompute_after(forward),
+                // A strip of few rows reads and writes the classifier's gradient too often.
+                Backward::Auto => match sizes.strip(shapes.rows.clamp(1, 128)) {
+                    Ok(strip) => Ok(strip),
+                    Err(Error::MemoryBudget { .. }) => sizes.recompute_after(forward),
+                    Err(error) => Err(error),
+                },
+            },
+        }
+    }
+}
+
+struct Sizes<'a> {
+    loss: &'a LinearCrossEntropy,
+    shapes: &'a Shapes,
+    threads: usize,
+}
+
+impl Sizes<'_> {
+    /// What every pass holds from beginning to end: kept rows, states, bias and class weights.
+    fn common(&self) -> Result<usize> {
+        let Shapes { rows, vocabulary, real_bytes, .. } = *self.shapes;
+        let states = size_of::<Row>() + size_of::<RowState>() + real_bytes;
+        let top = self.loss.statistics.top_k.checked_mul(entry_bytes(real_bytes));
+        let top = Bytes(top.and_then(|bytes| bytes.checked_mul(rows)));
+        let sparse = self.shapes.sparse_targets;
+        Bytes::product(&[rows, states])
+            .plus(top)
+            .plus(Bytes::product(&[rows, sparse, real_bytes]))
+            .plus(Bytes::product(&[usize::from(self.shapes.bias), vocabulary, real_bytes]))
+            .plus(Bytes::product(&[usize::from(self.shapes.class_weights), vocabulary, real_bytes]))
+            .plus(Bytes::product(&[usize::from(self.shapes.soft_targets), vocabulary, 8]))
+            .plus(Bytes(Some(BOOKKEEPING)))
+            .get()
+    }
+
+    /// A tile of logits with its companions, for one task.
+    fn tile_slot(&self, tile: usize) -> Result<usize> {
+        let Shapes { hidden, real_bytes, classifier_widened, .. } = *self.shapes;
+        let widened = usize::from(classifier_widened) * TILE_COLUMNS;
+        let sparse = self.shapes.sparse_targets;
+        let picks = sparse > 0 || self.loss.statistics.rank;
+        Bytes::product(&[tile, real_bytes])
+            .plus(Bytes::product(&[usize::from(picks), sparse + 2, hidden + 1, real_bytes]))
+            .plus(Bytes::product(&[widened, hidden, real_bytes]))
+            .plus(Bytes::product(&[2 * BLOCK, real_bytes]))
+            .plus(Bytes(Some(self.product_workspace() + SLOT_BOOKKEEPING)))
+            .get()
+    }
+
+    fn product_workspace(&self) -> usize {
+        match self.shapes.real_bytes {
+            8 => gemm::workspace_bytes::<f64>(),
+            _ => gemm::workspace_bytes::<f32>(),
+        }
+    }
+
+    /// The plan of `fixed` bytes and as many slots as the budget holds beside them.
+    fn with_slots(
+        &self,
+        strategy: Option<Strategy>,
+        fixed: usize,
+        slot: usize,
+        rows_at_once: usize,
+    ) -> Result<Plan> {
+        let budget = self.loss.memory_budget;
+        let smallest = Bytes(Some(fixed)).plus(Bytes(Some(slot))).get()?;
+        if smallest > budget {
+            return Err(self.too_small(strategy, smallest));
+        }
+        let slots = self.threads.min((budget - fixed) / slot.max(1)).max(1);
+        let Shapes { rows, hidden, vocabulary, .. } = *self.shapes;
+        let factor = match strategy {
+            None => 2,
+            Some(Strategy::Recompute) => 8,
+            Some(Strategy::Strip) => 6,
+        };
+        Ok(Plan {
+            workspace_bytes: fixed + slots * slot,
+            strategy,
+            rows_at_once,
+            operations: factor * rows as u128 * hidden as u128 * vocabulary as u128,
+            slots,
+        })
+    }
+
+    fn too_small(&self, strategy: Option<Strategy>, smallest: usize) -> Error {
+        let strategy = strategy.map_or("forward without", Strategy::name);
+        Error::MemoryBudget { strategy, budget: self.loss.memory_budget, smallest }
+    }
+
+    fn forward(&self) -> Result<Plan> {
+        let Shapes { rows, hidden, vocabulary, real_bytes, .. } = *self.shapes;
+        let spans = vocabulary.div_ceil(SPAN).max(1);
+        // Enough tasks in a wave for many threads, as long as its rows are few bytes.
+        let tiles = 32_usize.div_ceil(spans).max(2);
+        let affordable = (self.loss.memory_budget / 8) / (hidden * real_bytes).max(1);
+        let wave = (tiles * TILE_ROWS).min(affordable.max(TILE_ROWS) / TILE_ROWS * TILE_ROWS);
+        let wave = wave.min(rows).max(1);
+        let state = size_of::<RowState>() + self.loss.statistics.top_k * entry_bytes(real_bytes);
+        let fixed = Bytes(Some(self.common()?))
+            .plus(Bytes::product(&[wave, hidden, real_bytes]))
+            .plus(Bytes::product(&[wave, spans, state]))
+            .plus(Bytes::product(&[wave.div_ceil(TILE_ROWS), spans, TASK]))
+            .get()?;
+        let slot = self.tile_slot(wave.min(TILE_ROWS) * TILE_COLUMNS)?;
+        self.with_slots(None, fixed, slot, wave)
+    }
+
+    /// What a gradient of one task's size takes beside its tile.
+    fn gradient_slot(&self, rows: usize) -> Result<usize> {
+        let Shapes { hidden, real_bytes, classifier_widened, .. } = *self.shapes;
+        let columns = hidden.min(GRADIENT_COLUMNS);
+        let widened = usize::from(classifier_widened) * TILE_COLUMNS;
+        let temporary = rows.min(TILE_ROWS) * columns;
+        Bytes::product(&[temporary + widened * columns, real_bytes]).get()
+    }
+
+    /// The coefficients of each row, the accumulators of rounded gradients, the lists of views.
+    fn backward_common(&self, chunk: usize) -> Result<usize> {
+        let Shapes { rows, hidden, real_bytes, hidden_gradient_rounded, .. } = *self.shapes;
+        let accumulated = usize::from(hidden_gradient_rounded);
+        let ranges = hidden.div_ceil(GRADIENT_COLUMNS);
+        Bytes(Some(self.common()?))
+            .plus(Bytes::product(&[rows, COEFFICIENTS]))
+            .plus(Bytes::product(&[accumulated, rows, hidden, real_bytes]))
+            .plus(Bytes::product(&[2, chunk, ranges, VIEW]))
+            .plus(Bytes::product(&[chunk.div_ceil(TILE_ROWS) + 4, ranges + 4, TASK]))
+            .get()
+    }
+
+    fn recompute(&self) -> Result<Plan> {
+        let Shapes { rows, hidden, vocabulary, real_bytes, classifier_widened, .. } = *self.shapes;
+        let chunk = rows.clamp(1, CHUNK_ROWS);
+        let block = vocabulary.clamp(1, BLOCK);
+        let rounded = usize::from(self.shapes.classifier_gradient_rounded);
+        let fixed = Bytes(Some(self.backward_common(chunk)?))
+            .plus(Bytes::product(&[chunk, hidden, real_bytes]))
+            .plus(Bytes::product(&[chunk, block, real_bytes]))
+            .plus(Bytes::product(&[usize::from(classifier_widened), block, hidden, real_bytes]))
+            .plus(Bytes::product(&[rounded, block, hidden, real_bytes]))
+            .plus(Bytes::product(&[block, 8]))
+            .get()?;
+        let slot = self.tile_slot(0)? + self.gradient_slot(chunk)?;
+        self.with_slots(Some(Strategy::Recompute), fixed, slot, chunk)
+    }
+
+    /// Both passes one after the other: what the forward leaves is counted in the backward.
+    fn recompute_after(&self, forward: Plan) -> Result<Plan> {
+        let backward = self.recompute()?;
+        let workspace_bytes = backward.workspace_bytes.max(forward.workspace_bytes);
+        Ok(Plan { workspace_bytes, ..backward })
+    }
+
+    /// As many rows as the budget holds, if they are at least `least`.
+    fn strip(&self, least: usize) -> Result<Plan> {
+        let Shapes { rows, hidden, vocabulary, real_bytes, .. } = *self.shapes;
+        if hidden == 0 && vocabulary > 0 && rows > 0 {
+            return self.recompute();
+        }
+        let blocks = vocabulary.div_ceil(BLOCK);
+        let state = size_of::<RowState>() + self.loss.statistics.top_k * entry_bytes(real_bytes);
+        let row = Bytes::product(&[vocabulary, real_bytes])
+            .plus(Bytes::product(&[hidden, real_bytes]))
+            .plus(Bytes::product(&[blocks, state]))
+            .plus(Bytes::product(&[2 * hidden.div_ceil(GRADIENT_COLUMNS), VIEW]))
+            .plus(Bytes::product(&[blocks + 8, TASK.div_ceil(8)]))
+            .get()?
+            .max(1);
+        let rounded = usize::from(self.shapes.classifier_gradient_rounded);
+        let fixed = Bytes(Some(self.backward_common(0)?))
+            .plus(Bytes::product(&[rounded, vocabulary, hidden, real_bytes]))
+            .plus(Bytes::product(&[vocabulary, 8]))
+            .plus(Bytes::product(&[(blocks + 4) * (hidden.div_ceil(GRADIENT_COLUMNS) + 4), TASK]))
+            .plus(Bytes::product(&[TILE_ROWS, TASK]))
+            .get()?;
+        let slot = self.tile_slot(0)? + self.gradient_slot(rows)?;
+        let budget = self.loss.memory_budget;
+        let least = least.min(rows.max(1));
+        let smallest =
+            Bytes::product(&[least, row]).plus(Bytes(Some(fixed))).plus(Bytes(Some(slot))).get()?;
+        if smallest > budget {
+            return Err(self.too_small(Some(Strategy::Strip), smallest));
+        }
+        // An eighth of the budget is for the scratch of the tasks, whoever many run.
+        let reserve = (budget / 8).max(slot).min(budget - fixed - least * row);
+        let most = ((budget - fixed - reserve) / row).max(least).min(rows.max(1));
+        let strips = rows.div_ceil(most).max(1);
+        let strip = rows.div_ceil(strips).max(1);
+        self.with_slots(Some(Strategy::Strip), fixed + strip * row, slot, strip)
+    }
+}
+
+fn entry_bytes(real_bytes: usize) -> usize {
+    match real_bytes {
+        8 => size_of::<Entry<f64>>(),
+        _ => size_of::<Entry<f32>>(),
+    }
+}
+
+/// Lists, locks and the pool's own bookkeeping.
+const BOOKKEEPING: usize = 64 << 10;
+/// The same for a task that runs.
+const SLOT_BOOKKEEPING: usize = 4 << 10;
+/// A task in a list.
+const TASK: usize = 256;
+/// A view of a row in a list.
+const VIEW: usize = 64;
+/// What the backward keeps of a row.
+const COEFFICIENTS: usize = 160;

@@ -1,0 +1,375 @@
+//! Options and arrays, checked and put into the form that the loops read.
+
+use super::inputs::{Inputs, Selection, Source, Targets};
+use super::options::{LinearCrossEntropy, Reduction};
+use crate::element::Real;
+use crate::error::{Error, Result};
+use crate::matrix::{Matrix, Vector};
+
+/// A row that takes part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    /// Its row of the hidden states, or of the logits.
+    pub(crate) hidden: usize,
+    /// Its place among the losses.
+    pub(crate) output: usize,
+    /// Its place among the targets.
+    pub(crate) target_row: usize,
+    /// y, of the whole vocabulary; 0 with soft targets.
+    pub(crate) target: u32,
+    /// τ.
+    pub(crate) token_weight: f64,
+}
+
+/// By what each part of the loss is divided.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Divisors {
+    pub(crate) cross_entropy: f64,
+    pub(crate) z_loss: f64,
+}
+
+/// A checked call.
+pub(crate) struct Problem<'a, R> {
+    pub(crate) loss: LinearCrossEntropy,
+    pub(crate) source: Source<'a>,
+    pub(crate) targets: Targets<'a>,
+    /// The kept rows; `hidden`, `output` and `target_row` increase strictly.
+    pub(crate) rows: Vec<Row>,
+    /// The number of losses.
+    pub(crate) outputs: usize,
+    /// D.
+    pub(crate) width: usize,
+    /// The number of classes of this shard.
+    pub(crate) columns: usize,
+    pub(crate) first_class: usize,
+    /// V of all shards.
+    pub(crate) vocabulary: usize,
+    /// Of this shard.
+    pub(crate) bias: Option<Vec<R>>,
+    /// Of the whole vocabulary.
+    pub(crate) class_weights: Option<Vec<R>>,
+    /// W, of the whole vocabulary.
+    pub(crate) total_weight: f64,
+    pub(crate) divisors: Divisors,
+    /// The logits of the targets as the caller gave them, one for each kept row.
+    pub(crate) target_logits: Option<Vec<R>>,
+}
+
+impl<'a, R: Real> Problem<'a, R> {
+    pub(crate) fn new(loss: &LinearCrossEntropy, inputs: &Inputs<'a, R>) -> Result<Self> {
+        check_options::<R>(loss)?;
+        let (hidden_rows, width, columns) = match &inputs.source {
+            Source::Product { hidden, classifier } => {
+                let ((n, d), (v, classifier_width)) = (hidden.dim(), classifier.dim());
+                if classifier_width != d {
+                    return Err(Error::Shape {
+                        argument: "classifier",
+                        found: vec![v, classifier_width],
+                        expected: format!("{d} columns, as hidden has"),
+                    });
+                }
+                (n, d, v)
+            }
+            Source::Given(logits) => (logits.dim().0, 0, logits.dim().1),
+        };
+        let (first_class, vocabulary) = match inputs.shard {
+            None => (0, columns),
+            Some(shard) => {
+                let end = shard.first_class.checked_add(columns);
+                if end.is_none_or(|end| end > shard.vocabulary) {
+                    return Err(Error::Conflict {
+                        what: format!(
+                            "the shard of {columns} classes from {} on ends beyond the vocabulary \
+                             of {}",
+                            shard.first_class, shard.vocabulary
+                        ),
+                    });
+                }
+                (shard.first_class, shard.vocabulary)
+            }
+        };
+        if vocabulary > u32::MAX as usize - 1 {
+            return Err(Error::TooLarge { what: format!("a vocabulary of {vocabulary} classes") });
+        }
+        expect_length("bias", inputs.bias.as_ref(), columns, "classes")?;
+        expect_length("class_weights", inputs.class_weights.as_ref(), vocabulary, "classes")?;
+        check_vector::<R>("class_weights", inputs.class_weights.as_ref(), Domain::NonNegative)?;
+
+        let (selected, outputs) = select(&inputs.selection, hidden_rows)?;
+        let target_rows = match inputs.selection {
+            Selection::Rows(rows) => rows.len(),
+            _ => hidden_rows,
+        };
+        check_targets(&inputs.targets, target_rows, vocabulary, inputs.shard.is_some())?;
+        expect_length("token_weights", inputs.token_weights.as_ref(), target_rows, "targets")?;
+        check_vector::<R>("token_weights", inputs.token_weights.as_ref(), Domain::Finite)?;
+        if let Some(logits) = inputs.target_logits
+            && logits.len() != outputs
+        {
+            return Err(Error::Shape {
+                argument: "target_logits",
+                found: vec![logits.len()],
+                expected: format!("[{outputs}], one for each loss"),
+            });
+        }
+        if loss.statistics.rank {
+            let hard = matches!(inputs.targets, Targets::Hard(_));
+            if !hard {
+                return Err(Error::Conflict {
+                    what: "the rank of a soft target is not defined, expected hard targets".into(),
+                });
+            }
+            if inputs.shard.is_some() && inputs.target_logits.is_none() {
+                return Err(Error::Conflict {
+                    what: "the rank over a shard needs the logits of the targets, expected \
+                           target_logits"
+                        .into(),
+                });
+            }
+        }
+
+        let mut rows = Vec::with_capacity(outputs);
+        let mut weight_of_kept = 0.0;
+        let class_weights = inputs.class_weights.map(|w| w.to_vec::<R>());
+        for (output, (hidden, target_row)) in selected.enumerate() {
+            let mut target = 0;
+            if let Targets::Hard(classes) = &inputs.targets {
+                let class = classes.at(target_row);
+                if loss.ignore_index == Some(class) {
+                    continue;
+                }
+                target = match u32::try_from(class) {
+                    Ok(target) if (target as usize) < vocabulary => target,
+                    _ => {
+                        return Err(Error::TargetOutOfRange {
+                            row: target_row,
+                            value: class,
+                            vocabulary,
+                        });
+                    }
+                };
+                weight_of_kept += match &class_weights {
+                    Some(weights) => weights[target as usize].to_f64(),
+                    None => 1.0,
+                };
+            }
+            let token_weight = inputs.token_weights.map_or(1.0, |w| w.at(target_row));
+            rows.push(Row { hidden, output, target_row, target, token_weight });
+        }
+        if columns == 0 && inputs.shard.is_none() && outputs > 0 {
+            return Err(Error::Shape {
+                argument: "classifier",
+                found: vec![columns, width],
+                expected: "at least one class".into(),
+            });
+        }
+        let divisors = match (loss.reduction, &inputs.targets) {
+            (Reduction::None | Reduction::Sum, _) => Divisors { cross_entropy: 1.0, z_loss: 1.0 },
+            (Reduction::Divide(divisor), _) => Divisors { cross_entropy: divisor, z_loss: divisor },
+            (Reduction::Mean, Targets::Hard(_)) => {
+                Divisors { cross_entropy: weight_of_kept, z_loss: rows.len() as f64 }
+            }
+            (Reduction::Mean, _) => {
+                Divisors { cross_entropy: outputs as f64, z_loss: outputs as f64 }
+            }
+        };
+        Ok(Self {
+            loss: loss.clone(),
+            source: inputs.source,
+            targets: inputs.targets,
+            outputs,
+            width,
+            columns,
+            first_class,
+            vocabulary,
+            bias: inputs.bias.map(|b| b.to_vec()),
+            total_weight: match &class_weights {
+                Some(weights) => weights.iter().map(|w| w.to_f64()).sum(),
+                None => vocabulary as f64,
+            },
+            class_weights,
+            divisors,
+            target_logits: inputs
+                .target_logits
+                .map(|logits| rows.iter().map(|row| logits[row.output]).collect()),
+            rows,
+        })
+    }
+
+    /// w_v.
+    pub(crate) fn class_weight(&self, class: usize) -> f64 {
+        self.class_weights.as_ref().map_or(1.0, |weights| weights[class].to_f64())
+    }
+}
+
+/// Scale and softcap as numbers of the type that is computed in.
+fn check_options<R: Real>(loss: &LinearCrossEntropy) -> Result<()> {
+    let scale = R::from_f64(loss.transform.scale).to_f64();
+    if !scale.is_finite() {
+        let value = loss.transform.scale.to_string();
+        return Err(Error::Option { name: "scale", value, expected: "a finite f32" });
+    }
+    if let Some(softcap) = loss.transform.softcap {
+        let rounded = R::from_f64(softcap).to_f64();
+        if !(rounded.is_finite() && rounded > 0.0) {
+            let value = softcap.to_string();
+            return Err(Error::Option { name: "softcap", value, expected: "a finite f32 above 0" });
+        }
+    }
+    Ok(())
+}
+
+fn expect_length(
+    argument: &'static str,
+    vector: Option<&Vector<'_>>,
+    length: usize,
+    of: &str,
+) -> Result<()> {
+    match vector {
+        Some(vector) if vector.len() != length => Err(Error::Shape {
+            argument,
+            found: vec![vector.len()],
+            expected: format!("[{length}], the number of {of}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Domain {
+    Finite,
+    NonNegative,
+}
+
+impl Domain {
+    /// Whether the number, rounded to what is computed in, is of the domain.
+    fn holds<R: Real>(self, value: f64) -> bool {
+        R::from_f64(value).to_f64().is_finite() && (self == Domain::Finite || value >= 0.0)
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Domain::Finite => "a finite number",
+            Domain::NonNegative => "a finite number of at least 0",
+        }
+    }
+}
+
+fn check_vector<R: Real>(
+    argument: &'static str,
+    vector: Option<&Vector<'_>>,
+    domain: Domain,
+) -> Result<()> {
+    let Some(vector) = vector else { return Ok(()) };
+    match (0..vector.len()).find(|&i| !domain.holds::<R>(vector.at(i))) {
+        None => Ok(()),
+        Some(i) => Err(Error::Value {
+            argument,
+            index: vec![i],
+            value: vector.at(i).to_string(),
+            expected: domain.words(),
+        }),
+    }
+}
+
+fn check_soft(argument: &'static str, matrix: &Matrix<'_>) -> Result<()> {
+    let (rows, columns) = matrix.dim();
+    let mut row = vec![0.0_f64; columns];
+    for i in 0..rows {
+        matrix.read(i, 0..columns, &mut row);
+        let bad = row.iter().position(|&value| !Domain::NonNegative.holds::<f32>(value));
+        if let Some(j) = bad {
+            return Err(Error::Value {
+                argument,
+                index: vec![i, j],
+                value: row[j].to_string(),
+                expected: Domain::NonNegative.words(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_targets(
+    targets: &Targets<'_>,
+    rows: usize,
+    vocabulary: usize,
+    sharded: bool,
+) -> Result<()> {
+    let shape = |argument, found, expected| Err(Error::Shape { argument, found, expected });
+    match targets {
+        Targets::Hard(classes) if classes.len() != rows => {
+            shape("targets", vec![classes.len()], format!("[{rows}], the number of rows"))
+        }
+        Targets::Hard(_) => Ok(()),
+        Targets::Soft(_) | Targets::Sparse { .. } if sharded => Err(Error::Conflict {
+            what: "soft targets over a shard are not supported, expected hard targets".into(),
+        }),
+        Targets::Soft(weights) if weights.dim() != (rows, vocabulary) => {
+            let (n, v) = weights.dim();
+            shape("soft targets", vec![n, v], format!("[{rows}, {vocabulary}], rows and classes"))
+        }
+        Targets::Soft(weights) => check_soft("soft targets", weights),
+        Targets::Sparse { classes, weights } => {
+            let (n, k) = classes.dim();
+            if n != rows {
+                return shape("sparse targets", vec![n, k], format!("{rows} rows"));
+            }
+            if weights.dim() != (n, k) {
+                let (found_n, found_k) = weights.dim();
+                let expected = format!("[{n}, {k}], as their classes");
+                return shape("sparse target weights", vec![found_n, found_k], expected);
+            }
+            if let Some(((i, j), class)) =
+                classes.indexed_iter().find(|&(_, &class)| class as usize >= vocabulary)
+            {
+                return Err(Error::Value {
+                    argument: "sparse targets",
+                    index: vec![i, j],
+                    value: class.to_string(),
+                    expected: "a class of the vocabulary",
+                });
+            }
+            check_soft("sparse target weights", weights)
+        }
+    }
+}
+
+/// The rows of the hidden states with the rows of the targets, and how many there are.
+fn select<'s>(
+    selection: &'s Selection<'_>,
+    rows: usize,
+) -> Result<(Box<dyn Iterator<Item = (usize, usize)> + 's>, usize)> {
+    match *selection {
+        Selection::All => Ok((Box::new((0..rows).map(|i| (i, i))), rows)),
+        Selection::Rows(selected) => {
+            let increasing = selected.windows(2).position(|pair| pair[0] >= pair[1]);
+            let at = increasing.map(|i| i + 1).or_else(|| selected.iter().position(|&i| i >= rows));
+            match at {
+                None => {
+                    let pairs = selected.iter().enumerate().map(|(i, &row)| (row, i));
+                    Ok((Box::new(pairs), selected.len()))
+                }
+                Some(at) => Err(Error::Value {
+                    argument: "rows",
+                    index: vec![at],
+                    value: selected[at].to_string(),
+                    expected: "strictly increasing rows of hidden",
+                }),
+            }
+        }
+        Selection::Shift { shift, sequence } => {
+            let sequence = sequence.unwrap_or(rows.max(1));
+            if sequence == 0 || !rows.is_multiple_of(sequence) {
+                return Err(Error::Option {
+                    name: "sequence",
+                    value: sequence.to_string(),
+                    expected: "a divisor of the number of rows",
+                });
+            }
+            let kept = sequence.saturating_sub(shift);
+            let pairs = (0..rows).filter(move |i| i % sequence < kept).map(move |i| (i, i + shift));
+            Ok((Box::new(pairs), rows / sequence * kept))
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Which instruction set runs.
+
+use std::sync::OnceLock;
+
+#[cfg(target_arch = "x86_64")]
+use super::avx2::{self, Avx2};
+#[cfg(target_arch = "x86_64")]
+use super::avx512::{self, Avx512};
+use super::portable::Portable;
+use super::vector::Simd;
+
+/// An instruction set that this processor has.
+///
+/// The best one is taken, or the one that the environment variable `SURPRISAL_ISA` names
+/// (`portable`, `avx2` or `avx512`); it steers the folds and the elementary functions.
+///
+/// ```
+/// use surprisal::Isa;
+/// assert!(Isa::available().contains(&Isa::current()?));
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// Vectors of the crate `wide`, as compiled: SSE2, NEON, simd128 or plain scalars.
+    Portable(Portable),
+    /// AVX2 with FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// AVX-512 F, BW, DQ and VL.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+/// A computation written once and compiled for each instruction set.
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+    /// The computation; must be `#[inline(always)]`, as all that it calls.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+impl Isa {
+    /// The instruction sets of this processor, from the plainest on.
+    pub fn available() -> Vec<Isa> {
+        let portable = [Isa::Portable(Portable)].into_iter();
+        #[cfg(target_arch = "x86_64")]
+        let portable =
+            portable.chain(Avx2::detect().map(Isa::Avx2)).chain(Avx512::detect().map(Isa::Avx512));
+        portable.collect()
+    }
+
+    /// The instruction set that is in use.
+    ///
+    /// # Errors
+    /// [`Error::Option`](crate::Error::Option) where `SURPRISAL_ISA` names none, or one that this
+    /// processor does not have.
+    pub fn current() -> crate::Result<Isa> {
+        static CURRENT: OnceLock<Result<Isa, String>> = OnceLock::new();
+        let chosen = CURRENT.get_or_init(|| match std::env::var_os("SURPRISAL_ISA") {
+            None => Ok(*Isa::available().last().expect("portable is always available")),
+            Some(name) => Isa::available()
+                .into_iter()
+                .find(|isa| name == isa.name())
+                .ok_or_else(|| name.to_string_lossy().into_owned()),
+        });
+        chosen.clone().map_err(|value| crate::Error::Option {
+            name: "SURPRISAL_ISA",
+            value,
+            expected: "portable, avx2 or avx512, where the processor has it",
+        })
+    }
+
+    /// `portable`, `avx2` or `avx512`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable(_) => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => "avx512",
+        }
+    }
+
+    /// Whether `mul_add` rounds once.
+    #[cfg(test)]
+    pub(crate) fn fuses(self) -> bool {
+        !matches!(self, Isa::Portable(_)) || cfg!(target_feature = "fma")
+    }
+
+    /// Runs the kernel compiled for this instruction set.
+    #[inline]
+    pub(crate) fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            Isa::Portable(token) => kernel.run(token),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(token) => avx2::enter(token, kernel),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(token) => avx512::enter(token, kernel),
+        }
+    }
+}

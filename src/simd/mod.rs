@@ -1,0 +1,19 @@
+//! Vectors and nothing else: one trait, a back end for each instruction set, and the elementary
+//! functions written once over the trait.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod exp;
+mod isa;
+mod portable;
+pub(crate) mod tanh;
+mod vector;
+
+pub use isa::{Isa, Kernel};
+pub use vector::{Simd, SimdReal, Vector};
+pub(crate) use vector::{for_each_vector, splat};
+
+#[cfg(test)]
+mod tests;

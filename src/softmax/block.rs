@@ -1,0 +1,211 @@
+//! One block of a row's logits, reduced while it is in cache.
+
+use crate::element::Real;
+use crate::simd::exp::exp;
+use crate::simd::{Isa, Kernel, Simd, Vector, for_each_vector, splat};
+
+/// Which moments of `ln p` a fold carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Moments {
+    /// None: the log-sum-exp alone.
+    Zeroth,
+    /// The entropy too.
+    First,
+    /// The varentropy too.
+    Second,
+}
+
+/// What a block of logits `x` is reduced to, relative to its own maximum.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block<R> {
+    /// m, the largest logit; NaN where any is NaN.
+    pub(crate) maximum: R,
+    /// Where the maximum (or the first NaN) stands; the first of equals.
+    pub(crate) argmax: usize,
+    /// Σ e^u over all but the arg-max, u = x − m.
+    pub(crate) remainder: R,
+    /// Σ e^u u.
+    pub(crate) first: R,
+    /// Σ e^u (u − μ)² with μ = first / (1 + remainder).
+    pub(crate) second: R,
+}
+
+/// Reduces one block. A block must not be empty; it is the same again on return.
+pub(crate) fn reduce<R: Real>(isa: Isa, logits: &mut [R], moments: Moments) -> Block<R> {
+    let (maximum, argmax) = isa.dispatch(Maximum { logits });
+    let nothing = Block { maximum, argmax, remainder: R::ZERO, first: R::ZERO, second: R::ZERO };
+    if maximum == R::NEG_INFINITY {
+        return nothing;
+    }
+    let value = maximum.to_f64();
+    if !value.is_finite() {
+        let nan = R::from_f64(f64::NAN);
+        return Block { remainder: nan, first: nan, second: nan, ..nothing };
+    }
+    // The arg-max stays out of every sum: it is the 1 of 1 + r.
+    logits[argmax] = R::NEG_INFINITY;
+    let (remainder, first, second) = isa.dispatch(Sums { logits, maximum, moments });
+    logits[argmax] = maximum;
+    Block { remainder, first, second, ..nothing }
+}
+
+/// Σ w (m − x) and Σ w; with no `weights` each is 1. A logit of −∞ counts where its weight is not 0.
+pub(crate) fn deviation<R: Real>(
+    isa: Isa,
+    logits: &[R],
+    maximum: R,
+    weights: Option<&[R]>,
+) -> (f64, f64) {
+    let reference = if maximum == R::NEG_INFINITY { R::ZERO } else { maximum };
+    let (sum, total) = isa.dispatch(Deviation { logits, maximum: reference, weights });
+    (sum.to_f64(), total.to_f64())
+}
+
+/// How many logits are above `threshold`.
+pub(crate) fn count_above<R: Real>(isa: Isa, logits: &[R], threshold: R) -> usize {
+    isa.dispatch(CountAbove { logits, threshold })
+}
+
+struct Maximum<'a, R> {
+    logits: &'a [R],
+}
+
+impl<R: Real> Kernel for Maximum<'_, R> {
+    type Output = (R, usize);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> (R, usize) {
+        let mut largest = splat::<S, R>(simd, R::NEG_INFINITY);
+        let mut nan = 0;
+        for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
+            largest = largest.max(x);
+            nan |= x.nan_mask();
+        });
+        if nan != 0 {
+            for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
+                let mask = x.nan_mask();
+                if mask != 0 {
+                    return (R::from_f64(f64::NAN), offset + mask.trailing_zeros() as usize);
+                }
+            });
+        }
+        let maximum = largest.maximum();
+        let target = splat::<S, R>(simd, maximum);
+        for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
+            let mask = x.equal_mask(target);
+            if mask != 0 {
+                return (maximum, offset + mask.trailing_zeros() as usize);
+            }
+        });
+        (maximum, 0)
+    }
+}
+
+struct Sums<'a, R> {
+    logits: &'a [R],
+    maximum: R,
+    moments: Moments,
+}
+
+/// u = x − m, held above −10⁴ so that e^u · u is 0 and not NaN where x is −∞.
+#[inline(always)]
+fn shifted<S: Simd, R: Real>(
+    x: R::Vector<S>,
+    m: R::Vector<S>,
+    floor: R::Vector<S>,
+) -> R::Vector<S> {
+    x.sub(m).max(floor)
+}
+
+impl<R: Real> Kernel for Sums<'_, R> {
+    type Output = (R, R, R);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> (R, R, R) {
+        let zero = splat::<S, R>(simd, R::ZERO);
+        let m = splat::<S, R>(simd, self.maximum);
+        let floor = splat::<S, R>(simd, R::from_f64(-1e4));
+        let (mut remainder, mut first) = (zero, zero);
+        if self.moments == Moments::Zeroth {
+            for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
+                remainder = remainder.add(exp::<S, R>(simd, x.sub(m)));
+            });
+            return (remainder.sum(), R::ZERO, R::ZERO);
+        }
+        for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
+            let u = shifted::<S, R>(x, m, floor);
+            let e = exp::<S, R>(simd, u);
+            remainder = remainder.add(e);
+            first = e.mul_add(u, first);
+        });
+        let (remainder, first) = (remainder.sum(), first.sum());
+        if self.moments == Moments::First {
+            return (remainder, first, R::ZERO);
+        }
+        let mean = first / (R::ONE + remainder);
+        let mu = splat::<S, R>(simd, mean);
+        let mut second = zero;
+        for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
+            let u = shifted::<S, R>(x, m, floor);
+            let e = exp::<S, R>(simd, u);
+            let difference = u.sub(mu);
+            second = e.mul(difference).mul_add(difference, second);
+        });
+        (remainder, first, second.sum() + mean * mean)
+    }
+}
+
+struct Deviation<'a, R> {
+    logits: &'a [R],
+    maximum: R,
+    weights: Option<&'a [R]>,
+}
+
+impl<R: Real> Kernel for Deviation<'_, R> {
+    type Output = (R, R);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> (R, R) {
+        let zero = splat::<S, R>(simd, R::ZERO);
+        let m = splat::<S, R>(simd, self.maximum);
+        let lanes = <R::Vector<S>>::LANES;
+        let mut sum = zero;
+        let Some(weights) = self.weights else {
+            for_each_vector!(R::Vector<S>, simd, self.logits, self.maximum, |x, offset| {
+                sum = sum.add(m.sub(x));
+            });
+            return (sum.sum(), R::from_f64(self.logits.len() as f64));
+        };
+        let mut total = zero;
+        for_each_vector!(R::Vector<S>, simd, self.logits, self.maximum, |x, offset| {
+            let w = if offset + lanes <= weights.len() {
+                <R::Vector<S>>::load(simd, &weights[offset..])
+            } else {
+                <R::Vector<S>>::load_tail(simd, &weights[offset..], R::ZERO)
+            };
+            total = total.add(w);
+            let term = w.mul(m.sub(x));
+            sum = sum.add(<R::Vector<S>>::select_less(zero, w, term, zero));
+        });
+        (sum.sum(), total.sum())
+    }
+}
+
+struct CountAbove<'a, R> {
+    logits: &'a [R],
+    threshold: R,
+}
+
+impl<R: Real> Kernel for CountAbove<'_, R> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> usize {
+        let threshold = splat::<S, R>(simd, self.threshold);
+        let mut count = 0;
+        for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
+            count += x.greater_mask(threshold).count_ones() as usize;
+        });
+        count
+    }
+}

@@ -1,0 +1,10 @@
+//! The fold over blocks of logits: what one row of a softmax is reduced to, and how two such
+//! reductions are joined.
+
+pub(crate) mod block;
+pub(crate) mod gradient;
+mod row_state;
+pub(crate) mod top_k;
+pub(crate) mod transform;
+
+pub use row_state::RowState;

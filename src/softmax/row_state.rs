@@ -1,0 +1,234 @@
+//! One row of a softmax, folded.
+
+use super::block::{self, Block, Moments};
+use crate::element::Real;
+use crate::error::{Error, Result};
+use crate::simd::Isa;
+
+/// What a row of logits is reduced to, block by block.
+///
+/// With m the maximum, u_v = a_v − m, and every sum over all classes *but one arg-max*:
+///
+/// ```text
+/// r = Σ e^u      a = Σ e^u u ≤ 0      μ = a/(1+r)      M2 = Σ e^u (u−μ)² + μ²
+/// ln S = log1p(r)            lse = m + ln S
+/// entropy     H = log1p(r) − a/(1+r)          varentropy = M2/(1+r)
+/// min-entropy H_∞ = log1p(r)                  −ln p_y = log1p(r) + (m − a_y)
+/// ```
+///
+/// Every update adds terms of one sign, so nothing cancels: the surprisal of a class with
+/// p = 1 − 10⁻¹⁸ keeps all its digits, and so do the entropies at an offset of 10⁸. All is in nats.
+/// [`merge`](Self::merge) is associative and commutative up to rounding: it joins blocks, threads
+/// and vocabulary shards alike.
+///
+/// A NaN logit, or one of +∞, makes every statistic NaN (the arg-max is then the first NaN, or the
+/// first +∞). Logits of −∞ are classes of probability 0; where all are, lse is −∞ and the rest NaN.
+///
+/// ```
+/// use surprisal::RowState;
+/// let logits = [1.0_f64, 2.0, 3.0];
+/// let mut whole = RowState::new();
+/// whole.push(0, &logits)?;
+/// let (mut left, mut right) = (RowState::new(), RowState::new());
+/// left.push(0, &logits[..1])?;
+/// right.push(1, &logits[1..])?;
+/// left.merge(&right);
+/// assert!((whole.log_sum_exp() - 3.4076059644443806).abs() < 1e-15);
+/// assert!((whole.log_sum_exp() - left.log_sum_exp()).abs() < 1e-15);
+/// assert!((whole.entropy() - left.entropy()).abs() < 1e-15);
+/// assert_eq!(left.argmax(), Some(2));
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowState {
+    /// m, the largest logit so far; NaN after a NaN.
+    pub maximum: f64,
+    /// r.
+    pub remainder: f64,
+    /// a.
+    pub first_moment: f64,
+    /// M2.
+    pub second_moment: f64,
+    /// t = Σ w_v (m − a_v) ≥ 0, for label smoothing and soft targets.
+    pub deviation: f64,
+    /// Σ w_v over the classes seen.
+    pub weight: f64,
+    /// The class of the maximum (the lowest of equals, the first NaN), −1 before any.
+    pub argmax: i64,
+    /// The target class, −1 for none.
+    pub target: i64,
+    /// a_y, once its class has been seen.
+    pub target_logit: Option<f64>,
+    /// How many logits are above the target's, where its logit was known ahead.
+    pub above: u64,
+}
+
+impl Default for RowState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RowState {
+    /// A row of which nothing has been seen.
+    pub fn new() -> Self {
+        Self {
+            maximum: f64::NEG_INFINITY,
+            remainder: 0.0,
+            first_moment: 0.0,
+            second_moment: 0.0,
+            deviation: 0.0,
+            weight: 0.0,
+            argmax: -1,
+            target: -1,
+            target_logit: None,
+            above: 0,
+        }
+    }
+
+    /// A row whose target is `class`: its logit is kept when its block comes.
+    pub fn with_target(class: u32) -> Self {
+        Self { target: i64::from(class), ..Self::new() }
+    }
+
+    /// Folds in the logits of the classes from `first_class` on.
+    ///
+    /// # Errors
+    /// As [`Isa::current`].
+    pub fn push<R: Real>(&mut self, first_class: u32, logits: &[R]) -> Result<()> {
+        let isa = Isa::current()?;
+        let mut scratch = [R::ZERO; 256];
+        let mut first = i64::from(first_class);
+        for chunk in logits.chunks(scratch.len()) {
+            let chunk_copy = &mut scratch[..chunk.len()];
+            chunk_copy.copy_from_slice(chunk);
+            let block = block::reduce(isa, chunk_copy, Moments::Second);
+            let mut next = Self { target: self.target, ..Self::new() };
+            next.set_block(&block, first);
+            if let Some(logit) = self
+                .target
+                .checked_sub(first)
+                .and_then(|at| usize::try_from(at).ok().and_then(|at| chunk.get(at)))
+            {
+                next.target_logit = Some(logit.to_f64());
+            }
+            self.merge(&next);
+            first = first
+                .checked_add(chunk.len() as i64)
+                .ok_or_else(|| Error::TooLarge { what: "the number of classes".into() })?;
+        }
+        Ok(())
+    }
+
+    /// Takes the core of a state that is still empty from a block.
+    pub(crate) fn set_block<R: Real>(&mut self, block: &Block<R>, first_class: i64) {
+        self.maximum = block.maximum.to_f64();
+        self.argmax = first_class + block.argmax as i64;
+        self.remainder = block.remainder.to_f64();
+        self.first_moment = block.first.to_f64();
+        self.second_moment = block.second.to_f64();
+    }
+
+    /// Folds in the state of other classes of the same row.
+    pub fn merge(&mut self, other: &Self) {
+        self.above += other.above;
+        if self.target < 0 {
+            self.target = other.target;
+        }
+        self.target_logit = self.target_logit.or(other.target_logit);
+        if other.argmax < 0 {
+            return;
+        }
+        let swap = self.argmax < 0 || other.precedes(self);
+        let (a, b) = if swap { (other, &*self) } else { (&*self, other) };
+        let merged = Self {
+            target: self.target,
+            target_logit: self.target_logit,
+            above: self.above,
+            ..a.joined(b)
+        };
+        *self = merged;
+    }
+
+    /// Whether the arg-max of the two is this one's: NaN before all, then the larger, then the
+    /// lower class.
+    fn precedes(&self, other: &Self) -> bool {
+        match (self.maximum.is_nan(), other.maximum.is_nan()) {
+            (true, false) => true,
+            (false, true) => false,
+            (false, false) if self.maximum != other.maximum => self.maximum > other.maximum,
+            _ => self.argmax < other.argmax,
+        }
+    }
+
+    /// This state with another whose arg-max does not precede its own.
+    fn joined(&self, other: &Self) -> Self {
+        let mut joined = *self;
+        if other.argmax < 0 {
+            return joined;
+        }
+        joined.weight += other.weight;
+        joined.deviation += other.deviation;
+        let gap = self.maximum - other.maximum;
+        if other.weight != 0.0 && gap > 0.0 {
+            joined.deviation += gap * other.weight;
+        }
+        if other.maximum == f64::NEG_INFINITY {
+            return joined;
+        }
+        let factor = (-gap).exp();
+        if factor == 0.0 {
+            return joined;
+        }
+        let (w, scaled) = (1.0 + self.remainder, factor * (1.0 + other.remainder));
+        let mean = self.first_moment / w;
+        let other_mean = other.first_moment / (1.0 + other.remainder) - gap;
+        joined.remainder += scaled;
+        joined.first_moment += factor * (other.first_moment - gap * (1.0 + other.remainder));
+        joined.second_moment += factor * other.second_moment
+            + (other_mean - mean).powi(2) * (w * scaled / (w + scaled));
+        joined
+    }
+
+    /// ln S = ln Σ e^(a_v − m), which is also the min-entropy.
+    pub fn log_sum(&self) -> f64 {
+        if self.maximum.is_finite() { self.remainder.ln_1p() } else { f64::NAN }
+    }
+
+    /// lse = ln Σ e^(a_v); −∞ where every logit is.
+    pub fn log_sum_exp(&self) -> f64 {
+        if self.maximum == f64::NEG_INFINITY {
+            return f64::NEG_INFINITY;
+        }
+        self.maximum + self.log_sum()
+    }
+
+    /// H = −Σ p ln p.
+    pub fn entropy(&self) -> f64 {
+        self.log_sum() - self.first_moment / (1.0 + self.remainder)
+    }
+
+    /// The variance of ln p under p.
+    pub fn varentropy(&self) -> f64 {
+        if self.maximum.is_finite() {
+            self.second_moment / (1.0 + self.remainder)
+        } else {
+            f64::NAN
+        }
+    }
+
+    /// H_∞ = −ln max p.
+    pub fn min_entropy(&self) -> f64 {
+        self.log_sum()
+    }
+
+    /// −ln p of the target, never negative; `None` until its class has been seen.
+    pub fn surprisal(&self) -> Option<f64> {
+        self.target_logit.map(|logit| self.log_sum() + (self.maximum - logit))
+    }
+
+    /// The class of the largest logit, the lowest of equals; of the first NaN where there is one.
+    pub fn argmax(&self) -> Option<u32> {
+        u32::try_from(self.argmax).ok()
+    }
+}

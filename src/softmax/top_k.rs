@@ -1,0 +1,63 @@
+//! The k largest logits of a row.
+
+use super::block::count_above;
+use crate::element::Real;
+use crate::simd::Isa;
+
+/// A class with its logit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Entry<R> {
+    pub(crate) logit: R,
+    pub(crate) class: u32,
+}
+
+impl<R: Real> Entry<R> {
+    /// A place that no class has taken yet.
+    pub(crate) fn empty() -> Self {
+        Self { logit: R::NEG_INFINITY, class: u32::MAX }
+    }
+
+    /// Larger logits first, then lower classes; a NaN before all.
+    fn precedes(&self, other: &Self) -> bool {
+        let (nan, other_nan) = (self.logit.to_f64().is_nan(), other.logit.to_f64().is_nan());
+        if nan != other_nan {
+            return nan;
+        }
+        if nan || self.logit == other.logit {
+            return self.class < other.class;
+        }
+        self.logit > other.logit
+    }
+}
+
+/// Inserts into a list in order; what falls out at the end is lost.
+fn insert<R: Real>(list: &mut [Entry<R>], entry: Entry<R>) {
+    let at = list.partition_point(|other| other.precedes(&entry));
+    if at < list.len() {
+        list[at..].rotate_right(1);
+        list[at] = entry;
+    }
+}
+
+/// Folds in the logits of the classes from `first_class` on.
+pub(crate) fn push<R: Real>(isa: Isa, list: &mut [Entry<R>], first_class: u32, logits: &[R]) {
+    let Some(last) = list.last().copied() else { return };
+    let full = last.class != u32::MAX;
+    if full && count_above(isa, logits, last.logit) == 0 && !any_nan(logits) {
+        return;
+    }
+    for (logit, class) in logits.iter().zip(first_class..) {
+        insert(list, Entry { logit: *logit, class });
+    }
+}
+
+fn any_nan<R: Real>(logits: &[R]) -> bool {
+    logits.iter().fold(false, |any, x| any | (*x != *x))
+}
+
+/// Folds in the list of other classes of the same row.
+pub(crate) fn merge<R: Real>(list: &mut [Entry<R>], other: &[Entry<R>]) {
+    for &entry in other.iter().filter(|entry| entry.class != u32::MAX) {
+        insert(list, entry);
+    }
+}

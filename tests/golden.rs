@@ -1,0 +1,259 @@
+//! The float64 golden cases, in every type, by both strategies, on every instruction set.
+
+mod common;
+
+use common::{Answer, Case, Wanted, assert_close};
+use half::{bf16, f16};
+use ndarray::{Array1, Array2};
+use serde_json::Value;
+use surprisal::{
+    Backward, Element, Gradients, Inputs, Isa, Promote, Real, Reduction, Targets, Upstream,
+};
+
+fn numbers(value: &Value) -> Array1<f64> {
+    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+fn matrix(value: &Value) -> Array2<f64> {
+    let rows = value.as_array().unwrap();
+    let columns = rows[0].as_array().unwrap().len();
+    let flat = rows.iter().flat_map(|row| numbers(row).to_vec()).collect();
+    Array2::from_shape_vec((rows.len(), columns), flat).unwrap()
+}
+
+fn cases() -> Vec<(Case, Value)> {
+    let text = include_str!("golden/linear_cross_entropy.json");
+    let all: Value = serde_json::from_str(text).unwrap();
+    let cases: Vec<_> = all.as_array().unwrap().iter().map(case).collect();
+    assert_eq!(cases.len(), 130);
+    cases
+}
+
+fn case(json: &Value) -> (Case, Value) {
+    let options = &json["opts"];
+    let targets = match json.get("soft") {
+        Some(soft) => Wanted::Soft(matrix(soft)),
+        None => Wanted::Hard(
+            json["y"].as_array().unwrap().iter().map(|y| y.as_i64().unwrap()).collect(),
+        ),
+    };
+    let mut case = Case::new(matrix(&json["E"]), matrix(&json["C"]), targets);
+    case.bias = options.get("b").map(numbers);
+    case.class_weights = options.get("w").map(numbers);
+    case.token_weights = options.get("tw").map(numbers);
+    case.scale = options.get("scale").map_or(1.0, |x| x.as_f64().unwrap());
+    case.softcap = options.get("softcap").map(|x| x.as_f64().unwrap());
+    case.label_smoothing = options.get("eps").map_or(0.0, |x| x.as_f64().unwrap());
+    case.z_loss = options.get("zl").map_or(0.0, |x| x.as_f64().unwrap());
+    case.reduction = match options.get("red").map(|x| x.as_str().unwrap()) {
+        Some("none") => Reduction::None,
+        Some("sum") => Reduction::Sum,
+        _ => Reduction::Mean,
+    };
+    if let Some(up) = options.get("up") {
+        case.d_loss = numbers(up);
+    }
+    (case, json["expect"].clone())
+}
+
+struct Result<R> {
+    losses: Array1<R>,
+    loss: R,
+    log_sum_exp: Array1<R>,
+    argmax: Array1<i64>,
+    d_hidden: Array2<R>,
+    d_classifier: Array2<R>,
+    d_bias: Array1<R>,
+}
+
+fn cast<T: Element>(from: &Array2<f64>) -> Array2<T> {
+    from.mapv(T::from_f64)
+}
+
+/// Runs a case with inputs of type `T`; gradients in the type that it is computed in.
+fn run<T, R>(case: &Case, backward: Backward, isa: Isa) -> Result<R>
+where
+    R: Real,
+    T: Promote<T, Computed = R>,
+    for<'a> surprisal::MatrixMut<'a>: From<ndarray::ArrayViewMut2<'a, R>>,
+    for<'a> surprisal::VectorMut<'a>: From<ndarray::ArrayViewMut1<'a, R>>,
+{
+    let (hidden, classifier) = (cast::<T>(&case.hidden), cast::<T>(&case.classifier));
+    let targets = match &case.targets {
+        Wanted::Hard(y) => Targets::from(y),
+        Wanted::Soft(t) => Targets::Soft(t.view().into()),
+    };
+    let mut inputs = Inputs::new(hidden.view(), classifier.view(), targets);
+    if let Some(bias) = &case.bias {
+        inputs = inputs.bias(bias.view());
+    }
+    if let Some(weights) = &case.class_weights {
+        inputs = inputs.class_weights(weights.view());
+    }
+    if let Some(weights) = &case.token_weights {
+        inputs = inputs.token_weights(weights.view());
+    }
+    let up = case.d_loss.mapv(R::from_f64);
+    let upstream = match case.reduction {
+        Reduction::None => Upstream::rows(up.view()),
+        _ => Upstream::default(),
+    };
+    let zero = R::from_f64(0.0);
+    let mut result = Result {
+        losses: Array1::from_elem(0, zero),
+        loss: zero,
+        log_sum_exp: Array1::from_elem(0, zero),
+        argmax: Array1::zeros(0),
+        d_hidden: Array2::from_elem(hidden.dim(), R::from_f64(f64::NAN)),
+        d_classifier: Array2::from_elem(classifier.dim(), R::from_f64(f64::NAN)),
+        d_bias: Array1::from_elem(classifier.dim().0, R::from_f64(f64::NAN)),
+    };
+    let loss = case.builder().backward(backward).isa(isa).build().unwrap();
+    let gradients = Gradients::new()
+        .hidden(result.d_hidden.view_mut())
+        .classifier(result.d_classifier.view_mut())
+        .bias(result.d_bias.view_mut());
+    let forward = loss.loss_and_gradients(&inputs, &upstream, gradients).unwrap();
+    result.losses = forward.losses();
+    result.loss = forward.loss();
+    result.log_sum_exp = forward.log_sum_exp();
+    result.argmax = forward.argmax();
+    result
+}
+
+fn f64s<R: Real>(array: &Array1<R>) -> impl Iterator<Item = f64> + '_ {
+    array.iter().map(|x| x.to_f64())
+}
+
+fn everywhere(mut check: impl FnMut(&Case, &Value, Backward, Isa)) {
+    for (case, expect) in &cases() {
+        for backward in [Backward::Recompute, Backward::Strip] {
+            for isa in Isa::available() {
+                check(case, expect, backward, isa);
+            }
+        }
+    }
+}
+
+#[test]
+fn golden_in_f64() {
+    let (relative, absolute) = (1e-11, 1e-13);
+    everywhere(|case, expect, backward, isa| {
+        let result = run::<f64, f64>(case, backward, isa);
+        match &expect["loss"] {
+            Value::Array(_) => {
+                let losses = numbers(&expect["loss"]);
+                assert_close("loss", f64s(&result.losses), &losses, relative, absolute);
+            }
+            loss => {
+                assert_close("loss", [result.loss], &[loss.as_f64().unwrap()], relative, absolute)
+            }
+        }
+        let kept = |i: &usize| match &case.targets {
+            Wanted::Hard(y) => y[*i] != -100,
+            Wanted::Soft(_) => true,
+        };
+        let lse = numbers(&expect["lse"]);
+        for i in (0..lse.len()).filter(kept) {
+            assert_close("lse", [result.log_sum_exp[i]], &[lse[i]], relative, absolute);
+            assert_eq!(result.argmax[i], expect["argmax"][i].as_i64().unwrap());
+        }
+        let flat = |m: &Array2<f64>| m.iter().copied().collect::<Vec<_>>();
+        let (d_hidden, d_classifier) = (matrix(&expect["dE"]), matrix(&expect["dC"]));
+        assert_close("dE", flat(&result.d_hidden), &d_hidden, relative, absolute);
+        assert_close("dC", flat(&result.d_classifier), &d_classifier, relative, absolute);
+        if !expect["db"].is_null() {
+            let d_bias = numbers(&expect["db"]);
+            assert_close("db", f64s(&result.d_bias), &d_bias, relative, absolute);
+        }
+    });
+}
+
+/// The largest error that f32 arithmetic can make of these inputs, with u = 2⁻²⁴:
+///
+/// a logit of D products is off by δ = (D + 4) u Σ|e||c|, times the scale; −ln p by 2δ and the
+/// few u of exp, ln and the sum; p by the same, relatively. G is p times the coefficients of the
+/// row, and a gradient sums N or V of them.
+struct ErrorModel {
+    loss: f64,
+    gradient: f64,
+}
+
+impl ErrorModel {
+    fn of(case: &Case, truth: &Answer) -> Self {
+        let u = 2.0_f64.powi(-24);
+        let magnitude = case.hidden.mapv(f64::abs).dot(&case.classifier.mapv(f64::abs).t());
+        let bias = case.bias.as_ref().map_or(0.0, |b| b.iter().fold(0.0, |m, b| b.abs().max(m)));
+        let largest = |m: &Array2<f64>| m.iter().fold(0.0_f64, |m, x| x.abs().max(m));
+        let (rows, width) = case.hidden.dim();
+        let classes = case.classifier.dim().0;
+        let delta = (width as f64 + 4.0) * u * (largest(&magnitude) + bias) * case.scale.abs();
+        let relative = 2.0 * delta + 16.0 * u;
+        let lse = truth.log_sum_exp.iter().fold(0.0_f64, |m, x| x.abs().max(m));
+        let weight = |w: &Option<Array1<f64>>| {
+            w.as_ref().map_or(1.0, |w| w.iter().fold(0.0_f64, |m, x| x.abs().max(m)))
+        };
+        let tau = weight(&case.token_weights) * case.d_loss.iter().fold(0.0, |m, x| x.abs().max(m));
+        let coefficient = tau
+            * (2.0 * weight(&case.class_weights) + 2.0 * case.z_loss * lse)
+            * (1.0 + case.label_smoothing);
+        let loss = rows as f64 * coefficient * (relative * (1.0 + lse) + 4.0 * u * (1.0 + lse));
+        let factor = largest(&case.classifier).max(largest(&case.hidden)).max(1.0);
+        let terms = rows.max(classes) as f64;
+        let gradient = coefficient * case.scale.abs() * factor * (relative + u * terms) * 2.0;
+        Self { loss, gradient: gradient * rows as f64 }
+    }
+}
+
+fn golden_in<T>()
+where
+    T: Promote<T, Computed = f32>,
+{
+    everywhere(|case, _, backward, isa| {
+        // The truth of the rounded inputs: rounding them is not this crate's error.
+        let round = |m: &Array2<f64>| m.mapv(|x| T::from_f64(x).to_f64());
+        let rounded = Case {
+            hidden: round(&case.hidden),
+            classifier: round(&case.classifier),
+            ..case.clone()
+        };
+        let truth = rounded.run();
+        let model = ErrorModel::of(&rounded, &truth);
+        let result = run::<T, f32>(&rounded, backward, isa);
+        let wide = |m: &Array2<f32>| m.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+        assert_close("losses", f64s(&result.losses), &truth.losses, 1e-7, model.loss);
+        assert_close("loss", [f64::from(result.loss)], &[truth.loss], 1e-7, model.loss);
+        assert_close("lse", f64s(&result.log_sum_exp), &truth.log_sum_exp, 1e-7, model.loss);
+        assert_close("dE", wide(&result.d_hidden), &truth.d_hidden, 1e-6, model.gradient);
+        assert_close("dC", wide(&result.d_classifier), &truth.d_classifier, 1e-6, model.gradient);
+        assert_close("db", f64s(&result.d_bias), &truth.d_bias, 1e-6, model.gradient);
+    });
+}
+
+#[test]
+fn golden_in_f32() {
+    golden_in::<f32>();
+}
+
+#[test]
+fn golden_in_bf16() {
+    golden_in::<bf16>();
+}
+
+#[test]
+fn golden_in_f16() {
+    golden_in::<f16>();
+}
+
+#[test]
+fn the_oracle_of_the_tests_agrees_with_the_golden_file() {
+    for (case, expect) in &cases() {
+        let truth = case.run();
+        if let Some(loss) = expect["loss"].as_f64() {
+            assert_close("loss", [truth.loss], &[loss], 1e-12, 1e-13);
+        }
+        let flat = |m: &Array2<f64>| m.iter().copied().collect::<Vec<_>>();
+        assert_close("dE", flat(&truth.d_hidden), &matrix(&expect["dE"]), 1e-11, 1e-13);
+        assert_close("dC", flat(&truth.d_classifier), &matrix(&expect["dC"]), 1e-11, 1e-13);
+    }
+}
