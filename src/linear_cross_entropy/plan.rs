@@ -189,19 +189,17 @@ impl LinearCrossEntropy {
     /// As [`plan`](Self::plan).
     pub fn plan_for(&self, shapes: &Shapes, pass: Pass, threads: usize) -> Result<Plan> {
         let sizes = Sizes { loss: self, shapes, threads: threads.max(1) };
-        let forward = sizes.forward()?;
         match pass {
-            Pass::Forward => Ok(forward),
+            Pass::Forward => sizes.forward(),
             Pass::Vjp => sizes.recompute(),
             Pass::LossAndGradients => match self.backward {
-                Backward::Recompute => sizes.recompute_after(forward),
+                Backward::Recompute => sizes.both(),
                 Backward::Strip => sizes.strip(1),
-                Backward::Auto if shapes.hidden == 0 => sizes.recompute_after(forward),
+                Backward::Auto if shapes.hidden == 0 => sizes.both(),
                 // A strip of few rows reads and writes the classifier's gradient too often.
                 Backward::Auto => match sizes.strip(shapes.rows.clamp(1, 128)) {
-                    Ok(strip) => Ok(strip),
-                    Err(Error::MemoryBudget { .. }) => sizes.recompute_after(forward),
-                    Err(error) => Err(error),
+                    Err(Error::MemoryBudget { .. }) => sizes.both(),
+                    strip => strip,
                 },
             },
         }
@@ -344,8 +342,8 @@ impl Sizes<'_> {
     }
 
     /// Both passes one after the other: what the forward leaves is counted in the backward.
-    fn recompute_after(&self, forward: Plan) -> Result<Plan> {
-        let backward = self.recompute()?;
+    fn both(&self) -> Result<Plan> {
+        let (forward, backward) = (self.forward()?, self.recompute()?);
         let workspace_bytes = backward.workspace_bytes.max(forward.workspace_bytes);
         Ok(Plan { workspace_bytes, ..backward })
     }
@@ -354,7 +352,7 @@ impl Sizes<'_> {
     fn strip(&self, least: usize) -> Result<Plan> {
         let Shapes { rows, hidden, vocabulary, real_bytes, .. } = *self.shapes;
         if hidden == 0 && vocabulary > 0 && rows > 0 {
-            return self.recompute();
+            return self.both();
         }
         let blocks = vocabulary.div_ceil(BLOCK);
         let state = size_of::<RowState>() + self.loss.statistics.top_k * entry_bytes(real_bytes);

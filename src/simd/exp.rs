@@ -21,7 +21,7 @@ pub struct ExpConstants<T: 'static> {
     /// The coefficients of `P`, from the highest power down.
     polynomial: &'static [T],
     /// The least x whose exponential is a normal number.
-    lowest: T,
+    pub(super) lowest: T,
     zero: T,
     one: T,
 }
@@ -71,7 +71,9 @@ pub(crate) fn exp<S: Simd, R: SimdReal>(simd: S, x: R::Vector<S>) -> R::Vector<S
     for &coefficient in &constants.polynomial[1..] {
         p = p.mul_add(r, splat::<S, R>(simd, coefficient));
     }
-    let y = p.mul_add(r.mul(r), r).add(splat::<S, R>(simd, constants.one));
+    // Two more steps of Horner: 1 + r (1 + r P) has one rounding less than (1 + r) + r² P.
+    let one = splat::<S, R>(simd, constants.one);
+    let y = p.mul_add(r, one).mul_add(r, one);
     <R::Vector<S>>::select_less(
         x,
         splat::<S, R>(simd, constants.lowest),

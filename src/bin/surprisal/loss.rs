@@ -318,15 +318,16 @@ impl Loss {
             inputs = inputs.token_weights(weights.vector()?);
         }
         let out = self.out.as_deref().map(make_directory).transpose()?;
-        let start = Instant::now();
-        let (forward, pass) = match (&out, self.grad) {
+        let (forward, seconds, pass) = match (&out, self.grad) {
             (Some(out), true) => {
-                let forward = self.with_gradients(&loss, arrays, &inputs, out)?;
-                (forward, Pass::LossAndGradients)
+                let (forward, seconds) = self.with_gradients(&loss, arrays, &inputs, out)?;
+                (forward, seconds, Pass::LossAndGradients)
             }
-            _ => (loss.forward(&inputs)?, Pass::Forward),
+            _ => {
+                let start = Instant::now();
+                (loss.forward(&inputs)?, start.elapsed().as_secs_f64(), Pass::Forward)
+            }
         };
-        let seconds = start.elapsed().as_secs_f64();
         if let Some(out) = &out {
             self.write(&forward, out)?;
         }
@@ -354,14 +355,14 @@ impl Loss {
         Ok(())
     }
 
-    /// Loss and gradients, the latter written to files.
+    /// Loss and gradients, the latter written to files, with the seconds that computing took.
     fn with_gradients<R>(
         &self,
         loss: &LinearCrossEntropy,
         arrays: &Arrays,
         inputs: &Inputs<'_, R>,
         out: &Path,
-    ) -> Result<Forward<R>, Failure>
+    ) -> Result<(Forward<R>, f64), Failure>
     where
         R: Real + NpyElement,
         for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, R>>,
@@ -384,9 +385,11 @@ impl Loss {
         if let Some(logits) = &arrays.logits {
             let mut d_logits = like(logits)?;
             let gradients = Gradients::new().logits(d_logits.view_mut());
+            let start = Instant::now();
             let forward = loss.loss_and_gradients(inputs, &upstream, gradients)?;
+            let seconds = start.elapsed().as_secs_f64();
             write_npy(&out.join("grad_logits.npy"), d_logits.view())?;
-            return Ok(forward);
+            return Ok((forward, seconds));
         }
         let (Some(hidden), Some(classifier)) = (&arrays.hidden, &arrays.classifier) else {
             return Err(Failure::Input("--hidden and --classifier are missing".into()));
@@ -398,13 +401,15 @@ impl Loss {
         if arrays.bias.is_some() {
             gradients = gradients.bias(d_bias.view_mut());
         }
+        let start = Instant::now();
         let forward = loss.loss_and_gradients(inputs, &upstream, gradients)?;
+        let seconds = start.elapsed().as_secs_f64();
         write_npy(&out.join("grad_hidden.npy"), d_hidden.view())?;
         write_npy(&out.join("grad_classifier.npy"), d_classifier.view())?;
         if arrays.bias.is_some() {
             write_npy(&out.join("grad_bias.npy"), d_bias.view())?;
         }
-        Ok(forward)
+        Ok((forward, seconds))
     }
 
     fn write<R: Real + NpyElement>(&self, forward: &Forward<R>, out: &Path) -> Result<(), Failure> {

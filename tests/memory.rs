@@ -1,0 +1,204 @@
+//! The heap that a call takes is at most what its plan says.
+
+mod common;
+
+use common::Stream;
+use half::bf16;
+use ndarray::{Array1, Array2, ArrayView2};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use surprisal::{
+    Backward, Element, Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Pass,
+    Shapes, Strategy, Targets, Upstream,
+};
+
+struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        MOST.fetch_max(held, Ordering::Relaxed);
+        // SAFETY: the caller's promises are the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promises are the system's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most that `run` holds at any time beyond what was held before.
+fn peak<T>(run: impl FnOnce() -> T) -> (T, usize) {
+    let before = HELD.load(Ordering::Relaxed);
+    MOST.store(before, Ordering::Relaxed);
+    let result = run();
+    (result, MOST.load(Ordering::Relaxed) - before)
+}
+
+struct Data<T> {
+    hidden: Array2<T>,
+    classifier: Array2<T>,
+    targets: Vec<i64>,
+    bias: Array1<f32>,
+    weights: Array1<f32>,
+}
+
+impl<T: Element> Data<T> {
+    fn new(rows: usize, width: usize, classes: usize) -> Self {
+        let mut stream = Stream(7);
+        Self {
+            hidden: stream.matrix(rows, width, 1.0).mapv(T::from_f64),
+            classifier: stream.matrix(classes, width, 0.3).mapv(T::from_f64),
+            targets: stream
+                .classes(rows, classes)
+                .into_iter()
+                .enumerate()
+                .map(|(i, y)| if i % 3 == 1 { -100 } else { y })
+                .collect(),
+            bias: Array1::ones(classes),
+            weights: Array1::ones(classes),
+        }
+    }
+
+    fn inputs<'a>(&'a self, full: bool) -> Inputs<'a, f32>
+    where
+        T: surprisal::Promote<T, Computed = f32>,
+    {
+        let (hidden, classifier) = (self.hidden.view(), self.classifier.view());
+        let inputs = Inputs::new(hidden, classifier, &self.targets);
+        match full {
+            true => inputs.bias(self.bias.view()).class_weights(self.weights.view()),
+            false => inputs,
+        }
+    }
+}
+
+fn within(what: &str, peak: usize, plan: usize) {
+    assert!(peak <= plan, "{what}: {peak} bytes taken, {plan} planned");
+    // A plan that says anything is no plan: the fixed allowances are 64 KiB and 4 KiB a task.
+    let loose = 4 * peak + (4 << 20);
+    assert!(plan <= loose, "{what}: {plan} bytes planned for {peak}");
+}
+
+fn check<T>(rows: usize, width: usize, classes: usize, builder: LinearCrossEntropyBuilder)
+where
+    T: surprisal::Promote<T, Computed = f32>,
+    for<'a> surprisal::MatrixMut<'a>: From<ndarray::ArrayViewMut2<'a, T>>,
+{
+    for full in [false, true] {
+        let data = Data::<T>::new(rows, width, classes);
+        let inputs = data.inputs(full);
+        let name = |pass: &str| format!("{pass} {rows}×{width}×{classes} {} {full}", T::NAME);
+        let shapes = Shapes {
+            hidden_gradient_rounded: T::NAME != "f32",
+            classifier_gradient_rounded: T::NAME != "f32",
+            ..Shapes::of(&inputs)
+        };
+        let loss = builder.clone().build().unwrap();
+        let plan = loss.plan(&shapes, Pass::Forward).unwrap();
+        let (forward, bytes) = peak(|| loss.forward(&inputs).unwrap());
+        within(&name("forward"), bytes, plan.workspace_bytes);
+
+        let mut d_hidden = Array2::from_elem((rows, width), T::from_f64(0.0));
+        let mut d_classifier = Array2::from_elem((classes, width), T::from_f64(0.0));
+        let mut d_bias = Array1::<f32>::zeros(classes);
+        macro_rules! gradients {
+            () => {
+                Gradients::new()
+                    .hidden(d_hidden.view_mut())
+                    .classifier(d_classifier.view_mut())
+                    .bias(d_bias.view_mut())
+            };
+        }
+        let plan = loss.plan(&shapes, Pass::Vjp).unwrap();
+        let upstream = Upstream::default();
+        let ((), bytes) = peak(|| loss.vjp(&inputs, &forward, &upstream, gradients!()).unwrap());
+        within(&name("vjp"), bytes, plan.workspace_bytes);
+        for backward in [Backward::Recompute, Backward::Strip, Backward::Auto] {
+            let loss = builder.clone().backward(backward).build().unwrap();
+            let plan = loss.plan(&shapes, Pass::LossAndGradients).unwrap();
+            assert!(plan.workspace_bytes <= LinearCrossEntropy::DEFAULT_MEMORY_BUDGET);
+            let (_, bytes) =
+                peak(|| loss.loss_and_gradients(&inputs, &upstream, gradients!()).unwrap());
+            within(&name(&format!("{backward:?}")), bytes, plan.workspace_bytes);
+        }
+    }
+}
+
+/// One test, so that nothing else allocates meanwhile.
+#[test]
+fn the_heap_stays_under_the_plan() {
+    let plain = LinearCrossEntropy::builder();
+    let rich = LinearCrossEntropy::builder()
+        .softcap(5.0)
+        .label_smoothing(0.1)
+        .varentropy(true)
+        .rank(true)
+        .top_k(5);
+    let shapes = [(1, 1, 1), (5, 3, 2), (300, 20, 3000), (1100, 33, 700), (700, 300, 2100)];
+    for (rows, width, classes) in shapes {
+        for builder in [&plain, &rich] {
+            check::<f32>(rows, width, classes, builder.clone());
+            check::<bf16>(rows, width, classes, builder.clone());
+        }
+    }
+    soft_targets();
+    strips_follow_the_budget();
+}
+
+fn soft_targets() {
+    let data = Data::<f32>::new(200, 20, 1500);
+    let soft = Array2::from_elem((200, 1500), 1.0_f32 / 1500.0);
+    let classes = Array2::from_shape_fn((200, 40), |(i, j)| (i * 7 + j * 31) as u32 % 1500);
+    let weights = Array2::from_elem((200, 40), 0.025_f32);
+    let weights: ArrayView2<'_, f32> = weights.view();
+    let sparse = Targets::Sparse { classes: classes.view(), weights: weights.into() };
+    for targets in [Targets::Soft(soft.view().into()), sparse] {
+        let inputs = Inputs::new(data.hidden.view(), data.classifier.view(), targets);
+        let mut d_hidden = Array2::<f32>::zeros((200, 20));
+        for backward in [Backward::Recompute, Backward::Strip] {
+            let loss = LinearCrossEntropy::builder().backward(backward).build().unwrap();
+            let plan = loss.plan(&Shapes::of(&inputs), Pass::LossAndGradients).unwrap();
+            let gradients = Gradients::new().hidden(d_hidden.view_mut());
+            let upstream = Upstream::default();
+            let (_, bytes) =
+                peak(|| loss.loss_and_gradients(&inputs, &upstream, gradients).unwrap());
+            within(&format!("soft {backward:?}"), bytes, plan.workspace_bytes);
+        }
+    }
+}
+
+fn strips_follow_the_budget() {
+    let shapes = Shapes { rows: 1000, hidden: 64, vocabulary: 50_000, ..Shapes::default() };
+    let plan = |budget: usize, backward| {
+        let builder = LinearCrossEntropy::builder().memory_budget(budget).backward(backward);
+        builder.build().unwrap().plan_for(&shapes, Pass::LossAndGradients, 2)
+    };
+    let (small, large) = (plan(64 << 20, Backward::Strip), plan(128 << 20, Backward::Strip));
+    assert!(small.unwrap().rows_at_once < large.unwrap().rows_at_once);
+    let least = match plan(1, Backward::Strip).unwrap_err() {
+        surprisal::Error::MemoryBudget { smallest, .. } => smallest,
+        error => panic!("{error}"),
+    };
+    assert!(plan(least - 1, Backward::Strip).is_err());
+    let smallest = plan(least, Backward::Strip).unwrap();
+    assert_eq!((smallest.strategy, smallest.rows_at_once), (Some(Strategy::Strip), 1));
+    assert!(smallest.workspace_bytes <= least);
+    // Neither strategy nor tiles depend on the threads.
+    let loss = LinearCrossEntropy::builder().build().unwrap();
+    let one = loss.plan_for(&shapes, Pass::LossAndGradients, 1).unwrap();
+    let many = loss.plan_for(&shapes, Pass::LossAndGradients, 1000).unwrap();
+    assert_eq!((one.strategy, one.rows_at_once), (many.strategy, many.rows_at_once));
+    assert!(many.workspace_bytes <= LinearCrossEntropy::DEFAULT_MEMORY_BUDGET);
+    assert_eq!(plan(16 << 20, Backward::Auto).unwrap().strategy, Some(Strategy::Recompute));
+}
