@@ -44,6 +44,10 @@ fn golden_states_after_each_block() {
         let states = case["tail_state_after_block"].as_array().unwrap();
         for (i, chunk) in logits.chunks(block).enumerate() {
             state.push((i * block) as u32, chunk).unwrap();
+            if states[i].is_null() {
+                assert_eq!(state.maximum, f64::NEG_INFINITY, "nothing but masked classes so far");
+                continue;
+            }
             let check = |name, value: f64, key: &str| {
                 let expected = number(&states[i][key]);
                 let name = format!("{} {name} after block {i}", case["name"]);

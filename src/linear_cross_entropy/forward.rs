@@ -155,6 +155,7 @@ fn initial_states<R: Real>(problem: &Problem<'_, R>, plan: &Plan) -> Vec<RowStat
         };
         for (state, logit) in states.iter_mut().zip(logits) {
             state.target_logit = Some(logit.to_f64());
+            state.above = Some(0);
         }
     }
     states
@@ -354,9 +355,9 @@ impl<R: Real> Problem<'_, R> {
         if statistics.rank
             && let Some(logit) = state.target_logit
         {
-            part.above = block::count_above(isa, logits, R::from_f64(logit)) as u64;
+            part.above = Some(block::count_above(isa, logits, R::from_f64(logit)) as u64);
         }
-        top_k::push(isa, top, first_class as u32, logits);
+        top_k::push(top, first_class as u32, logits, block.maximum);
         state.merge(&part);
     }
 
@@ -584,9 +585,9 @@ impl<R: Real> Forward<R> {
             let what = "the rank was not asked for when the loss was built".into();
             return Err(Error::Conflict { what });
         }
-        let rank = |state: &RowState| match state.maximum.is_nan() {
-            true => -1,
-            false => state.above as i64,
+        let rank = |state: &RowState| match (state.maximum.is_nan(), state.above) {
+            (false, Some(above)) => above as i64,
+            _ => -1,
         };
         Ok(self.integers(rank))
     }

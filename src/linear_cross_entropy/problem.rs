@@ -95,7 +95,8 @@ impl<'a, R: Real> Problem<'a, R> {
         expect_length("class_weights", inputs.class_weights.as_ref(), vocabulary, "classes")?;
         check_vector::<R>("class_weights", inputs.class_weights.as_ref(), Domain::NonNegative)?;
 
-        let (selected, outputs) = select(&inputs.selection, hidden_rows)?;
+        let selected = Selected::new(&inputs.selection, hidden_rows)?;
+        let outputs = selected.outputs;
         let target_rows = match inputs.selection {
             Selection::Rows(rows) => rows.len(),
             _ => hidden_rows,
@@ -131,7 +132,8 @@ impl<'a, R: Real> Problem<'a, R> {
         let mut rows = Vec::with_capacity(outputs);
         let mut weight_of_kept = 0.0;
         let class_weights = inputs.class_weights.map(|w| w.to_vec::<R>());
-        for (output, (hidden, target_row)) in selected.enumerate() {
+        for output in 0..outputs {
+            let (hidden, target_row) = selected.at(output);
             let mut target = 0;
             if let Targets::Hard(classes) = &inputs.targets {
                 let class = classes.at(target_row);
@@ -335,41 +337,59 @@ fn check_targets(
     }
 }
 
-/// The rows of the hidden states with the rows of the targets, and how many there are.
-fn select<'s>(
-    selection: &'s Selection<'_>,
-    rows: usize,
-) -> Result<(Box<dyn Iterator<Item = (usize, usize)> + 's>, usize)> {
-    match *selection {
-        Selection::All => Ok((Box::new((0..rows).map(|i| (i, i))), rows)),
-        Selection::Rows(selected) => {
-            let increasing = selected.windows(2).position(|pair| pair[0] >= pair[1]);
-            let at = increasing.map(|i| i + 1).or_else(|| selected.iter().position(|&i| i >= rows));
-            match at {
-                None => {
-                    let pairs = selected.iter().enumerate().map(|(i, &row)| (row, i));
-                    Ok((Box::new(pairs), selected.len()))
+/// The rows that a selection takes, checked.
+struct Selected<'s> {
+    selection: Selection<'s>,
+    outputs: usize,
+    /// Of each sequence, how many rows are taken.
+    kept: usize,
+    /// The rows of a sequence.
+    sequence: usize,
+}
+
+impl<'s> Selected<'s> {
+    fn new(selection: &Selection<'s>, rows: usize) -> Result<Self> {
+        let (mut outputs, mut kept, mut sequence) = (rows, rows, rows.max(1));
+        match *selection {
+            Selection::All => {}
+            Selection::Rows(selected) => {
+                let increasing = selected.windows(2).position(|pair| pair[0] >= pair[1]);
+                let beyond = || selected.iter().position(|&row| row >= rows);
+                if let Some(at) = increasing.map(|i| i + 1).or_else(beyond) {
+                    return Err(Error::Value {
+                        argument: "rows",
+                        index: vec![at],
+                        value: selected[at].to_string(),
+                        expected: "strictly increasing rows of hidden",
+                    });
                 }
-                Some(at) => Err(Error::Value {
-                    argument: "rows",
-                    index: vec![at],
-                    value: selected[at].to_string(),
-                    expected: "strictly increasing rows of hidden",
-                }),
+                outputs = selected.len();
+            }
+            Selection::Shift { shift, sequence: length } => {
+                sequence = length.unwrap_or(sequence);
+                if sequence == 0 || !rows.is_multiple_of(sequence) {
+                    return Err(Error::Option {
+                        name: "sequence",
+                        value: sequence.to_string(),
+                        expected: "a divisor of the number of rows",
+                    });
+                }
+                kept = sequence.saturating_sub(shift);
+                outputs = rows / sequence * kept;
             }
         }
-        Selection::Shift { shift, sequence } => {
-            let sequence = sequence.unwrap_or(rows.max(1));
-            if sequence == 0 || !rows.is_multiple_of(sequence) {
-                return Err(Error::Option {
-                    name: "sequence",
-                    value: sequence.to_string(),
-                    expected: "a divisor of the number of rows",
-                });
+        Ok(Self { selection: *selection, outputs, kept, sequence })
+    }
+
+    /// The row of the hidden states and the row of the targets of a loss.
+    fn at(&self, output: usize) -> (usize, usize) {
+        match self.selection {
+            Selection::All => (output, output),
+            Selection::Rows(rows) => (rows[output], output),
+            Selection::Shift { shift, .. } => {
+                let row = output / self.kept * self.sequence + output % self.kept;
+                (row, row + shift)
             }
-            let kept = sequence.saturating_sub(shift);
-            let pairs = (0..rows).filter(move |i| i % sequence < kept).map(move |i| (i, i + shift));
-            Ok((Box::new(pairs), rows / sequence * kept))
         }
     }
 }

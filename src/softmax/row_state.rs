@@ -59,8 +59,8 @@ pub struct RowState {
     pub target: i64,
     /// a_y, once its class has been seen.
     pub target_logit: Option<f64>,
-    /// How many logits are above the target's, where its logit was known ahead.
-    pub above: u64,
+    /// The target's rank so far, where its logit was known ahead: how many logits are above it.
+    pub above: Option<u64>,
 }
 
 impl Default for RowState {
@@ -82,13 +82,27 @@ impl RowState {
             argmax: -1,
             target: -1,
             target_logit: None,
-            above: 0,
+            above: None,
         }
     }
 
     /// A row whose target is `class`: its logit is kept when its block comes.
     pub fn with_target(class: u32) -> Self {
         Self { target: i64::from(class), ..Self::new() }
+    }
+
+    /// As [`with_target`](Self::with_target), where the target's logit is known ahead: then the
+    /// logits above it are counted.
+    ///
+    /// ```
+    /// use surprisal::RowState;
+    /// let mut state = RowState::with_target_logit(1, 2.0);
+    /// state.push(0, &[1.0, 2.0, 3.0, 2.5])?;
+    /// assert_eq!(state.above, Some(2));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn with_target_logit(class: u32, logit: f64) -> Self {
+        Self { target_logit: Some(logit), above: Some(0), ..Self::with_target(class) }
     }
 
     /// Folds in the logits of the classes from `first_class` on.
@@ -112,6 +126,10 @@ impl RowState {
             {
                 next.target_logit = Some(logit.to_f64());
             }
+            if let (Some(_), Some(logit)) = (self.above, self.target_logit) {
+                let above = chunk.iter().filter(|x| x.to_f64() > logit).count();
+                next.above = Some(above as u64);
+            }
             self.merge(&next);
             first = first
                 .checked_add(chunk.len() as i64)
@@ -131,7 +149,11 @@ impl RowState {
 
     /// Folds in the state of other classes of the same row.
     pub fn merge(&mut self, other: &Self) {
-        self.above += other.above;
+        self.above = match (self.argmax < 0, other.argmax < 0) {
+            (_, true) => self.above,
+            (true, false) => other.above,
+            (false, false) => self.above.zip(other.above).map(|(a, b)| a + b),
+        };
         if self.target < 0 {
             self.target = other.target;
         }

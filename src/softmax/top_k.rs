@@ -1,8 +1,6 @@
 //! The k largest logits of a row.
 
-use super::block::count_above;
 use crate::element::Real;
-use crate::simd::Isa;
 
 /// A class with its logit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,20 +37,16 @@ fn insert<R: Real>(list: &mut [Entry<R>], entry: Entry<R>) {
     }
 }
 
-/// Folds in the logits of the classes from `first_class` on.
-pub(crate) fn push<R: Real>(isa: Isa, list: &mut [Entry<R>], first_class: u32, logits: &[R]) {
-    let Some(last) = list.last().copied() else { return };
-    let full = last.class != u32::MAX;
-    if full && count_above(isa, logits, last.logit) == 0 && !any_nan(logits) {
+/// Folds in the logits of the classes from `first_class` on, the largest of which (or a NaN) is
+/// `maximum`.
+pub(crate) fn push<R: Real>(list: &mut [Entry<R>], first_class: u32, logits: &[R], maximum: R) {
+    let Some(last) = list.last() else { return };
+    if last.class != u32::MAX && maximum <= last.logit {
         return;
     }
     for (logit, class) in logits.iter().zip(first_class..) {
         insert(list, Entry { logit: *logit, class });
     }
-}
-
-fn any_nan<R: Real>(logits: &[R]) -> bool {
-    logits.iter().fold(false, |any, x| any | (*x != *x))
 }
 
 /// Folds in the list of other classes of the same row.

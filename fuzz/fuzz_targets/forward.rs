@@ -1,0 +1,62 @@
+//! The forward with any options over any shapes, against the oracle that holds all the logits.
+
+#![no_main]
+
+#[allow(dead_code)]
+mod shared;
+
+use libfuzzer_sys::fuzz_target;
+use shared::{Case, Config, Tolerance, cast, inputs};
+use surprisal::{Promote, Real, Reduction, Statistic};
+
+fn check<T: Promote<T, Computed = R>, R: Real>(config: &Config, case: &Case) {
+    let (hidden, classifier) = (cast::<T>(&case.hidden), cast::<T>(&case.classifier));
+    let inputs = inputs(case, &hidden, &classifier);
+    let loss = config.builder(case).build().expect("options within their domains");
+    let forward = match loss.forward(&inputs) {
+        Ok(forward) => forward,
+        Err(error) => panic!("{error}"),
+    };
+    let truth = case.run();
+    let tolerance = Tolerance::of(case, &truth, R::EPSILON);
+    let wide = |a: ndarray::Array1<R>| a.mapv(R::to_f64);
+    let statistic = |which| wide(forward.statistic(which).expect("asked for"));
+    let near = |what: &str, a: ndarray::Array1<f64>, b: &ndarray::Array1<f64>, absolute: f64| {
+        Tolerance::check(what, a, b, 4.0 * R::EPSILON, absolute);
+    };
+    near("losses", wide(forward.losses()), &truth.losses, tolerance.loss);
+    near("lse", wide(forward.log_sum_exp()), &truth.log_sum_exp, 4.0 * tolerance.logit);
+    let classes = case.classifier.dim().0 as f64;
+    let second = 64.0 * (tolerance.logit + 64.0 * R::EPSILON) * (2.0 + classes.ln()).powi(2);
+    near("entropy", statistic(Statistic::Entropy), &truth.entropy, second);
+    near("varentropy", statistic(Statistic::Varentropy), &truth.varentropy, second * 4.0);
+    if case.reduction == Reduction::Sum {
+        let absolute = tolerance.loss * (1.0 + forward.len() as f64);
+        let loss = forward.loss().to_f64();
+        Tolerance::check("loss", [loss], &[truth.loss], 4.0 * R::EPSILON, absolute);
+    }
+    let (logits, _) = case.logits();
+    for (i, state) in forward.states().iter().enumerate() {
+        assert!(state.remainder >= 0.0 && state.entropy() >= 0.0 && state.varentropy() >= 0.0);
+        if let Some(surprisal) = state.surprisal() {
+            assert!(surprisal >= 0.0, "row {i} has a surprisal of {surprisal:e}");
+        }
+    }
+    // The arg-max may be another where two logits are closer than their errors.
+    for (i, &argmax) in forward.argmax().iter().enumerate().filter(|(_, argmax)| **argmax >= 0) {
+        let best = truth.argmax[i] as usize;
+        let gap = logits[[i, best]] - logits[[i, argmax as usize]];
+        assert!(
+            gap <= 4.0 * tolerance.logit,
+            "row {i}: {argmax} in place of {best}, {gap:e} below"
+        );
+    }
+}
+
+fuzz_target!(|config: Config| {
+    let case = config.case();
+    match config.narrow {
+        true => check::<f32, f32>(&config, &case),
+        false => check::<f64, f64>(&config, &case),
+    }
+});
