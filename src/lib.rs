@@ -1,4 +1,4 @@
-//! Cross-entropy over huge vocabularies without ever storing the logits.
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
 

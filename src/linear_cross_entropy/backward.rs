@@ -269,7 +269,11 @@ fn active_rows<R: Real>(
             row: *row,
             gradient: RowGradient {
                 maximum: R::from_f64(state.maximum),
-                inverse: R::from_f64(1.0 / (1.0 + state.remainder)),
+                // A row without a finite maximum has no probabilities.
+                inverse: R::from_f64(match state.maximum.is_finite() {
+                    true => 1.0 / (1.0 + state.remainder),
+                    false => f64::NAN,
+                }),
                 probability: R::from_f64(picked + rest),
                 entropy: R::from_f64(above.entropy),
                 mean: R::from_f64(mean),
@@ -365,6 +369,9 @@ impl<R: Real> Problem<'_, R> {
             }
             Targets::Soft(_) => (smoothed, 0.0),
         };
+        if !active.maximum.is_finite() {
+            return f64::NAN;
+        }
         let u = (logit - active.maximum).max(-1e4);
         let r = active.remainder;
         let p = u.exp() / (1.0 + r);

@@ -16,6 +16,15 @@ use crate::softmax::block::{self, Moments};
 use crate::softmax::top_k::{self, Entry};
 
 /// A number that each row has.
+///
+/// ```
+/// use surprisal::{Inputs, LinearCrossEntropy, Statistic};
+/// let logits = ndarray::arr2(&[[0.0_f64, 0.0]]);
+/// let loss = LinearCrossEntropy::builder().entropy(true).build()?;
+/// let forward = loss.forward(&Inputs::from_logits(logits.view(), &[1_u32]))?;
+/// assert_eq!(forward.statistic(Statistic::Entropy)?[0], std::f64::consts::LN_2);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Statistic {
@@ -60,6 +69,18 @@ pub struct Fold<R> {
 }
 
 /// The loss of every row, and whatever else the fold was asked for.
+///
+/// ```
+/// use surprisal::{Inputs, LinearCrossEntropy};
+/// let logits = ndarray::arr2(&[[1.0_f32, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+/// let loss = LinearCrossEntropy::builder().rank(true).top_k(2).build()?;
+/// let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+/// assert_eq!(forward.argmax().to_vec(), [1, -1]);
+/// assert_eq!(forward.rank()?.to_vec(), [1, -1]);
+/// assert_eq!(forward.top_k().0.row(0).to_vec(), [1, 2]);
+/// assert_eq!((forward.len(), forward.kept()), (2, 1));
+/// # Ok::<(), surprisal::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Forward<R> {
     pub(crate) states: Vec<RowState>,

@@ -8,6 +8,11 @@ use crate::error::{Error, Result};
 use crate::matrix::{Matrix, Vector};
 
 /// Class indices.
+///
+/// ```
+/// let targets = ndarray::arr1(&[4_i64, 0, -100]);
+/// assert_eq!(surprisal::Classes::I64(targets.view()).len(), 3);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Classes<'a> {
     /// Unsigned, where an ignore index can only stand inside the vocabulary.
@@ -39,6 +44,21 @@ impl Classes<'_> {
 }
 
 /// What each row should be: one class, or a distribution over the classes.
+///
+/// ```
+/// use ndarray::arr2;
+/// use surprisal::{Inputs, LinearCrossEntropy, Targets};
+/// let logits = arr2(&[[1.0_f64, 2.0, 3.0]]);
+/// let (classes, weights) = (arr2(&[[2_u32, 0]]), arr2(&[[0.75_f64, 0.25]]));
+/// let sparse = Targets::Sparse { classes: classes.view(), weights: weights.view().into() };
+/// let dense = arr2(&[[0.25_f64, 0.0, 0.75]]);
+/// let loss = LinearCrossEntropy::builder().build()?;
+/// let sparse = loss.forward(&Inputs::from_logits(logits.view(), sparse))?.loss();
+/// let dense = Targets::Soft(dense.view().into());
+/// let dense = loss.forward(&Inputs::from_logits(logits.view(), dense))?.loss();
+/// assert!((sparse - dense).abs() < 1e-15);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Targets<'a> {
     /// One class a row.
@@ -90,7 +110,7 @@ targets_from!(u32 => U32, i64 => I64);
 /// Which classes of a larger vocabulary the classifier's rows are.
 ///
 /// Rows `first_class..first_class + classifier rows` of `vocabulary`; targets and class weights
-/// are the whole vocabulary's, the bias is the shard's.
+/// are the whole vocabulary's, the bias is the shard's. [`Fold`](crate::Fold) has the example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// The class of the classifier's first row.

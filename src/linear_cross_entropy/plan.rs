@@ -24,6 +24,10 @@ pub(crate) const CHUNK_ROWS: usize = 1024;
 pub(crate) const GRADIENT_COLUMNS: usize = 256;
 
 /// How the gradients of a call are computed.
+///
+/// ```
+/// assert_eq!(surprisal::Strategy::Strip.name(), "strip");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
     /// The logits are computed a second time.
@@ -43,6 +47,14 @@ impl Strategy {
 }
 
 /// What a call computes.
+///
+/// ```
+/// use surprisal::{LinearCrossEntropy, Pass, Shapes};
+/// let loss = LinearCrossEntropy::builder().build()?;
+/// let shapes = Shapes { rows: 64, hidden: 32, vocabulary: 1000, ..Shapes::default() };
+/// assert_eq!(loss.plan(&shapes, Pass::Forward)?.operations, 2 * 64 * 32 * 1000);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// [`LinearCrossEntropy::forward`].
@@ -135,6 +147,18 @@ impl Shapes {
 }
 
 /// What a call takes and how it goes; made by [`LinearCrossEntropy::plan`].
+///
+/// ```
+/// use surprisal::{Error, LinearCrossEntropy, Pass, Shapes};
+/// let shapes = Shapes { rows: 512, hidden: 64, vocabulary: 50_000, ..Shapes::default() };
+/// let loss = LinearCrossEntropy::builder().memory_budget(1000).build()?;
+/// let Err(Error::MemoryBudget { smallest, .. }) = loss.plan(&shapes, Pass::Forward) else {
+///     panic!("1000 bytes are not enough")
+/// };
+/// let loss = LinearCrossEntropy::builder().memory_budget(smallest).build()?;
+/// assert!(loss.plan(&shapes, Pass::Forward)?.workspace_bytes <= smallest);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The most that the call takes from the heap at any time, what it returns included.

@@ -279,8 +279,12 @@ fn check_soft(argument: &'static str, matrix: &Matrix<'_>) -> Result<()> {
     let mut row = vec![0.0_f64; columns];
     for i in 0..rows {
         matrix.read(i, 0..columns, &mut row);
-        let bad = row.iter().position(|&value| !Domain::NonNegative.holds::<f32>(value));
-        if let Some(j) = bad {
+        // Without an early exit this is one pass of vector compares.
+        if row.iter().fold(true, |good, &value| good & (0.0..=f64::from(f32::MAX)).contains(&value))
+        {
+            continue;
+        }
+        if let Some(j) = row.iter().position(|&value| !Domain::NonNegative.holds::<f32>(value)) {
             return Err(Error::Value {
                 argument,
                 index: vec![i, j],
