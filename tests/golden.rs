@@ -2,13 +2,11 @@
 
 mod common;
 
-use common::{Answer, Case, Wanted, assert_close};
+use common::{Answer, Case, Wanted, assert_close, cast, inputs};
 use half::{bf16, f16};
 use ndarray::{Array1, Array2};
 use serde_json::Value;
-use surprisal::{
-    Backward, Element, Gradients, Inputs, Isa, Promote, Real, Reduction, Targets, Upstream,
-};
+use surprisal::{Backward, Gradients, Isa, Promote, Real, Reduction, Upstream};
 
 fn numbers(value: &Value) -> Array1<f64> {
     value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
@@ -66,10 +64,6 @@ struct Result<R> {
     d_bias: Array1<R>,
 }
 
-fn cast<T: Element>(from: &Array2<f64>) -> Array2<T> {
-    from.mapv(T::from_f64)
-}
-
 /// Runs a case with inputs of type `T`; gradients in the type that it is computed in.
 fn run<T, R>(case: &Case, backward: Backward, isa: Isa) -> Result<R>
 where
@@ -79,20 +73,7 @@ where
     for<'a> surprisal::VectorMut<'a>: From<ndarray::ArrayViewMut1<'a, R>>,
 {
     let (hidden, classifier) = (cast::<T>(&case.hidden), cast::<T>(&case.classifier));
-    let targets = match &case.targets {
-        Wanted::Hard(y) => Targets::from(y),
-        Wanted::Soft(t) => Targets::Soft(t.view().into()),
-    };
-    let mut inputs = Inputs::new(hidden.view(), classifier.view(), targets);
-    if let Some(bias) = &case.bias {
-        inputs = inputs.bias(bias.view());
-    }
-    if let Some(weights) = &case.class_weights {
-        inputs = inputs.class_weights(weights.view());
-    }
-    if let Some(weights) = &case.token_weights {
-        inputs = inputs.token_weights(weights.view());
-    }
+    let inputs = inputs(case, &hidden, &classifier);
     let up = case.d_loss.mapv(R::from_f64);
     let upstream = match case.reduction {
         Reduction::None => Upstream::rows(up.view()),

@@ -2,11 +2,11 @@
 
 use arbitrary::Arbitrary;
 use ndarray::{Array1, Array2};
-use surprisal::{Backward, Element, Inputs, Isa, LinearCrossEntropyBuilder, Reduction, Targets};
+use surprisal::{Backward, Isa, LinearCrossEntropyBuilder, Reduction};
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
-pub use common::{Answer, Case, Stream, Wanted};
+pub use common::{Answer, Case, Stream, Wanted, cast, inputs};
 
 #[derive(Arbitrary, Debug)]
 pub struct Config {
@@ -81,33 +81,6 @@ impl Config {
             .backward(if self.backward { Backward::Strip } else { Backward::Recompute })
             .memory_budget((8 << 20) + (usize::from(self.budget) << 14))
     }
-}
-
-/// The inputs of a case whose arrays were cast.
-pub fn inputs<'a, R: surprisal::Real, T: surprisal::Promote<T, Computed = R>>(
-    case: &'a Case,
-    hidden: &'a Array2<T>,
-    classifier: &'a Array2<T>,
-) -> Inputs<'a, R> {
-    let targets = match &case.targets {
-        Wanted::Hard(y) => Targets::from(y),
-        Wanted::Soft(t) => Targets::Soft(t.view().into()),
-    };
-    let mut inputs = Inputs::new(hidden.view(), classifier.view(), targets);
-    if let Some(bias) = &case.bias {
-        inputs = inputs.bias(bias.view());
-    }
-    if let Some(weights) = &case.class_weights {
-        inputs = inputs.class_weights(weights.view());
-    }
-    if let Some(weights) = &case.token_weights {
-        inputs = inputs.token_weights(weights.view());
-    }
-    inputs
-}
-
-pub fn cast<T: Element>(from: &Array2<f64>) -> Array2<T> {
-    from.mapv(T::from_f64)
 }
 
 /// How far the parts of a case may be from the oracle, from the arithmetic that is done.

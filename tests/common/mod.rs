@@ -3,7 +3,10 @@
 #![allow(dead_code)]
 
 use ndarray::{Array1, Array2};
-use surprisal::{LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};
+use surprisal::{
+    Element, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Promote, Real, Reduction,
+    Targets,
+};
 
 /// What a row should be.
 #[derive(Clone, Debug)]
@@ -96,7 +99,6 @@ impl Case {
             Wanted::Hard(y) => Some(y[i]) != self.ignore_index,
             Wanted::Soft(_) => true,
         };
-        let total: f64 = (0..classes).map(weight).sum();
         let spread = self.label_smoothing / classes as f64;
         let kept_rows = (0..rows).filter(|&i| kept(i));
         let (by_loss, by_z) = match (self.reduction, &self.targets) {
@@ -179,13 +181,40 @@ impl Case {
                 answer.d_products[[i, v]] = answer.d_logits[[i, v]] * slope[[i, v]];
             }
         }
-        let _ = total;
         answer.loss = sum / by_loss + if self.z_loss == 0.0 { 0.0 } else { z_sum / by_z };
         answer.d_hidden = answer.d_products.dot(&self.classifier);
         answer.d_classifier = answer.d_products.t().dot(&self.hidden);
         answer.d_bias = answer.d_products.sum_axis(ndarray::Axis(0));
         answer
     }
+}
+
+/// The inputs of a case whose arrays were cast.
+pub fn inputs<'a, R: Real, T: Promote<T, Computed = R>>(
+    case: &'a Case,
+    hidden: &'a Array2<T>,
+    classifier: &'a Array2<T>,
+) -> Inputs<'a, R> {
+    let targets = match &case.targets {
+        Wanted::Hard(y) => Targets::from(y),
+        Wanted::Soft(t) => Targets::Soft(t.view().into()),
+    };
+    let mut inputs = Inputs::new(hidden.view(), classifier.view(), targets);
+    if let Some(bias) = &case.bias {
+        inputs = inputs.bias(bias.view());
+    }
+    if let Some(weights) = &case.class_weights {
+        inputs = inputs.class_weights(weights.view());
+    }
+    if let Some(weights) = &case.token_weights {
+        inputs = inputs.token_weights(weights.view());
+    }
+    inputs
+}
+
+/// An array in another type, rounded.
+pub fn cast<T: Element>(from: &Array2<f64>) -> Array2<T> {
+    from.mapv(T::from_f64)
 }
 
 #[derive(Clone, Debug)]
