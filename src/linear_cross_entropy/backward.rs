@@ -90,20 +90,7 @@ impl LinearCrossEntropy {
         let problem = Problem::new(self, inputs)?;
         upstream.check(&problem)?;
         check_gradients(inputs, &gradients)?;
-        let same = forward.len() == problem.outputs
-            && forward.rows.len() == problem.rows.len()
-            && forward
-                .rows
-                .iter()
-                .zip(&problem.rows)
-                .all(|(a, b)| (a.hidden, a.output, a.target) == (b.hidden, b.output, b.target));
-        if !same {
-            return Err(Error::Conflict {
-                what: "the forward has other rows or targets than the inputs, expected what \
-                       `forward` returned for them"
-                    .into(),
-            });
-        }
+        forward.check_rows(&problem)?;
         let active = active_rows(&problem, &forward.states, &problem.rows, upstream);
         recompute(&problem, &plan, &active, gradients);
         Ok(())

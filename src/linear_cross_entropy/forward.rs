@@ -118,6 +118,65 @@ impl LinearCrossEntropy {
         Ok(Fold { forward: Forward::new(problem, folded) })
     }
 
+    /// ln p of some classes of each row `[N,K]`, in nats, after a forward of the same inputs: what a
+    /// multiple-choice question or a preference loss asks. 0 at ignored rows.
+    ///
+    /// ```
+    /// use ndarray::arr2;
+    /// use surprisal::{Inputs, LinearCrossEntropy};
+    /// let logits = arr2(&[[1.0_f64, 2.0, 3.0]]);
+    /// let inputs = Inputs::from_logits(logits.view(), &[0_u32]);
+    /// let loss = LinearCrossEntropy::builder().build()?;
+    /// let forward = loss.forward(&inputs)?;
+    /// let of = loss.log_probabilities(&inputs, &forward, arr2(&[[2_u32, 0]]).view())?;
+    /// assert!((of[[0, 0]] + 0.4076059644443806).abs() < 1e-15);
+    /// assert_eq!(of[[0, 1]], -forward.loss());
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Error::Value`] for a class that is not the classifier's.
+    pub fn log_probabilities<R: Real>(
+        &self,
+        inputs: &Inputs<'_, R>,
+        forward: &Forward<R>,
+        candidates: ArrayView2<'_, u32>,
+    ) -> Result<Array2<R>> {
+        let problem = Problem::new(self, inputs)?;
+        forward.check_rows(&problem)?;
+        let (rows, k) = candidates.dim();
+        if rows != problem.outputs {
+            return Err(Error::Shape {
+                argument: "candidates",
+                found: vec![rows, k],
+                expected: format!("{} rows, the number of losses", problem.outputs),
+            });
+        }
+        let classes = problem.first_class..problem.first_class + problem.columns;
+        let bad = candidates.indexed_iter().find(|&(_, &c)| !classes.contains(&(c as usize)));
+        if let Some(((i, j), class)) = bad {
+            return Err(Error::Value {
+                argument: "candidates",
+                index: vec![i, j],
+                value: class.to_string(),
+                expected: "a class of the classifier",
+            });
+        }
+        let mut to = Array2::from_elem((rows, k), R::ZERO);
+        let mut slots = Slot::several(1, 1);
+        let (mut columns, mut logits) = (vec![0; k], vec![R::ZERO; k]);
+        for (row, state) in problem.rows.iter().zip(&forward.states) {
+            for (column, &class) in columns.iter_mut().zip(candidates.row(row.output)) {
+                *column = class - problem.first_class as u32;
+            }
+            problem.logits_at(row, &columns, &mut slots[0], &mut logits);
+            for (to, logit) in to.row_mut(row.output).iter_mut().zip(&logits) {
+                *to = R::from_f64(0.0 - state.surprisal_of(logit.to_f64()));
+            }
+        }
+        Ok(to)
+    }
+
     /// The logit of each target, NaN where its class is not of this shard or the row is ignored:
     /// bit for bit the one that the fold sees. With soft targets an error.
     ///
@@ -482,6 +541,22 @@ impl<R: Real> Forward<R> {
         }
     }
 
+    /// Whether these are the rows and targets that this forward was made from.
+    pub(crate) fn check_rows(&self, problem: &Problem<'_, R>) -> Result<()> {
+        let row = |row: &Row| (row.hidden, row.output, row.target);
+        let same = self.outputs == problem.outputs
+            && self.rows.len() == problem.rows.len()
+            && self.rows.iter().zip(&problem.rows).all(|(a, b)| row(a) == row(b));
+        match same {
+            true => Ok(()),
+            false => Err(Error::Conflict {
+                what: "the forward has other rows or targets than the inputs, expected what \
+                       `forward` returned for them"
+                    .into(),
+            }),
+        }
+    }
+
     /// Cross-entropy and z-loss of a kept row, without its token weight.
     fn terms(&self, i: usize) -> (f64, f64) {
         let state = &self.states[i];
@@ -622,7 +697,7 @@ impl<R: Real> Forward<R> {
         for (i, (state, row)) in self.states.iter().zip(&self.rows).enumerate() {
             for (j, entry) in self.top[i * k..(i + 1) * k].iter().enumerate() {
                 if entry.class != u32::MAX {
-                    let surprisal = state.log_sum() + (state.maximum - entry.logit.to_f64());
+                    let surprisal = state.surprisal_of(entry.logit.to_f64());
                     classes[[row.output, j]] = i64::from(entry.class);
                     log_probabilities[[row.output, j]] = R::from_f64(0.0 - surprisal);
                 }

@@ -246,7 +246,12 @@ impl RowState {
 
     /// −ln p of the target, never negative; `None` until its class has been seen.
     pub fn surprisal(&self) -> Option<f64> {
-        self.target_logit.map(|logit| self.log_sum() + (self.maximum - logit))
+        self.target_logit.map(|logit| self.surprisal_of(logit))
+    }
+
+    /// −ln p of a class with this logit: log1p(r) + (m − a).
+    pub fn surprisal_of(&self, logit: f64) -> f64 {
+        self.log_sum() + (self.maximum - logit)
     }
 
     /// The class of the largest logit, the lowest of equals; of the first NaN where there is one.
