@@ -4,6 +4,7 @@
 
 mod loss;
 mod output;
+mod train;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
@@ -35,6 +36,7 @@ pub struct Global {
 #[derive(Subcommand)]
 enum Command {
     Loss(Box<loss::Loss>),
+    Train(train::Train),
 }
 
 /// What ends the program.
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
     let global = cli.global.clone();
     let run = || match cli.command {
         Command::Loss(loss) => loss.run(&global),
+        Command::Train(train) => train.run(&global),
     };
     let result = with_threads(cli.global.threads, run);
     let (message, status) = match result {

@@ -1,0 +1,38 @@
+//! Element-wise work on all threads. What an element becomes depends on no other, so neither the
+//! chunks nor the threads change a bit.
+
+#[cfg(feature = "parallel")]
+use rayon::prelude::*;
+
+/// Numbers a chunk: few enough to stay in the first-level cache.
+#[cfg(feature = "parallel")]
+const CHUNK: usize = 1 << 12;
+
+/// Gives `work` each row of an array, with its number.
+pub fn for_each_row(array: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    #[cfg(feature = "parallel")]
+    array
+        .par_chunks_mut(width)
+        .with_min_len(CHUNK.div_ceil(width))
+        .enumerate()
+        .for_each(|(i, row)| work(i, row));
+    #[cfg(not(feature = "parallel"))]
+    array.chunks_mut(width).enumerate().for_each(|(i, row)| work(i, row));
+}
+
+/// Gives `work` corresponding chunks of three arrays to change and one to read, all of the same
+/// length.
+pub fn for_each_chunk(
+    changed: [&mut [f32]; 3],
+    read: &[f32],
+    work: impl Fn([&mut [f32]; 3], &[f32]) + Sync,
+) {
+    #[cfg(feature = "parallel")]
+    {
+        let [a, b, c] = changed.map(|array| array.par_chunks_mut(CHUNK));
+        let chunks = a.zip(b).zip(c).zip(read.par_chunks(CHUNK));
+        chunks.for_each(|(((a, b), c), read)| work([a, b, c], read));
+    }
+    #[cfg(not(feature = "parallel"))]
+    work(changed, read);
+}
