@@ -351,8 +351,7 @@ impl Loss {
         add("gflops", number(plan.operations as f64 / seconds.max(1e-9) / 1e9));
         add("workspace_bytes", plan.workspace_bytes.into());
         add("strategy", plan.strategy.map_or("forward", |strategy| strategy.name()).into());
-        print(global.json, &result);
-        Ok(())
+        print(global.json, &result)
     }
 
     /// Loss and gradients, the latter written to files, with the seconds that computing took.

@@ -20,7 +20,7 @@ struct Cli {
 }
 
 /// What every subcommand takes.
-#[derive(Args, Clone)]
+#[derive(Args)]
 pub struct Global {
     /// Print one JSON object on stdout and nothing else
     #[arg(long, global = true)]
@@ -40,6 +40,7 @@ enum Command {
 }
 
 /// What ends the program.
+#[derive(Debug)]
 pub enum Failure {
     /// A bad argument or bad input: exit 2.
     Input(String),
@@ -60,38 +61,42 @@ impl From<surprisal::Error> for Failure {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error)
-            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
-        {
-            print!("{error}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("{}", first_paragraph(&error.to_string()));
-            return ExitCode::from(2);
-        }
-    };
-    let global = cli.global.clone();
-    let run = || match cli.command {
-        Command::Loss(loss) => loss.run(&global),
-        Command::Train(train) => train.run(&global),
-    };
-    let result = with_threads(cli.global.threads, run);
-    let (message, status) = match result {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Input(message)) => (message, 2),
-        Err(Failure::Other(message)) => (message, 1),
+    let (message, status) = match Cli::try_parse() {
+        Ok(cli) => match run(cli) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(Failure::Input(message)) => (message, 2),
+            Err(Failure::Other(message)) => (message, 1),
+        },
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                return match output::print_text(&error.to_string()) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(_) => ExitCode::FAILURE,
+                };
+            }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                ("a subcommand is missing, expected loss or train; see --help".into(), 2)
+            }
+            _ => (first_paragraph(&error.to_string()), 2),
+        },
     };
     eprintln!("error: {}", message.replace('\n', " "));
     ExitCode::from(status)
 }
 
-/// clap explains itself over many lines: the first paragraph, on one.
+fn run(cli: Cli) -> Result<(), Failure> {
+    let global = cli.global;
+    with_threads(global.threads, || match cli.command {
+        Command::Loss(loss) => loss.run(&global),
+        Command::Train(train) => train.run(&global),
+    })
+}
+
+/// clap explains itself over many lines: the first paragraph, on one, without its `error: `.
 fn first_paragraph(message: &str) -> String {
     let lines = message.lines().take_while(|line| !line.trim().is_empty());
-    lines.map(str::trim).collect::<Vec<_>>().join(" ")
+    let line = lines.map(str::trim).collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_string()
 }
 
 /// Runs in a pool of so many threads.

@@ -1,6 +1,7 @@
 //! What the subcommands print and write.
 
 use serde_json::{Map, Value};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::Failure;
@@ -23,19 +24,30 @@ pub fn optional(value: Option<f64>) -> Value {
 }
 
 /// Prints the result: one JSON object, or a line for each key.
-pub fn print(json: bool, result: &Map<String, Value>) {
+pub fn print(json: bool, result: &Map<String, Value>) -> Result<(), Failure> {
     if json {
-        println!("{}", Value::Object(result.clone()));
-        return;
+        return print_text(&format!("{}\n", Value::Object(result.clone())));
     }
     let width = result.keys().map(String::len).max().unwrap_or(0);
+    let mut lines = String::new();
     for (key, value) in result {
         let text = match value {
             Value::String(text) => text.clone(),
             Value::Null => "-".into(),
             value => value.to_string(),
         };
-        println!("{key:width$}  {text}");
+        lines += &format!("{key:width$}  {text}\n");
+    }
+    print_text(&lines)
+}
+
+/// Prints on stdout; whoever has closed it does not want the rest.
+pub fn print_text(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Other(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -150,8 +150,7 @@ impl Train {
         add("steps", self.steps.into());
         add("seconds", number(start.elapsed().as_secs_f64()));
         add("out", out.display().to_string().into());
-        print(global.json, &result);
-        Ok(())
+        print(global.json, &result)
     }
 }
 
