@@ -2170,3 +2170,106 @@ fn a_named_smallest_budget_is_enough() {
         assert!(run(smallest).is_ok(), "{backward:?}: {}", error_of(run(smallest)));
     }
 }
+
+#[test]
+fn the_backward_of_a_shard_needs_no_target_logits() {
+    let good = Good::new();
+    let loss = LinearCrossEntropy::builder().rank(true).build().unwrap();
+    let shard = Shard { first_class: 0, vocabulary: 5 };
+    let logits = loss.target_logits(&good.inputs().shard(shard)).unwrap();
+    let inputs = good.inputs().shard(shard);
+    let fold = loss.fold(&inputs.target_logits(logits.view())).unwrap();
+    let forward = fold.finish().unwrap();
+    let mut gradient = Array2::<f64>::zeros((4, 3));
+    let gradients = Gradients::new().hidden(gradient.view_mut());
+    loss.vjp(&inputs, &forward, &Upstream::default(), gradients).unwrap();
+}
+
+#[test]
+fn a_row_of_weight_zero_adds_nothing_even_of_infinity() {
+    everywhere(|route| {
+        let mut case = logits([[1.0, -INF, 2.0], [1.0, 2.0, 3.0]], [1, 0]);
+        case.token_weights = Some(arr1(&[0.0, 1.0]));
+        let outcome = run(&case, route);
+        zero("dlogits", route, outcome.d_hidden.row(0));
+        near("losses", route, FEW, &outcome.losses, &[0.0, 2.4076059644443806]);
+    });
+}
+
+#[test]
+fn folds_of_other_rows_or_statistics_do_not_merge() {
+    let good = Good::new();
+    let shard = |first_class| Shard { first_class, vocabulary: 10 };
+    let fold = |targets: &[i64], first_class, entropy| {
+        let loss = LinearCrossEntropy::builder().entropy(entropy).build().unwrap();
+        let inputs = Inputs::new(good.hidden.view(), good.classifier.view(), targets);
+        loss.fold(&inputs.shard(shard(first_class))).unwrap()
+    };
+    let first = || fold(&[0, 7, -100, 2], 0, false);
+    for other in [
+        fold(&[0, 7, 1, 2], 5, false),
+        fold(&[0, 7, 1, -100], 5, false),
+        fold(&[0, 8, -100, 2], 5, false),
+        fold(&[0, 7, -100, 2], 5, true),
+    ] {
+        assert!(matches!(error_of(first().merge(&other)), Error::Conflict { .. }));
+    }
+    first().merge(&fold(&[0, 7, -100, 2], 5, false)).unwrap();
+}
+
+#[test]
+fn a_target_that_no_shard_holds() {
+    let good = Good::new();
+    let loss = LinearCrossEntropy::builder().build().unwrap();
+    let inputs = Inputs::new(good.hidden.view(), good.classifier.view(), &[0_i64, 7, -100, 2]);
+    let fold = loss.fold(&inputs.shard(Shard { first_class: 0, vocabulary: 10 })).unwrap();
+    let error = error_of(fold.finish());
+    assert!(error.to_string().contains("targets[1]"), "{error}");
+}
+
+/// Bit for bit the logit that the fold sees, in every type and beyond the depth of one block.
+#[test]
+fn target_logits_are_those_of_the_fold() {
+    fn check<T: surprisal::Promote<T>>() {
+        let mut stream = Stream(41);
+        for (rows, width, classes) in [(5, 3, 40), (600, 300, 700), (3, 1100, 2100)] {
+            let hidden = stream.matrix(rows, width, 1.0).mapv(T::from_f64);
+            let classifier = stream.matrix(classes, width, 1.0).mapv(T::from_f64);
+            let mut fortran = classifier.t().to_owned();
+            fortran.assign(&classifier.t());
+            let bias = stream.vector(classes, 1.0);
+            let targets = stream.classes(rows, classes);
+            for isa in Isa::available() {
+                let loss = LinearCrossEntropy::builder()
+                    .softcap(20.0)
+                    .scale(0.7)
+                    .isa(isa)
+                    .build()
+                    .unwrap();
+                for classifier in [classifier.view(), fortran.t()] {
+                    let inputs = Inputs::new(hidden.view(), classifier, &targets).bias(bias.view());
+                    let ahead = loss.target_logits(&inputs).unwrap();
+                    let forward = loss.forward(&inputs).unwrap();
+                    for (ahead, state) in ahead.iter().zip(forward.states()) {
+                        assert_eq!(Some(ahead.to_f64()), state.target_logit);
+                    }
+                }
+            }
+        }
+    }
+    check::<f64>();
+    check::<f32>();
+    check::<bf16>();
+    check::<f16>();
+}
+
+/// 1 + 2⁻¹¹ + 2⁻⁴⁰ is nearer to 1 + 2⁻¹⁰ than to 1, but not by way of f32.
+#[test]
+fn numbers_are_rounded_to_16_bits_once() {
+    let (x, y) =
+        (1.0 + 2.0_f64.powi(-11) + 2.0_f64.powi(-40), 1.0 + 2.0_f64.powi(-8) + 2.0_f64.powi(-40));
+    assert_eq!(<f16 as Element>::from_f64(x).to_f64(), 1.0 + 2.0_f64.powi(-10));
+    assert_eq!(<bf16 as Element>::from_f64(y).to_f64(), 1.0 + 2.0_f64.powi(-7));
+    assert_eq!(<f16 as Element>::from_f64(-x).to_f64(), -1.0 - 2.0_f64.powi(-10));
+    assert_eq!(<f16 as Element>::from_f64(65520.0 - 1e-6).to_f64(), 65504.0);
+}
