@@ -304,7 +304,7 @@ fn given_logits() {
 #[test]
 fn narrow_files_are_computed_in_f32() {
     let place = Place::new();
-    let round = |name: &str| read(&place.path(name)).mapv(|x| bf16::from_f64(x));
+    let round = |name: &str| read(&place.path(name)).mapv(bf16::from_f64);
     let (hidden, classifier) = (round("e.npy"), round("c.npy"));
     let tensors = [("e", hidden.view().into()), ("c", classifier.view().into())];
     write_safetensors(&place.path("m.safetensors"), &tensors).unwrap();

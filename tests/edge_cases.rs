@@ -1538,10 +1538,11 @@ fn everything(
 
 const BACKWARDS: [Backward; 2] = [Backward::Recompute, Backward::Strip];
 
+/// How the elements are found again in an array that holds them otherwise.
+type View = fn(&Array2<f32>) -> ArrayView2<'_, f32>;
+
 /// The same elements behind other strides; what lies between them is NaN.
-fn layouts(
-    of: &Array2<f32>,
-) -> Vec<(&'static str, Array2<f32>, fn(&Array2<f32>) -> ArrayView2<'_, f32>)> {
+fn layouts(of: &Array2<f32>) -> Vec<(&'static str, Array2<f32>, View)> {
     let (rows, columns) = of.dim();
     let mut fortran = Array2::zeros((columns, rows));
     fortran.assign(&of.t());
