@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod route;
+
 use ndarray::{Array1, Array2};
 use surprisal::{
     Element, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Promote, Real, Reduction,
@@ -19,6 +21,8 @@ pub enum Wanted {
 #[derive(Clone, Debug)]
 pub struct Case {
     pub hidden: Array2<f64>,
+    /// The hidden states are the logits, and there is no classifier.
+    pub given: bool,
     pub classifier: Array2<f64>,
     pub targets: Wanted,
     pub bias: Option<Array1<f64>>,
@@ -40,6 +44,7 @@ impl Case {
         let rows = hidden.dim().0;
         Self {
             hidden,
+            given: false,
             classifier,
             targets,
             bias: None,
@@ -55,6 +60,11 @@ impl Case {
             d_log_sum_exp: None,
             d_entropy: None,
         }
+    }
+
+    /// Logits that are given.
+    pub fn of_logits(logits: Array2<f64>, targets: Wanted) -> Self {
+        Self { given: true, ..Self::new(logits, Array2::zeros((0, 0)), targets) }
     }
 
     /// The options of this case.
@@ -73,7 +83,10 @@ impl Case {
 
     /// a = c·tanh(s(E·Cᵀ + b)/c), and da/dz.
     pub fn logits(&self) -> (Array2<f64>, Array2<f64>) {
-        let mut a = self.hidden.dot(&self.classifier.t());
+        let mut a = match self.given {
+            true => self.hidden.clone(),
+            false => self.hidden.dot(&self.classifier.t()),
+        };
         if let Some(bias) = &self.bias {
             a += bias;
         }
@@ -182,8 +195,12 @@ impl Case {
             }
         }
         answer.loss = sum / by_loss + if self.z_loss == 0.0 { 0.0 } else { z_sum / by_z };
-        answer.d_hidden = answer.d_products.dot(&self.classifier);
-        answer.d_classifier = answer.d_products.t().dot(&self.hidden);
+        if self.given {
+            answer.d_hidden = answer.d_products.clone();
+        } else {
+            answer.d_hidden = answer.d_products.dot(&self.classifier);
+            answer.d_classifier = answer.d_products.t().dot(&self.hidden);
+        }
         answer.d_bias = answer.d_products.sum_axis(ndarray::Axis(0));
         answer
     }

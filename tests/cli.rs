@@ -1,0 +1,653 @@
+//! The binary: what it prints, what it writes, and how it fails.
+#![cfg(feature = "cli")]
+
+mod common;
+
+use common::close;
+use half::bf16;
+use ndarray::{Array1, Array2, ArrayD, IxDyn, arr1, arr2};
+use serde_json::{Map, Value};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use surprisal::io::{Tensor, TensorView, write_npy, write_safetensors};
+use tempfile::TempDir;
+
+fn surprisal() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_surprisal"));
+    command.env_remove("SURPRISAL_ISA").stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("UTF-8")
+}
+
+/// A directory with the arrays of a good call.
+struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { directory: TempDir::new().unwrap() };
+        place.npy("e.npy", arr2(&[[0.2, -0.1], [1.0, 0.5], [-0.3, 0.7]]));
+        place.npy("c.npy", arr2(&[[0.5, -0.4], [-0.2, 0.3], [0.1, 0.6]]));
+        place.npy("b.npy", arr1(&[0.1, -0.2, 0.05]));
+        place.npy("w.npy", arr1(&[0.5, 2.0, 1.0]));
+        write_npy(&place.path("y.npy"), arr1(&[0_i64, 1, 2]).view()).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn npy<D: ndarray::Dimension>(&self, name: &str, array: ndarray::Array<f64, D>) {
+        write_npy(&self.path(name), array.view()).unwrap();
+    }
+
+    /// `surprisal loss` in this directory.
+    fn loss(&self, arguments: &str) -> Output {
+        let mut command = surprisal();
+        command.current_dir(self.directory.path()).arg("loss").args(arguments.split_whitespace());
+        command.output().unwrap()
+    }
+
+    fn json(&self, arguments: &str) -> Map<String, Value> {
+        let output = self.loss(&format!("{arguments} --json"));
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{arguments}: {stderr}");
+        assert!(stderr.is_empty(), "{stderr}");
+        // One object, one line, nothing else.
+        assert_eq!(stdout.lines().count(), 1, "{stdout}");
+        let Value::Object(object) = serde_json::from_str(stdout).unwrap() else {
+            panic!("{stdout}")
+        };
+        object
+    }
+
+    fn read(&self, name: &str) -> ArrayD<f64> {
+        read(&self.path(name))
+    }
+
+    fn integers(&self, name: &str) -> Vec<i64> {
+        let tensor = Tensor::open(self.path(name).to_str().unwrap()).unwrap();
+        assert_eq!(tensor.view().dtype_name(), "i64");
+        tensor.view().to_i64("integers").unwrap().into_raw_vec_and_offset().0
+    }
+}
+
+fn read(path: &Path) -> ArrayD<f64> {
+    let tensor = Tensor::open(path.to_str().unwrap()).unwrap();
+    match tensor.view() {
+        TensorView::F64(array) => array.to_owned(),
+        TensorView::F32(array) => array.mapv(f64::from),
+        view => panic!("{} is {}", path.display(), view.dtype_name()),
+    }
+}
+
+const GOOD: &str = "--hidden e.npy --classifier c.npy --targets y.npy";
+
+const KEYS: [&str; 11] = [
+    "loss",
+    "perplexity",
+    "bits_per_token",
+    "tokens",
+    "ignored",
+    "accuracy",
+    "mean_entropy",
+    "seconds",
+    "gflops",
+    "workspace_bytes",
+    "strategy",
+];
+
+/// Exit 2 and one line that holds all of `parts`; nothing on stdout.
+#[track_caller]
+fn fails(output: &Output, status: i32, parts: &[&str]) {
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(status), "{stderr}");
+    assert!(stdout.is_empty(), "stdout: {stdout}");
+    assert!(stderr.ends_with('\n') && stderr.lines().count() == 1, "not one line: {stderr}");
+    for part in parts {
+        assert!(stderr.contains(part), "{stderr:?} does not say {part:?}");
+    }
+}
+
+fn numbers(value: &Value) -> Array1<f64> {
+    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+fn matrix(value: &Value) -> Array2<f64> {
+    let rows: Vec<_> = value.as_array().unwrap().iter().map(numbers).collect();
+    Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| rows[i][j])
+}
+
+#[track_caller]
+fn near<'a>(
+    what: &str,
+    found: impl IntoIterator<Item = &'a f64>,
+    expected: impl IntoIterator<Item = &'a f64>,
+) {
+    let (found, expected): (Vec<_>, Vec<_>) =
+        (found.into_iter().collect(), expected.into_iter().collect());
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (found, expected) in found.iter().zip(&expected) {
+        // The files are of f64; 1e-11 is what is promised of them.
+        assert!(close(**found, **expected, 1e-11, 1e-13), "{what}: {found} {expected}");
+    }
+}
+
+#[test]
+fn golden_cases() {
+    let all: Value =
+        serde_json::from_str(include_str!("golden/linear_cross_entropy.json")).unwrap();
+    for index in [0, 3, 10, 24, 36, 47, 51, 59, 75, 86, 93, 101, 126, 129] {
+        let case = &all[index];
+        let place = Place::new();
+        let (hidden, classifier) = (matrix(&case["E"]), matrix(&case["C"]));
+        // Odd ones out of one safetensors file, even ones out of npy files.
+        let packed = index % 2 == 1;
+        let mut tensors: Vec<(&str, Array2<f64>)> = Vec::new();
+        let mut arguments = String::new();
+        let mut add = |flag: &str, name: &'static str, array: Array2<f64>, vector: bool| {
+            if packed && !vector {
+                arguments += &format!(" --{flag} all.safetensors:{name}");
+                tensors.push((name, array));
+                return;
+            }
+            arguments += &format!(" --{flag} {name}.npy");
+            match vector {
+                true => place.npy(&format!("{name}.npy"), array.row(0).to_owned()),
+                false => place.npy(&format!("{name}.npy"), array),
+            }
+        };
+        add("hidden", "hidden", hidden.clone(), false);
+        add("classifier", "classifier", classifier.clone(), false);
+        let vector = |value: &Value| numbers(value).insert_axis(ndarray::Axis(0));
+        let options = case["opts"].as_object().unwrap();
+        if let Some(soft) = case.get("soft") {
+            add("soft-targets", "soft", matrix(soft), false);
+        }
+        for (key, flag, name) in [
+            ("b", "bias", "bias"),
+            ("w", "class-weights", "w"),
+            ("tw", "token-weights", "tw"),
+            ("up", "upstream", "up"),
+        ] {
+            if let Some(values) = options.get(key) {
+                add(flag, name, vector(values), true);
+            }
+        }
+        if let Some(classes) = case.get("y").filter(|y| !y.is_null()) {
+            let classes: Array1<i64> =
+                classes.as_array().unwrap().iter().map(|y| y.as_i64().unwrap()).collect();
+            write_npy(&place.path("classes.npy"), classes.view()).unwrap();
+            arguments += " --targets classes.npy";
+        }
+        for (key, flag) in [
+            ("scale", "scale"),
+            ("softcap", "softcap"),
+            ("eps", "label-smoothing"),
+            ("zl", "z-loss"),
+        ] {
+            if let Some(value) = options.get(key) {
+                arguments += &format!(" --{flag} {value}");
+            }
+        }
+        if let Some(reduction) = options.get("red") {
+            arguments += &format!(" --reduction {}", reduction.as_str().unwrap());
+        }
+        if packed {
+            let views: Vec<_> =
+                tensors.iter().map(|(name, array)| (*name, array.view().into())).collect();
+            write_safetensors(&place.path("all.safetensors"), &views).unwrap();
+        }
+        for backward in ["auto", "recompute", "strip"] {
+            let arguments = format!(
+                "{arguments} --backward {backward} --grad --out out --emit loss,lse,argmax --threads 2"
+            );
+            let object = place.json(&arguments);
+            let mut keys: Vec<_> = object.keys().map(String::as_str).collect();
+            let mut expected = KEYS.to_vec();
+            keys.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(keys, expected);
+            let expect = &case["expect"];
+            match expect["loss"].as_f64() {
+                Some(loss) => near("loss", [&object["loss"].as_f64().unwrap()], [&loss]),
+                None => {
+                    assert!(object["loss"].is_null());
+                    near("losses", &place.read("out/loss.npy"), &numbers(&expect["loss"]));
+                }
+            }
+            let kept = case["y"]
+                .as_array()
+                .map_or(hidden.dim().0, |y| y.iter().filter(|y| y.as_i64() != Some(-100)).count());
+            assert_eq!(object["tokens"], kept);
+            assert_eq!(object["ignored"], hidden.dim().0 - kept);
+            assert_eq!(object["accuracy"].is_null(), case.get("soft").is_some());
+            near("dE", &place.read("out/grad_hidden.npy"), &matrix(&expect["dE"]));
+            near("dC", &place.read("out/grad_classifier.npy"), &matrix(&expect["dC"]));
+            assert_eq!(place.path("out/grad_bias.npy").exists(), options.contains_key("b"));
+            if options.contains_key("b") {
+                near("db", &place.read("out/grad_bias.npy"), &numbers(&expect["db"]));
+            }
+            let (lse, argmax) = (numbers(&expect["lse"]), place.integers("out/argmax.npy"));
+            let found = place.read("out/lse.npy");
+            for i in 0..hidden.dim().0 {
+                match case["y"][i].as_i64() {
+                    Some(-100) => assert_eq!((found[i], argmax[i]), (0.0, -1)),
+                    _ => {
+                        near("lse", [&found[i]], [&lse[i]]);
+                        assert_eq!(argmax[i], expect["argmax"][i].as_i64().unwrap());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_that_hang_together() {
+    let place = Place::new();
+    let object = place.json(&format!("{GOOD} --bias b.npy --label-smoothing 0.2 --scale -0.5"));
+    let number = |key: &str| object[key].as_f64().unwrap_or_else(|| panic!("{key}"));
+    let bits = number("bits_per_token");
+    near("perplexity", [&number("perplexity")], [&bits.exp2()]);
+    assert_eq!((&object["tokens"], &object["ignored"]), (&Value::from(3), &Value::from(0)));
+    assert!((0.0..=3.0_f64.ln()).contains(&number("mean_entropy")));
+    assert!(number("seconds") >= 0.0 && number("gflops") >= 0.0 && number("workspace_bytes") > 0.0);
+
+    // The perplexity is of −ln p whatever the options of the loss.
+    let plain = place.json(&format!("{GOOD} --bias b.npy --scale -0.5"));
+    assert_eq!(plain["perplexity"], object["perplexity"]);
+    near("ln perplexity", [&plain["loss"].as_f64().unwrap()], [&(bits * std::f64::consts::LN_2)]);
+    let weighted = place.json(&format!("{GOOD} --bias b.npy --scale -0.5 --class-weights w.npy"));
+    assert_eq!(plain["perplexity"], weighted["perplexity"]);
+}
+
+#[test]
+fn every_output_of_emit() {
+    let place = Place::new();
+    let names = "loss,lse,logprob,entropy,varentropy,argmax,rank,topk:2";
+    place.json(&format!("{GOOD} --reduction none --emit {names} --out a/b/c"));
+    for name in ["loss", "lse", "logprob", "entropy", "varentropy"] {
+        assert_eq!(place.read(&format!("a/b/c/{name}.npy")).shape(), [3], "{name}");
+    }
+    let loss = place.read("a/b/c/loss.npy");
+    let logprob = place.read("a/b/c/logprob.npy");
+    near("logprob", &loss, &logprob.mapv(|x| -x));
+    for name in ["argmax", "rank"] {
+        assert_eq!(place.integers(&format!("a/b/c/{name}.npy")).len(), 3);
+    }
+    let tensor = Tensor::open(place.path("a/b/c/topk.npy").to_str().unwrap()).unwrap();
+    assert_eq!((tensor.view().shape(), tensor.view().dtype_name()), (&[3, 2][..], "i64"));
+    assert_eq!(place.read("a/b/c/topk_logprob.npy").shape(), [3, 2]);
+    let top = tensor.view().to_i64("topk").unwrap();
+    let argmax = place.integers("a/b/c/argmax.npy");
+    assert!((0..3).all(|i| top[[i, 0]] == argmax[i]));
+}
+
+#[test]
+fn given_logits() {
+    let place = Place::new();
+    place.npy("l.npy", arr2(&[[1.0, 2.0, 3.0]]));
+    write_npy(&place.path("zero.npy"), arr1(&[0_i32]).view()).unwrap();
+    let object = place.json("--logits l.npy --targets zero.npy --grad --out out");
+    near("loss", [&object["loss"].as_f64().unwrap()], [&2.4076059644443806]);
+    let gradient = place.read("out/grad_logits.npy");
+    assert_eq!(gradient.shape(), [1, 3]);
+    assert!((gradient[[0, 0]] + 0.9099694).abs() < 6e-8);
+}
+
+#[test]
+fn narrow_files_are_computed_in_f32() {
+    let place = Place::new();
+    let round = |name: &str| read(&place.path(name)).mapv(bf16::from_f64);
+    let (hidden, classifier) = (round("e.npy"), round("c.npy"));
+    let tensors = [("e", hidden.view().into()), ("c", classifier.view().into())];
+    write_safetensors(&place.path("m.safetensors"), &tensors).unwrap();
+    let arguments = "--hidden m.safetensors:e --classifier m.safetensors:c --targets y.npy \
+                     --emit loss --grad --out out";
+    let narrow = place.json(arguments);
+    let tensor = Tensor::open(place.path("out/loss.npy").to_str().unwrap()).unwrap();
+    assert_eq!(tensor.view().dtype_name(), "f32");
+    place.npy("e2.npy", hidden.mapv(f64::from));
+    place.npy("c2.npy", classifier.mapv(f64::from));
+    let wide = place.json("--hidden e2.npy --classifier c2.npy --targets y.npy");
+    let (narrow, wide) = (narrow["loss"].as_f64().unwrap(), wide["loss"].as_f64().unwrap());
+    assert!((narrow - wide).abs() < 1e-6 && narrow != wide);
+}
+
+#[test]
+fn all_ignored_is_nan_as_a_string() {
+    let place = Place::new();
+    write_npy(&place.path("none.npy"), arr1(&[-1_i32, -1, -1]).view()).unwrap();
+    let arguments = "--hidden e.npy --classifier c.npy --targets none.npy --ignore-index -1";
+    let object = place.json(arguments);
+    for key in ["loss", "perplexity", "bits_per_token", "accuracy", "mean_entropy"] {
+        assert_eq!(object[key], "nan", "{key}");
+    }
+    assert_eq!((&object["tokens"], &object["ignored"]), (&Value::from(0), &Value::from(3)));
+    let object = place.json(&format!("{arguments} --reduction sum"));
+    assert_eq!(object["loss"].as_f64(), Some(0.0));
+    assert!(place.json(&format!("{arguments} --reduction none"))["loss"].is_null());
+}
+
+#[test]
+fn infinities_are_strings() {
+    let place = Place::new();
+    place.npy("l.npy", arr2(&[[f64::NEG_INFINITY, 2.0, 3.0]]));
+    write_npy(&place.path("zero.npy"), arr1(&[0_i32]).view()).unwrap();
+    let object = place.json("--logits l.npy --targets zero.npy");
+    for key in ["loss", "perplexity", "bits_per_token"] {
+        assert_eq!(object[key], "inf", "{key}");
+    }
+    place.npy("t.npy", arr1(&[-1.0]));
+    let object = place.json("--logits l.npy --targets zero.npy --token-weights t.npy");
+    assert_eq!(object["loss"], "-inf");
+}
+
+#[test]
+fn without_json_the_same_keys_are_printed() {
+    let place = Place::new();
+    let output = place.loss(&format!("{GOOD} --quiet"));
+    assert_eq!(output.status.code(), Some(0));
+    let stdout = text(&output.stdout);
+    for key in KEYS {
+        assert!(stdout.lines().any(|line| line.split_whitespace().next() == Some(key)), "{stdout}");
+    }
+    // Global flags stand before the subcommand too.
+    let mut command = surprisal();
+    let arguments = format!("--json --threads 1 loss {GOOD}");
+    let output =
+        command.current_dir(place.directory.path()).args(arguments.split_whitespace()).output();
+    assert!(serde_json::from_str::<Value>(text(&output.unwrap().stdout)).is_ok());
+}
+
+#[test]
+fn help_and_version_are_no_failures() {
+    for arguments in [&["--help"][..], &["loss", "--help"], &["--version"]] {
+        let output = surprisal().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty());
+    }
+    assert!(text(&surprisal().arg("--version").output().unwrap().stdout).contains("0.1.0"));
+}
+
+#[test]
+fn bad_files() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("d.npy")).unwrap();
+    std::fs::write(place.path("e.txt"), "1 2 3").unwrap();
+    std::fs::write(place.path("broken.npy"), b"\x93NUMPY\x01\x00\xff").unwrap();
+    std::fs::write(place.path("empty.npy"), b"").unwrap();
+    std::fs::write(place.path("broken.safetensors"), b"12").unwrap();
+    let tensor = Array1::<f64>::ones(2);
+    write_safetensors(&place.path("m.safetensors"), &[("x", tensor.view().into())]).unwrap();
+    for (file, parts) in [
+        ("missing.npy", &["missing.npy"][..]),
+        ("d.npy", &["d.npy"]),
+        ("e.txt", &["e.txt", "expected"]),
+        ("noextension", &["noextension", "expected"]),
+        ("broken.npy", &["broken.npy"]),
+        ("empty.npy", &["empty.npy"]),
+        ("broken.safetensors:x", &["broken.safetensors"]),
+        ("missing.safetensors:x", &["missing.safetensors"]),
+        ("m.safetensors", &["m.safetensors", "expected"]),
+        ("m.safetensors:y", &["m.safetensors", "y"]),
+        ("m.safetensors:", &["m.safetensors"]),
+        ("m.safetensors:x", &["--hidden", "[2]", "expected", "matrix"]),
+        ("y.npy", &["--hidden", "i64", "expected", "f32"]),
+    ] {
+        let arguments = format!("--hidden {file} --classifier c.npy --targets y.npy --json");
+        fails(&place.loss(&arguments), 2, parts);
+    }
+    for (flag, file, parts) in [
+        ("targets", "b.npy", &["--targets", "f64", "integers"][..]),
+        ("targets", "missing.npy", &["missing.npy"]),
+        ("bias", "e.npy", &["--bias", "[3, 2]", "vector"]),
+        ("bias", "y.npy", &["--bias", "i64"]),
+        ("class-weights", "e.npy", &["--class-weights", "vector"]),
+        ("token-weights", "y.npy", &["--token-weights", "i64"]),
+        ("upstream", "e.npy", &["--upstream", "vector"]),
+        ("upstream", "y.npy", &["--upstream", "i64"]),
+    ] {
+        let base = match flag {
+            "targets" => "--hidden e.npy --classifier c.npy",
+            "upstream" => {
+                "--hidden e.npy --classifier c.npy --targets y.npy --grad --out o --reduction none"
+            }
+            _ => GOOD,
+        };
+        fails(&place.loss(&format!("{base} --{flag} {file}")), 2, parts);
+    }
+}
+
+#[test]
+fn bad_shapes_and_values() {
+    let place = Place::new();
+    place.npy("short.npy", arr1(&[1.0, 2.0]));
+    place.npy("wide.npy", Array2::ones((3, 5)));
+    place.npy("negative.npy", arr1(&[1.0, -1.0, 1.0]));
+    place.npy("nan.npy", arr1(&[1.0, f64::NAN, 1.0]));
+    place.npy("soft.npy", Array2::from_elem((3, 3), -0.5));
+    place.npy("cube.npy", ArrayD::<f64>::ones(IxDyn(&[2, 2, 2])));
+    let classes = |name: &str, of: &[i64]| {
+        write_npy(&place.path(name), Array1::from(of.to_vec()).view()).unwrap();
+    };
+    classes("two.npy", &[0, 1]);
+    classes("high.npy", &[0, 3, 1]);
+    classes("low.npy", &[0, 1, -7]);
+    let product = "--hidden e.npy --classifier c.npy";
+    for (arguments, parts) in [
+        (
+            "--hidden e.npy --classifier wide.npy --targets y.npy",
+            &["classifier", "[3, 5]", "2 columns"][..],
+        ),
+        (
+            "--hidden cube.npy --classifier c.npy --targets y.npy",
+            &["--hidden", "[2, 2, 2]", "matrix"],
+        ),
+        (&format!("{product} --targets two.npy"), &["targets", "[2]", "[3]"]),
+        (&format!("{product} --targets high.npy"), &["targets[1]", "3"]),
+        (&format!("{product} --targets low.npy"), &["targets[2]", "-7"]),
+        (&format!("{product} --targets low.npy --ignore-index -8"), &["targets[2]", "-7"]),
+        (&format!("{GOOD} --bias short.npy"), &["bias", "[2]", "[3]"]),
+        (&format!("{GOOD} --class-weights short.npy"), &["class", "[2]", "[3]"]),
+        (&format!("{GOOD} --class-weights negative.npy"), &["class", "[1]", "-1"]),
+        (&format!("{GOOD} --token-weights nan.npy"), &["token", "[1]", "NaN"]),
+        (&format!("{GOOD} --token-weights short.npy"), &["token", "[2]", "[3]"]),
+        (&format!("{product} --soft-targets wide.npy"), &["soft", "[3, 5]", "[3, 3]"]),
+        (&format!("{product} --soft-targets soft.npy"), &["soft", "[0, 0]", "-0.5"]),
+        (
+            &format!("{GOOD} --reduction none --grad --out o --upstream short.npy"),
+            &["upstream", "[2]", "[3]"],
+        ),
+        ("--logits wide.npy --targets high.npy --bias b.npy", &["bias", "[3]", "[5]"]),
+    ] {
+        fails(&place.loss(arguments), 2, parts);
+        fails(&place.loss(&format!("{arguments} --json")), 2, parts);
+    }
+}
+
+#[test]
+fn bad_options() {
+    let place = Place::new();
+    for (arguments, parts) in [
+        ("--scale nan", &["scale", "NaN"][..]),
+        ("--scale inf", &["scale", "inf"]),
+        ("--scale x", &["scale", "x"]),
+        ("--softcap nan", &["softcap", "NaN"]),
+        ("--softcap 0", &["softcap", "0", "above 0"]),
+        ("--softcap -5", &["softcap", "-5"]),
+        ("--label-smoothing -0.1", &["smoothing", "-0.1"]),
+        ("--label-smoothing 1.5", &["smoothing", "1.5"]),
+        ("--label-smoothing NaN", &["smoothing", "NaN"]),
+        ("--z-loss -1", &["z", "-1"]),
+        ("--divisor 0", &["divisor", "0"]),
+        ("--divisor nan", &["divisor", "NaN"]),
+        ("--divisor -3", &["divisor", "-3"]),
+        ("--divisor 3 --reduction sum", &["--divisor", "--reduction"]),
+        ("--reduction median", &["--reduction", "median", "mean"]),
+        ("--ignore-index x", &["--ignore-index", "x"]),
+        ("--ignore-index 1.5", &["--ignore-index", "1.5"]),
+        ("--backward fast", &["--backward", "fast", "strip"]),
+        ("--device quantum", &["--device", "quantum", "cpu"]),
+        ("--memory-budget 1", &["memory budget", "1", "expected at least"]),
+        (
+            "--memory-budget 1 --backward strip --grad --out o",
+            &["memory budget", "expected at least"],
+        ),
+        ("--memory-budget 1GB", &["--memory-budget", "1GB"]),
+        ("--threads 0", &["--threads", "0"]),
+        ("--threads many", &["--threads", "many"]),
+        ("--unknown", &["--unknown"]),
+        ("--scale", &["--scale"]),
+        ("stray", &["stray"]),
+        ("--emit loss", &["--out"]),
+        ("--grad", &["--out"]),
+        ("--emit entrpy --out o", &["--emit", "entrpy", "entropy"]),
+        ("--emit topk:0 --out o", &["--emit", "topk:0"]),
+        ("--emit topk --out o", &["--emit", "topk"]),
+        ("--emit topk:-1 --out o", &["--emit", "topk:-1"]),
+        ("--emit topk:99999999999 --out o", &["memory budget"]),
+        ("--emit loss,,lse --out o", &["--emit"]),
+        ("--upstream b.npy --reduction none", &["--grad"]),
+        ("--upstream b.npy --grad --out o", &["--upstream", "none"]),
+        ("--soft-targets e.npy", &["--soft-targets", "--targets"]),
+        ("--logits e.npy", &["--logits", "--hidden"]),
+    ] {
+        fails(&place.loss(&format!("{GOOD} {arguments}")), 2, parts);
+    }
+}
+
+#[test]
+fn missing_flags() {
+    let place = Place::new();
+    for (arguments, parts) in [
+        ("", &["--targets"][..]),
+        ("--hidden e.npy --targets y.npy", &["--classifier"]),
+        ("--classifier c.npy --targets y.npy", &["--hidden"]),
+        ("--hidden e.npy --classifier c.npy", &["--targets"]),
+        ("--logits e.npy", &["--targets"]),
+        (
+            "--hidden e.npy --classifier c.npy --soft-targets e.npy --ignore-index 3",
+            &["--ignore-index"],
+        ),
+        ("--hidden e.npy --hidden e.npy --classifier c.npy --targets y.npy", &["--hidden"]),
+    ] {
+        fails(&place.loss(arguments), 2, parts);
+    }
+    fails(&surprisal().output().unwrap(), 2, &[]);
+    fails(&surprisal().arg("los").output().unwrap(), 2, &["los"]);
+    fails(&surprisal().arg("--json").output().unwrap(), 2, &[]);
+}
+
+#[test]
+fn soft_targets_exclude_rank_and_logprob() {
+    let place = Place::new();
+    place.npy("soft.npy", Array2::from_elem((3, 3), 0.25));
+    for name in ["rank", "logprob"] {
+        let arguments = format!(
+            "--hidden e.npy --classifier c.npy --soft-targets soft.npy --emit {name} --out o"
+        );
+        fails(&place.loss(&arguments), 2, &["soft"]);
+    }
+}
+
+#[test]
+fn where_results_cannot_be_written() {
+    let place = Place::new();
+    std::fs::write(place.path("file"), "in the way").unwrap();
+    for arguments in ["--grad --out file", "--grad --out file/below", "--emit loss --out file"] {
+        fails(&place.loss(&format!("{GOOD} {arguments} --json")), 1, &["file"]);
+    }
+    std::fs::create_dir_all(place.path("out/grad_hidden.npy/x")).unwrap();
+    fails(&place.loss(&format!("{GOOD} --grad --out out")), 1, &["grad_hidden.npy"]);
+}
+
+#[test]
+fn an_output_that_is_full_is_one_line_and_exit_1() {
+    if !Path::new("/dev/full").exists() {
+        return;
+    }
+    let place = Place::new();
+    for json in ["", "--json"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = surprisal();
+        command.current_dir(place.directory.path()).arg("loss").args(GOOD.split_whitespace());
+        let command = command.args(json.split_whitespace()).stdout(full).stderr(Stdio::piped());
+        let output = command.spawn().unwrap().wait_with_output().unwrap();
+        fails(&output, 1, &[]);
+    }
+}
+
+#[test]
+fn an_instruction_set_that_is_none() {
+    let place = Place::new();
+    let run = |isa: &str| {
+        let mut command = surprisal();
+        command.current_dir(place.directory.path()).env("SURPRISAL_ISA", isa).arg("loss");
+        command.args(GOOD.split_whitespace()).arg("--json").output().unwrap()
+    };
+    for isa in ["nonsense", "", "AVX2", "neon"] {
+        fails(&run(isa), 2, &["SURPRISAL_ISA", isa, "portable, avx2 or avx512"]);
+    }
+    assert_eq!(run("portable").status.code(), Some(0));
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let place = Place::new();
+    let object = |threads: usize| {
+        let mut object =
+            place.json(&format!("{GOOD} --bias b.npy --threads {threads} --grad --out o"));
+        for key in ["seconds", "gflops", "workspace_bytes"] {
+            object.remove(key);
+        }
+        (object, std::fs::read(place.path("o/grad_hidden.npy")).unwrap())
+    };
+    assert_eq!(object(1), object(2));
+    assert_eq!(object(1), object(7));
+}
+
+#[test]
+fn no_rows_and_no_classes() {
+    let place = Place::new();
+    place.npy("e0.npy", Array2::zeros((0, 2)));
+    place.npy("c0.npy", Array2::zeros((0, 2)));
+    write_npy(&place.path("y0.npy"), Array1::<i64>::zeros(0).view()).unwrap();
+    let object = place.json("--hidden e0.npy --classifier c.npy --targets y0.npy --grad --out o");
+    assert_eq!((&object["loss"], &object["tokens"]), (&Value::from("nan"), &Value::from(0)));
+    assert_eq!(place.read("o/grad_hidden.npy").shape(), [0, 2]);
+    assert!(place.read("o/grad_classifier.npy").iter().all(|&g| g == 0.0));
+    let none = place.loss("--hidden e.npy --classifier c0.npy --targets y.npy");
+    fails(&none, 2, &["expected"]);
+}
+
+#[test]
+fn gradients_of_a_bias_beside_given_logits_are_written() {
+    let place = Place::new();
+    place.npy("l.npy", arr2(&[[1.0, 2.0, 3.0], [0.0, 0.5, 0.0], [1.0, 1.0, 1.0]]));
+    place.json("--logits l.npy --targets y.npy --bias b.npy --grad --out out");
+    let rows = place.read("out/grad_logits.npy");
+    near("db", &place.read("out/grad_bias.npy"), &rows.sum_axis(ndarray::Axis(0)));
+}
+
+#[test]
+fn negative_counts_are_refused_by_the_name_of_their_flag() {
+    let place = Place::new();
+    for flag in ["--threads", "--memory-budget"] {
+        fails(&place.loss(&format!("{GOOD} {flag} -1")), 2, &[flag, "-1"]);
+    }
+}
+
+#[test]
+fn a_top_k_beyond_the_address_space_is_refused() {
+    let place = Place::new();
+    for k in [usize::MAX, usize::MAX / 8, usize::MAX / 16] {
+        fails(&place.loss(&format!("{GOOD} --emit topk:{k} --out o")), 2, &["expected"]);
+    }
+}
