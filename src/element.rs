@@ -143,7 +143,7 @@ element!(
     0.0078125,
     Bf16,
     bf16::to_f64,
-    bf16::from_f64,
+    |x| bf16::from_f32(to_odd(x)),
     HalfFloatSliceExt::convert_to_f32_slice,
     HalfFloatSliceExt::convert_to_f64_slice
 );
@@ -154,10 +154,23 @@ element!(
     0.0009765625,
     F16,
     f16::to_f64,
-    f16::from_f64,
+    |x| f16::from_f32(to_odd(x)),
     HalfFloatSliceExt::convert_to_f32_slice,
     HalfFloatSliceExt::convert_to_f64_slice
 );
+
+/// The f32 next to `x` whose last bit is odd, or `x` itself: rounded once more, to fewer bits, it
+/// gives what `x` gives when it is rounded once.
+fn to_odd(x: f64) -> f32 {
+    let nearest = x as f32;
+    let exact = f64::from(nearest) == x || !nearest.is_finite() || nearest == 0.0;
+    let bits = nearest.to_bits();
+    if exact || bits & 1 == 1 {
+        return nearest;
+    }
+    let outwards = (f64::from(nearest).abs()) < x.abs();
+    f32::from_bits(if outwards { bits + 1 } else { bits - 1 })
+}
 
 fn copy_slice<T: Copy>(from: &[T], to: &mut [T]) {
     to.copy_from_slice(from);

@@ -60,7 +60,7 @@ pub enum Error {
     },
     /// A memory budget under which the strategy cannot work.
     MemoryBudget {
-        /// The strategy's name.
+        /// `forward`, `recompute backward` or `strip backward`.
         strategy: &'static str,
         /// The budget in bytes.
         budget: usize,
@@ -109,11 +109,10 @@ impl fmt::Display for Error {
             Error::Conflict { what } => f.write_str(what),
             Error::MemoryBudget { strategy, budget, smallest } => write!(
                 f,
-                "memory budget is {budget} bytes, expected at least {smallest} for the {strategy} \
-                 backward"
+                "memory budget is {budget} bytes, expected at least {smallest} for the {strategy}"
             ),
             Error::TooLarge { what } => {
-                write!(f, "{what} is beyond the address space of this machine")
+                write!(f, "{what} is beyond the address space of this machine, expected less")
             }
             Error::Io { path, action, source } => {
                 write!(f, "cannot {action} {}: {source}", path.display())

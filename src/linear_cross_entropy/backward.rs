@@ -33,6 +33,8 @@ struct Active<R> {
     cross_entropy: f64,
     /// A without `picked`.
     rest: f64,
+    /// k, the coefficient of the weights.
+    weights: f64,
     entropy: f64,
     remainder: f64,
     mean: f64,
@@ -51,8 +53,8 @@ impl LinearCrossEntropy {
     ///
     /// `forward` is what [`forward`](Self::forward) returned for the same inputs, or the merged
     /// fold of all shards: then the inputs are one shard's, dC and db are its rows', and dE is to
-    /// be summed over the shards. Rows whose upstream is 0 throughout are left out, never
-    /// multiplied.
+    /// be summed over the shards. Rows whose upstream is 0 throughout (or whose
+    /// token weight is, without another upstream) are left out, never multiplied.
     ///
     /// # Errors
     /// As [`forward`](Self::forward); a gradient or upstream whose shape does not fit.
@@ -87,7 +89,7 @@ impl LinearCrossEntropy {
         gradients: Gradients<'_>,
     ) -> Result<()> {
         let plan = self.plan(&shapes_with(inputs, &gradients), Pass::Vjp)?;
-        let problem = Problem::new(self, inputs)?;
+        let problem = Problem::new(&self.without_rank(), inputs)?;
         upstream.check(&problem)?;
         check_gradients(inputs, &gradients)?;
         forward.check_rows(&problem)?;
@@ -125,17 +127,13 @@ impl LinearCrossEntropy {
         upstream: &Upstream<'_, R>,
         gradients: Gradients<'_>,
     ) -> Result<Forward<R>> {
-        if inputs.shard.is_some() {
-            return Err(Error::Conflict {
-                what: "a shard alone has no loss, expected fold, merge and vjp".into(),
-            });
-        }
+        inputs.check_whole()?;
         let plan = self.plan(&shapes_with(inputs, &gradients), Pass::LossAndGradients)?;
-        let problem = Problem::new(self, inputs)?;
+        let mut problem = Problem::new(self, inputs)?;
         upstream.check(&problem)?;
         check_gradients(inputs, &gradients)?;
         let folded = match plan.strategy {
-            Some(Strategy::Strip) => strip(&problem, &plan, upstream, gradients),
+            Some(Strategy::Strip) => strip(&mut problem, &plan, upstream, gradients),
             _ => {
                 let forward = self.plan(&Shapes::of(inputs), Pass::Forward)?;
                 let folded = fold_rows(&problem, &forward);
@@ -225,18 +223,17 @@ fn active_rows<R: Real>(
     let mut active = Vec::with_capacity(rows.len());
     for (state, row) in states.iter().zip(rows) {
         let above = upstream.of(row);
-        if above.loss == 0.0 && above.log_sum_exp == 0.0 && above.entropy == 0.0 {
+        if above.is_zero() {
             continue;
         }
         let loss = &problem.loss;
-        let weighted = above.loss * row.token_weight;
-        let cross_entropy = match weighted {
+        let cross_entropy = match above.loss {
             0.0 => 0.0,
             weighted => weighted / problem.divisors.cross_entropy,
         };
         let mut rest = above.log_sum_exp;
-        if loss.z_loss != 0.0 && weighted != 0.0 {
-            rest += 2.0 * loss.z_loss * state.log_sum_exp() * weighted / problem.divisors.z_loss;
+        if loss.z_loss != 0.0 && above.loss != 0.0 {
+            rest += 2.0 * loss.z_loss * state.log_sum_exp() * above.loss / problem.divisors.z_loss;
         }
         let spread = cross_entropy * loss.label_smoothing / problem.vocabulary as f64;
         let keep = cross_entropy * (1.0 - loss.label_smoothing);
@@ -269,6 +266,7 @@ fn active_rows<R: Real>(
             picked,
             cross_entropy,
             rest,
+            weights,
             entropy: above.entropy,
             remainder: state.remainder,
             mean,
@@ -343,7 +341,7 @@ impl<R: Real> Problem<'_, R> {
 
     /// dL/da of one class in f64: `own` is its weight in the smoothing or the dense target.
     fn exact_gradient(&self, active: &Active<R>, class: usize, logit: f64, own: f64) -> f64 {
-        let smoothed = active.gradient.weights.to_f64() * own;
+        let smoothed = active.weights * own;
         let (picked, spread) = match &self.targets {
             Targets::Hard(_) => {
                 (if class == active.row.target as usize { active.picked } else { 0.0 }, smoothed)
@@ -615,10 +613,35 @@ fn fill_gradient<R: Real>(
 }
 
 fn strip<R: Real>(
+    problem: &mut Problem<'_, R>,
+    plan: &Plan,
+    upstream: &Upstream<'_, R>,
+    gradients: Gradients<'_>,
+) -> Folded<R> {
+    // Rows without an upstream come last: they are folded, and no gradient sees them.
+    let active = problem.rows.iter().filter(|row| !upstream.of(row).is_zero()).count();
+    if active == problem.rows.len() {
+        return strip_in_order(problem, plan, upstream, gradients, active);
+    }
+    problem.target_logits = None;
+    problem.rows.sort_by_key(|row| (upstream.of(row).is_zero(), row.output));
+    let mut folded = strip_in_order(problem, plan, upstream, gradients, active);
+    let mut order: Vec<usize> = (0..problem.rows.len()).collect();
+    order.sort_by_key(|&i| problem.rows[i].output);
+    problem.rows.sort_by_key(|row| row.output);
+    let k = problem.loss.statistics.top_k;
+    folded.states = order.iter().map(|&i| folded.states[i]).collect();
+    folded.top = order.iter().flat_map(|&i| &folded.top[i * k..(i + 1) * k]).copied().collect();
+    folded
+}
+
+/// Strips of the first `active` rows, then of the others without their gradients.
+fn strip_in_order<R: Real>(
     problem: &Problem<'_, R>,
     plan: &Plan,
     upstream: &Upstream<'_, R>,
     gradients: Gradients<'_>,
+    active: usize,
 ) -> Folded<R> {
     let Gradients { hidden, mut classifier, mut bias, .. } = gradients;
     let (width, columns) = (problem.width, problem.columns);
@@ -630,15 +653,18 @@ fn strip<R: Real>(
     let mut partial = vec![RowState::new(); height * blocks];
     let mut partial_top = vec![Entry::empty(); partial.len() * k];
     let mut gathered = Vec::new();
-    let mut d_hidden = HiddenGradient::new(hidden, kept, width);
+    let mut d_hidden = HiddenGradient::new(hidden, active, width);
     let mut sums = vec![0.0; if bias.is_some() { columns } else { 0 }];
     let rounded = classifier.as_mut().is_some_and(|sink| R::view_mut(&mut sink.array).is_none());
     let mut accumulator = vec![R::ZERO; if rounded { columns * width } else { 0 }];
     if let Some(Sink { array, accumulate: false }) = &mut classifier {
         clear(array);
     }
-    for start in (0..kept).step_by(height.max(1)) {
-        let at = start..(start + height).min(kept);
+    let strips = |rows: Range<usize>| {
+        let starts = rows.clone().step_by(height.max(1));
+        starts.map(move |start| start..(start + height).min(rows.end))
+    };
+    for at in strips(0..active).chain(strips(active..kept)) {
         let rows = &problem.rows[at.clone()];
         let hidden = hidden_rows(problem, rows, &mut gathered, plan.slots);
         let products = &mut products[..rows.len() * columns];
@@ -657,24 +683,15 @@ fn strip<R: Real>(
         let states = &mut folded.states[at.clone()];
         add_sparse_targets(problem, &mut slots, states, rows);
 
-        // A row without an upstream stays in the strip as zeros.
+        if at.start >= active {
+            continue;
+        }
         let active = active_rows(problem, states, rows, upstream);
         let tasks = tiles_of(products, rows.len(), columns).into_iter();
         let tasks = tasks.zip(fold_ranges(rows.len(), columns)).collect();
         parallel::for_each(&mut slots, tasks, |slot, (tile, (at, columns))| {
             let stride = columns.len();
-            let first = rows[at.start].output;
-            let mut active = active.iter().skip_while(|a| a.row.output < first);
-            let mut next = active.next();
-            for (row, products) in rows[at].iter().zip(tile.chunks_mut(stride)) {
-                match next {
-                    Some(of) if of.row.output == row.output => {
-                        problem.row_gradient(of, columns.clone(), products, slot);
-                        next = active.next();
-                    }
-                    _ => products.fill(R::ZERO),
-                }
-            }
+            gradient_tile(problem, &active[at], columns, (tile, stride), slot);
         });
 
         let block = |i: usize| {
@@ -713,7 +730,7 @@ fn strip<R: Real>(
             Task::Bias(columns, sums) => add_columns(sums, block(i).1.slice(s![.., columns])),
         });
     }
-    d_hidden.finish(&problem.rows, width);
+    d_hidden.finish(&problem.rows[..active], width);
     if let Some(Sink { array, accumulate }) = &mut classifier
         && rounded
     {

@@ -98,13 +98,20 @@ pub struct Forward<R> {
 }
 
 impl LinearCrossEntropy {
-    /// The loss, forward alone.
+    /// The loss, forward alone. A row of token weight 0 adds nothing, not even of an infinite loss.
     ///
     /// # Errors
     /// Every argument outside its domain, see [`Error`]; [`Error::MemoryBudget`] for a budget
     /// under which not one tile fits.
     pub fn forward<R: Real>(&self, inputs: &Inputs<'_, R>) -> Result<Forward<R>> {
+        inputs.check_whole()?;
         self.fold(inputs)?.finish()
+    }
+
+    /// The same without the rank, which asks for the target's logit ahead.
+    pub(crate) fn without_rank(&self) -> Self {
+        let statistics = Statistics { rank: false, ..self.statistics };
+        Self { statistics, ..self.clone() }
     }
 
     /// The fold over the classes of one shard, to be merged with those of the others.
@@ -187,9 +194,7 @@ impl LinearCrossEntropy {
             let what = "soft targets have no target logit, expected hard targets".into();
             return Err(Error::Conflict { what });
         }
-        let mut without_rank = self.clone();
-        without_rank.statistics.rank = false;
-        let problem = Problem::new(&without_rank, inputs)?;
+        let problem = Problem::new(&self.without_rank(), inputs)?;
         let plan = self.plan(&Shapes::of(inputs), Pass::Forward)?;
         let mut logits = Array1::from_elem(problem.outputs, R::from_f64(f64::NAN));
         for (row, logit) in problem.rows.iter().zip(owned_target_logits(&problem, &plan)) {
@@ -477,16 +482,14 @@ impl<R: Real> Fold<R> {
     /// [`Error::Conflict`] where the rows are not the same, or the statistics.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         let (mine, theirs) = (&mut self.forward, &other.forward);
-        if mine.states.len() != theirs.states.len() || mine.top.len() != theirs.top.len() {
-            return Err(Error::Conflict {
-                what: format!(
-                    "folds of {} and {} rows, {} and {} of their classes, expected the same",
-                    mine.states.len(),
-                    theirs.states.len(),
-                    mine.top.len(),
-                    theirs.top.len()
-                ),
-            });
+        if mine.rows != theirs.rows || mine.outputs != theirs.outputs {
+            let what = "the folds are of other rows or targets, expected the same".into();
+            return Err(Error::Conflict { what });
+        }
+        if mine.statistics != theirs.statistics || mine.vocabulary != theirs.vocabulary {
+            let what =
+                "the folds are of other statistics or vocabularies, expected the same".into();
+            return Err(Error::Conflict { what });
         }
         for (state, other) in mine.states.iter_mut().zip(&theirs.states) {
             state.merge(other);
@@ -584,8 +587,8 @@ impl<R: Real> Forward<R> {
         let (mut cross_entropy, mut z_loss) = (0.0, 0.0);
         for (i, row) in self.rows.iter().enumerate() {
             let (ce, z) = self.terms(i);
-            cross_entropy += row.token_weight * ce;
-            z_loss += row.token_weight * z;
+            cross_entropy += scaled(row.token_weight, ce);
+            z_loss += scaled(row.token_weight, z);
         }
         let mut loss = cross_entropy / self.divisors.cross_entropy;
         if self.z_loss != 0.0 {
@@ -625,7 +628,7 @@ impl<R: Real> Forward<R> {
             let value = match statistic {
                 Statistic::Loss => {
                     let (cross_entropy, z) = self.terms(i);
-                    row.token_weight * (cross_entropy + z)
+                    scaled(row.token_weight, cross_entropy + z)
                 }
                 Statistic::LogSumExp => state.log_sum_exp(),
                 Statistic::LogProbability => 0.0 - state.surprisal().unwrap_or(f64::NAN),

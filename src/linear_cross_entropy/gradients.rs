@@ -39,9 +39,17 @@ impl<R: Real> Default for Upstream<'_, R> {
 /// What one row gets from above.
 #[derive(Clone, Copy)]
 pub(crate) struct RowUpstream {
+    /// Times the token weight.
     pub(crate) loss: f64,
     pub(crate) log_sum_exp: f64,
     pub(crate) entropy: f64,
+}
+
+impl RowUpstream {
+    /// Whether nothing comes in.
+    pub(crate) fn is_zero(&self) -> bool {
+        self.loss == 0.0 && self.log_sum_exp == 0.0 && self.entropy == 0.0
+    }
 }
 
 impl<'a, R: Real> Upstream<'a, R> {
@@ -104,11 +112,12 @@ impl<'a, R: Real> Upstream<'a, R> {
 
     pub(crate) fn of(&self, row: &Row) -> RowUpstream {
         let at = |vector: Option<ArrayView1<'_, R>>| vector.map_or(0.0, |v| v[row.output].to_f64());
+        let loss = match self.loss {
+            Loss::Scalar(scalar) => scalar.to_f64(),
+            Loss::Rows(rows) => rows[row.output].to_f64(),
+        };
         RowUpstream {
-            loss: match self.loss {
-                Loss::Scalar(scalar) => scalar.to_f64(),
-                Loss::Rows(rows) => rows[row.output].to_f64(),
-            },
+            loss: loss * row.token_weight,
             log_sum_exp: at(self.log_sum_exp),
             entropy: at(self.entropy),
         }

@@ -282,6 +282,20 @@ impl<'a, R: Real> Inputs<'a, R> {
         self
     }
 
+    /// That the classifier is not a part of a larger vocabulary.
+    pub(crate) fn check_whole(&self) -> Result<()> {
+        let columns = match &self.source {
+            Source::Product { classifier, .. } => classifier.dim().0,
+            Source::Given(logits) => logits.dim().1,
+        };
+        match self.shard {
+            Some(shard) if shard.vocabulary != columns => Err(Error::Conflict {
+                what: "a shard alone has no loss, expected fold, merge, finish and vjp".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The logits of the targets, one for each loss, where another shard owns the target's row;
     /// the rank needs them. [`LinearCrossEntropy::target_logits`](crate::LinearCrossEntropy::target_logits)
     /// computes them.

@@ -102,7 +102,7 @@ pub struct LinearCrossEntropy {
 }
 
 /// What the fold carries beside the loss.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Statistics {
     pub(crate) entropy: bool,
     pub(crate) varentropy: bool,

@@ -186,10 +186,34 @@ impl Bytes {
         Bytes(self.0.zip(other.0).and_then(|(a, b)| a.checked_add(b)))
     }
 
+    fn times(self, count: usize) -> Self {
+        Bytes(self.0.and_then(|bytes| bytes.checked_mul(count)))
+    }
+
     fn get(self) -> Result<usize> {
         self.0
             .filter(|&bytes| bytes <= isize::MAX as usize)
             .ok_or_else(|| Error::TooLarge { what: "the workspace of these shapes".into() })
+    }
+}
+
+/// What a pass needs whatever runs, and for each task that runs at a time.
+#[derive(Clone, Copy)]
+struct Need {
+    fixed: usize,
+    slot: usize,
+}
+
+impl Need {
+    fn new(fixed: Bytes, slot: Bytes) -> Result<Self> {
+        let need = Self { fixed: fixed.get()?, slot: slot.get()? };
+        fixed.plus(slot).get()?;
+        Ok(need)
+    }
+
+    /// With one task at a time.
+    fn least(self) -> usize {
+        self.fixed + self.slot
     }
 }
 
@@ -237,184 +261,215 @@ struct Sizes<'a> {
 }
 
 impl Sizes<'_> {
+    /// The state of a row with its list of likely classes.
+    fn state(&self) -> Bytes {
+        let entry = match self.shapes.real_bytes {
+            8 => size_of::<Entry<f64>>(),
+            _ => size_of::<Entry<f32>>(),
+        };
+        Bytes::product(&[self.loss.statistics.top_k, entry])
+            .plus(Bytes(Some(size_of::<RowState>())))
+    }
+
     /// What every pass holds from beginning to end: kept rows, states, bias and class weights.
-    fn common(&self) -> Result<usize> {
-        let Shapes { rows, vocabulary, real_bytes, .. } = *self.shapes;
-        let states = size_of::<Row>() + size_of::<RowState>() + real_bytes;
-        let top = self.loss.statistics.top_k.checked_mul(entry_bytes(real_bytes));
-        let top = Bytes(top.and_then(|bytes| bytes.checked_mul(rows)));
-        let sparse = self.shapes.sparse_targets;
-        Bytes::product(&[rows, states])
-            .plus(top)
-            .plus(Bytes::product(&[rows, sparse, real_bytes]))
-            .plus(Bytes::product(&[usize::from(self.shapes.bias), vocabulary, real_bytes]))
-            .plus(Bytes::product(&[usize::from(self.shapes.class_weights), vocabulary, real_bytes]))
-            .plus(Bytes::product(&[usize::from(self.shapes.soft_targets), vocabulary, 8]))
+    fn common(&self) -> Bytes {
+        let Shapes { rows, vocabulary, real_bytes, sparse_targets, .. } = *self.shapes;
+        let Shapes { bias, class_weights, soft_targets, .. } = *self.shapes;
+        self.state()
+            .plus(Bytes(Some(size_of::<Row>() + real_bytes)))
+            .times(rows)
+            .plus(Bytes::product(&[rows, sparse_targets, real_bytes]))
+            .plus(Bytes::product(&[usize::from(bias), vocabulary, real_bytes]))
+            .plus(Bytes::product(&[usize::from(class_weights), vocabulary, real_bytes]))
+            .plus(Bytes::product(&[usize::from(soft_targets), vocabulary, 8]))
             .plus(Bytes(Some(BOOKKEEPING)))
-            .get()
     }
 
     /// A tile of logits with its companions, for one task.
-    fn tile_slot(&self, tile: usize) -> Result<usize> {
-        let Shapes { hidden, real_bytes, classifier_widened, .. } = *self.shapes;
+    fn tile_slot(&self, tile: usize) -> Bytes {
+        let Shapes { hidden, real_bytes, classifier_widened, sparse_targets, .. } = *self.shapes;
         let widened = usize::from(classifier_widened) * TILE_COLUMNS;
-        let sparse = self.shapes.sparse_targets;
-        let picks = sparse > 0 || self.loss.statistics.rank;
-        Bytes::product(&[tile, real_bytes])
-            .plus(Bytes::product(&[usize::from(picks), sparse + 2, hidden + 1, real_bytes]))
-            .plus(Bytes::product(&[widened, hidden, real_bytes]))
-            .plus(Bytes::product(&[2 * BLOCK, real_bytes]))
-            .plus(Bytes(Some(self.product_workspace() + SLOT_BOOKKEEPING)))
-            .get()
-    }
-
-    fn product_workspace(&self) -> usize {
-        match self.shapes.real_bytes {
+        let picks = sparse_targets > 0 || self.loss.statistics.rank;
+        let pick = Bytes::product(&[hidden, real_bytes]).plus(Bytes(Some(real_bytes)));
+        let product = match real_bytes {
             8 => gemm::workspace_bytes::<f64>(),
             _ => gemm::workspace_bytes::<f32>(),
-        }
+        };
+        Bytes::product(&[tile, real_bytes])
+            .plus(pick.times(if picks { sparse_targets.saturating_add(2) } else { 0 }))
+            .plus(Bytes::product(&[widened, hidden, real_bytes]))
+            .plus(Bytes::product(&[2 * BLOCK, real_bytes]))
+            .plus(Bytes(Some(product + SLOT_BOOKKEEPING)))
     }
 
-    /// The plan of `fixed` bytes and as many slots as the budget holds beside them.
-    fn with_slots(
-        &self,
-        strategy: Option<Strategy>,
-        fixed: usize,
-        slot: usize,
-        rows_at_once: usize,
-    ) -> Result<Plan> {
-        let budget = self.loss.memory_budget;
-        let smallest = Bytes(Some(fixed)).plus(Bytes(Some(slot))).get()?;
-        if smallest > budget {
-            return Err(self.too_small(strategy, smallest));
-        }
-        let slots = self.threads.min((budget - fixed) / slot.max(1)).max(1);
+    /// The plan with as many slots as the budget holds.
+    fn with_slots(&self, strategy: Option<Strategy>, need: Need, rows_at_once: usize) -> Plan {
+        let free = self.loss.memory_budget.saturating_sub(need.fixed);
+        let slots = self.threads.min(free / need.slot.max(1)).max(1);
         let Shapes { rows, hidden, vocabulary, .. } = *self.shapes;
         let factor = match strategy {
-            None => 2,
+            None => 2_u128,
             Some(Strategy::Recompute) => 8,
             Some(Strategy::Strip) => 6,
         };
-        Ok(Plan {
-            workspace_bytes: fixed + slots * slot,
-            strategy,
-            rows_at_once,
-            operations: factor * rows as u128 * hidden as u128 * vocabulary as u128,
-            slots,
-        })
+        let operations = [rows, hidden, vocabulary]
+            .iter()
+            .fold(factor, |product, &factor| product.saturating_mul(factor as u128));
+        let workspace_bytes = need.fixed + slots * need.slot;
+        Plan { workspace_bytes, strategy, rows_at_once, operations, slots }
     }
 
     fn too_small(&self, strategy: Option<Strategy>, smallest: usize) -> Error {
-        let strategy = strategy.map_or("forward without", Strategy::name);
+        let strategy = match strategy {
+            None => "forward",
+            Some(Strategy::Recompute) => "recompute backward",
+            Some(Strategy::Strip) => "strip backward",
+        };
         Error::MemoryBudget { strategy, budget: self.loss.memory_budget, smallest }
     }
 
-    fn forward(&self) -> Result<Plan> {
-        let Shapes { rows, hidden, vocabulary, real_bytes, .. } = *self.shapes;
+    /// The most rows at once, halving from `most`, whose need the budget holds; and that of one row.
+    fn fitting(
+        &self,
+        most: usize,
+        need: impl Fn(usize) -> Result<Need>,
+    ) -> Result<(Option<(usize, Need)>, usize)> {
+        let least = need(1)?.least();
+        if least > self.loss.memory_budget {
+            return Ok((None, least));
+        }
+        let mut rows = most;
+        loop {
+            let fits = need(rows).ok().filter(|need| need.least() <= self.loss.memory_budget);
+            match fits {
+                Some(need) => return Ok((Some((rows, need)), least)),
+                None => rows = rows.div_ceil(2),
+            }
+        }
+    }
+
+    fn forward_need(&self, wave: usize) -> Result<Need> {
+        let Shapes { hidden, vocabulary, real_bytes, .. } = *self.shapes;
         let spans = vocabulary.div_ceil(SPAN).max(1);
-        // Enough tasks in a wave for many threads, as long as its rows are few bytes.
-        let tiles = 32_usize.div_ceil(spans).max(2);
-        let affordable = (self.loss.memory_budget / 8) / (hidden * real_bytes).max(1);
-        let wave = (tiles * TILE_ROWS).min(affordable.max(TILE_ROWS) / TILE_ROWS * TILE_ROWS);
-        let wave = wave.min(rows).max(1);
-        let state = size_of::<RowState>() + self.loss.statistics.top_k * entry_bytes(real_bytes);
-        let fixed = Bytes(Some(self.common()?))
+        let fixed = self
+            .common()
             .plus(Bytes::product(&[wave, hidden, real_bytes]))
-            .plus(Bytes::product(&[wave, spans, state]))
-            .plus(Bytes::product(&[wave.div_ceil(TILE_ROWS), spans, TASK]))
-            .get()?;
-        let slot = self.tile_slot(wave.min(TILE_ROWS) * TILE_COLUMNS)?;
-        self.with_slots(None, fixed, slot, wave)
+            .plus(self.state().times(wave).times(spans))
+            .plus(Bytes::product(&[wave.div_ceil(TILE_ROWS), spans, TASK]));
+        Need::new(fixed, self.tile_slot(wave.min(TILE_ROWS) * TILE_COLUMNS))
+    }
+
+    /// The rows of a wave: enough for many tasks, as long as they are few bytes.
+    fn wave(&self) -> usize {
+        let Shapes { rows, hidden, vocabulary, real_bytes, .. } = *self.shapes;
+        let tiles = 32_usize.div_ceil(vocabulary.div_ceil(SPAN).max(1)).max(2);
+        let affordable = (self.loss.memory_budget / 8) / hidden.saturating_mul(real_bytes).max(1);
+        let affordable = affordable.max(TILE_ROWS) / TILE_ROWS * TILE_ROWS;
+        (tiles * TILE_ROWS).min(affordable).min(rows).max(1)
+    }
+
+    fn forward(&self) -> Result<Plan> {
+        let (fit, least) = self.fitting(self.wave(), |wave| self.forward_need(wave))?;
+        let (wave, need) = fit.ok_or_else(|| self.too_small(None, least))?;
+        Ok(self.with_slots(None, need, wave))
     }
 
     /// What a gradient of one task's size takes beside its tile.
-    fn gradient_slot(&self, rows: usize) -> Result<usize> {
+    fn gradient_slot(&self, rows: usize) -> Bytes {
         let Shapes { hidden, real_bytes, classifier_widened, .. } = *self.shapes;
         let columns = hidden.min(GRADIENT_COLUMNS);
         let widened = usize::from(classifier_widened) * TILE_COLUMNS;
-        let temporary = rows.min(TILE_ROWS) * columns;
-        Bytes::product(&[temporary + widened * columns, real_bytes]).get()
+        Bytes::product(&[rows.min(TILE_ROWS) + widened, columns, real_bytes])
     }
 
     /// The coefficients of each row, the accumulators of rounded gradients, the lists of views.
-    fn backward_common(&self, chunk: usize) -> Result<usize> {
+    fn backward_common(&self, chunk: usize) -> Bytes {
         let Shapes { rows, hidden, real_bytes, hidden_gradient_rounded, .. } = *self.shapes;
         let accumulated = usize::from(hidden_gradient_rounded);
         let ranges = hidden.div_ceil(GRADIENT_COLUMNS);
-        Bytes(Some(self.common()?))
+        self.common()
             .plus(Bytes::product(&[rows, COEFFICIENTS]))
             .plus(Bytes::product(&[accumulated, rows, hidden, real_bytes]))
             .plus(Bytes::product(&[2, chunk, ranges, VIEW]))
             .plus(Bytes::product(&[chunk.div_ceil(TILE_ROWS) + 4, ranges + 4, TASK]))
-            .get()
     }
 
-    fn recompute(&self) -> Result<Plan> {
-        let Shapes { rows, hidden, vocabulary, real_bytes, classifier_widened, .. } = *self.shapes;
-        let chunk = rows.clamp(1, CHUNK_ROWS);
+    fn recompute_need(&self, chunk: usize) -> Result<Need> {
+        let Shapes { hidden, vocabulary, real_bytes, classifier_widened, .. } = *self.shapes;
         let block = vocabulary.clamp(1, BLOCK);
         let rounded = usize::from(self.shapes.classifier_gradient_rounded);
-        let fixed = Bytes(Some(self.backward_common(chunk)?))
+        let fixed = self
+            .backward_common(chunk)
             .plus(Bytes::product(&[chunk, hidden, real_bytes]))
             .plus(Bytes::product(&[chunk, block, real_bytes]))
             .plus(Bytes::product(&[usize::from(classifier_widened), block, hidden, real_bytes]))
             .plus(Bytes::product(&[rounded, block, hidden, real_bytes]))
-            .plus(Bytes::product(&[block, 8]))
-            .get()?;
-        let slot = self.tile_slot(0)? + self.gradient_slot(chunk)?;
-        self.with_slots(Some(Strategy::Recompute), fixed, slot, chunk)
+            .plus(Bytes::product(&[block, 8]));
+        Need::new(fixed, self.tile_slot(0).plus(self.gradient_slot(chunk)))
+    }
+
+    fn recompute(&self) -> Result<Plan> {
+        let most = self.shapes.rows.clamp(1, CHUNK_ROWS);
+        let (fit, least) = self.fitting(most, |chunk| self.recompute_need(chunk))?;
+        let (chunk, need) = fit.ok_or_else(|| self.too_small(Some(Strategy::Recompute), least))?;
+        Ok(self.with_slots(Some(Strategy::Recompute), need, chunk))
     }
 
     /// Both passes one after the other: what the forward leaves is counted in the backward.
     fn both(&self) -> Result<Plan> {
+        let least = self.forward_need(1)?.least().max(self.recompute_need(1)?.least());
+        if least > self.loss.memory_budget {
+            return Err(self.too_small(Some(Strategy::Recompute), least));
+        }
         let (forward, backward) = (self.forward()?, self.recompute()?);
         let workspace_bytes = backward.workspace_bytes.max(forward.workspace_bytes);
         Ok(Plan { workspace_bytes, ..backward })
     }
 
-    /// As many rows as the budget holds, if they are at least `least`.
-    fn strip(&self, least: usize) -> Result<Plan> {
+    fn strip_need(&self, strip: usize) -> Result<Need> {
         let Shapes { rows, hidden, vocabulary, real_bytes, .. } = *self.shapes;
-        if hidden == 0 && vocabulary > 0 && rows > 0 {
-            return self.both();
-        }
         let blocks = vocabulary.div_ceil(BLOCK);
-        let state = size_of::<RowState>() + self.loss.statistics.top_k * entry_bytes(real_bytes);
+        let ranges = hidden.div_ceil(GRADIENT_COLUMNS);
+        let rounded = usize::from(self.shapes.classifier_gradient_rounded);
         let row = Bytes::product(&[vocabulary, real_bytes])
             .plus(Bytes::product(&[hidden, real_bytes]))
-            .plus(Bytes::product(&[blocks, state]))
-            .plus(Bytes::product(&[2 * hidden.div_ceil(GRADIENT_COLUMNS), VIEW]))
-            .plus(Bytes::product(&[blocks + 8, TASK.div_ceil(8)]))
-            .get()?
-            .max(1);
-        let rounded = usize::from(self.shapes.classifier_gradient_rounded);
-        let fixed = Bytes(Some(self.backward_common(0)?))
+            .plus(self.state().times(blocks))
+            .plus(Bytes::product(&[2, ranges, VIEW]));
+        let tiles = Bytes::product(&[strip.div_ceil(TILE_ROWS), blocks.saturating_add(4), TASK]);
+        let fixed = self
+            .backward_common(0)
+            .plus(row.times(strip))
+            // Rows without an upstream are put last, and back again.
+            .plus(self.state().plus(Bytes(Some(8 + size_of::<Row>()))).times(rows))
             .plus(Bytes::product(&[rounded, vocabulary, hidden, real_bytes]))
             .plus(Bytes::product(&[vocabulary, 8]))
-            .plus(Bytes::product(&[(blocks + 4) * (hidden.div_ceil(GRADIENT_COLUMNS) + 4), TASK]))
-            .plus(Bytes::product(&[TILE_ROWS, TASK]))
-            .get()?;
-        let slot = self.tile_slot(0)? + self.gradient_slot(rows)?;
+            .plus(Bytes::product(&[4, blocks.saturating_add(1), ranges + 4, TASK]))
+            .plus(tiles);
+        Need::new(fixed, self.tile_slot(0).plus(self.gradient_slot(rows)))
+    }
+
+    /// As many rows as the budget holds, if they are at least `least`.
+    fn strip(&self, least: usize) -> Result<Plan> {
+        let rows = self.shapes.rows.max(1);
+        if self.shapes.hidden == 0 {
+            return self.both();
+        }
+        let least = least.min(rows);
+        let smallest = self.strip_need(least)?.least();
         let budget = self.loss.memory_budget;
-        let least = least.min(rows.max(1));
-        let smallest =
-            Bytes::product(&[least, row]).plus(Bytes(Some(fixed))).plus(Bytes(Some(slot))).get()?;
         if smallest > budget {
             return Err(self.too_small(Some(Strategy::Strip), smallest));
         }
-        // An eighth of the budget is for the scratch of the tasks, whoever many run.
-        let reserve = (budget / 8).max(slot).min(budget - fixed - least * row);
-        let most = ((budget - fixed - reserve) / row).max(least).min(rows.max(1));
-        let strips = rows.div_ceil(most).max(1);
-        let strip = rows.div_ceil(strips).max(1);
-        self.with_slots(Some(Strategy::Strip), fixed + strip * row, slot, strip)
-    }
-}
-
-fn entry_bytes(real_bytes: usize) -> usize {
-    match real_bytes {
-        8 => size_of::<Entry<f64>>(),
-        _ => size_of::<Entry<f32>>(),
+        // An eighth of the budget is for the scratch of the tasks, however many run.
+        let limit = (budget - budget / 8).max(smallest);
+        let fits = |strip: usize| self.strip_need(strip).is_ok_and(|need| need.least() <= limit);
+        let (mut good, mut bad) = (least, rows + 1);
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            if fits(middle) { good = middle } else { bad = middle }
+        }
+        let strip = rows.div_ceil(rows.div_ceil(good));
+        Ok(self.with_slots(Some(Strategy::Strip), self.strip_need(strip)?, strip))
     }
 }
 
@@ -427,4 +482,4 @@ const TASK: usize = 256;
 /// A view of a row in a list.
 const VIEW: usize = 64;
 /// What the backward keeps of a row.
-const COEFFICIENTS: usize = 160;
+const COEFFICIENTS: usize = 192;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::matrix::{Matrix, Vector};
 
 /// A row that takes part.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Row {
     /// Its row of the hidden states, or of the logits.
     pub(crate) hidden: usize,
@@ -159,11 +159,11 @@ impl<'a, R: Real> Problem<'a, R> {
             rows.push(Row { hidden, output, target_row, target, token_weight });
         }
         if columns == 0 && inputs.shard.is_none() && outputs > 0 {
-            return Err(Error::Shape {
-                argument: "classifier",
-                found: vec![columns, width],
-                expected: "at least one class".into(),
-            });
+            let (argument, found) = match &inputs.source {
+                Source::Product { .. } => ("classifier", vec![columns, width]),
+                Source::Given(_) => ("logits", vec![hidden_rows, columns]),
+            };
+            return Err(Error::Shape { argument, found, expected: "at least one class".into() });
         }
         let divisors = match (loss.reduction, &inputs.targets) {
             (Reduction::None | Reduction::Sum, _) => Divisors { cross_entropy: 1.0, z_loss: 1.0 },

@@ -58,7 +58,15 @@ pub(crate) fn deviation<R: Real>(
 ) -> (f64, f64) {
     let reference = if maximum == R::NEG_INFINITY { R::ZERO } else { maximum };
     let (sum, total) = isa.dispatch(Deviation { logits, maximum: reference, weights });
-    (sum.to_f64(), total.to_f64())
+    if sum.to_f64().is_finite() {
+        return (sum.to_f64(), total.to_f64());
+    }
+    // The sum may be beyond the type where none of its terms is.
+    let terms = logits.iter().enumerate().map(|(v, x)| {
+        let w = weights.map_or(1.0, |weights| weights[v].to_f64());
+        if w == 0.0 { 0.0 } else { w * (reference.to_f64() - x.to_f64()) }
+    });
+    (terms.sum(), total.to_f64())
 }
 
 /// How many logits are above `threshold`.

@@ -72,7 +72,12 @@ pub struct Loss {
     #[arg(long, value_enum, default_value_t = BackwardName::Auto)]
     backward: BackwardName,
     /// Bytes of scratch that the computation may take
-    #[arg(long, value_name = "BYTES", default_value_t = LinearCrossEntropy::DEFAULT_MEMORY_BUDGET)]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = LinearCrossEntropy::DEFAULT_MEMORY_BUDGET,
+        allow_hyphen_values = true
+    )]
     memory_budget: usize,
     /// Where it is computed
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
@@ -225,6 +230,9 @@ impl Loss {
         if self.upstream.is_some() && self.reduction != ReductionName::None {
             let what = "--upstream goes with --reduction none: give that too";
             return Err(Failure::Input(what.into()));
+        }
+        if self.emit.iter().filter(|emit| matches!(emit, Emit::TopK(_))).count() > 1 {
+            return Err(Failure::Input("--emit names topk twice, expected one K".into()));
         }
         let Device::Cpu = self.device;
         let targets = Opened::optional("--targets", self.targets.as_ref())?;
@@ -383,11 +391,18 @@ impl Loss {
         };
         if let Some(logits) = &arrays.logits {
             let mut d_logits = like(logits)?;
-            let gradients = Gradients::new().logits(d_logits.view_mut());
+            let mut d_bias = Array1::from_elem(d_logits.dim().1, zero);
+            let mut gradients = Gradients::new().logits(d_logits.view_mut());
+            if arrays.bias.is_some() {
+                gradients = gradients.bias(d_bias.view_mut());
+            }
             let start = Instant::now();
             let forward = loss.loss_and_gradients(inputs, &upstream, gradients)?;
             let seconds = start.elapsed().as_secs_f64();
             write_npy(&out.join("grad_logits.npy"), d_logits.view())?;
+            if arrays.bias.is_some() {
+                write_npy(&out.join("grad_bias.npy"), d_bias.view())?;
+            }
             return Ok((forward, seconds));
         }
         let (Some(hidden), Some(classifier)) = (&arrays.hidden, &arrays.classifier) else {

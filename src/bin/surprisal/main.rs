@@ -26,7 +26,7 @@ pub struct Global {
     #[arg(long, global = true)]
     json: bool,
     /// Threads to use; all cores by default
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", allow_hyphen_values = true)]
     threads: Option<usize>,
     /// Print no progress
     #[arg(long, global = true)]

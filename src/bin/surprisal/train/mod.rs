@@ -88,10 +88,10 @@ pub struct Train {
     #[arg(long, value_name = "DIR", default_value = "surprisal-out")]
     out: PathBuf,
     /// Steps of 1024 positions
-    #[arg(long, value_name = "N", default_value_t = STEPS)]
+    #[arg(long, value_name = "N", default_value_t = STEPS, allow_hyphen_values = true)]
     steps: usize,
     /// Seed of the random numbers
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, allow_hyphen_values = true)]
     seed: u64,
 }
 
