@@ -75,14 +75,14 @@ fn trains_on_a_text_and_the_loss_agrees() {
 
     let keys: Vec<&String> = result.as_object().unwrap().keys().collect();
     let expected = [
-        "bits_per_word",
-        "out",
         "perplexity",
-        "seconds",
-        "steps",
-        "tokens",
+        "bits_per_word",
         "unigram_perplexity",
         "vocabulary",
+        "tokens",
+        "steps",
+        "seconds",
+        "out",
     ];
     assert_eq!(keys, expected);
     assert_eq!(result["steps"], 120);
