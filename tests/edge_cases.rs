@@ -1300,7 +1300,7 @@ fn plans_of_the_largest_numbers_do_not_panic() {
                                     vocabulary,
                                     sparse_targets,
                                     soft_targets: true,
-                                    class_weights: true,
+                                    class_weights: vocabulary,
                                     classifier_widened: true,
                                     ..Shapes::default()
                                 };

@@ -6,7 +6,7 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-/// A scalar that has a product kernel.
+/// A scalar that has a product kernel: of `matrixmultiply`, and nothing else.
 pub trait Scalar: From<u8> + Copy + 'static {
     #[doc(hidden)]
     const KERNEL: Kernel<Self>;
@@ -65,8 +65,9 @@ pub(crate) fn product<T: Scalar>(
     };
     let (sa, sb) = (a.strides(), b.strides());
     let sc = [c.strides()[0], c.strides()[1]];
-    // SAFETY: views hold their elements within their allocations, the assertions match their
-    // shapes, and a mutable view has its elements to itself.
+    // SAFETY: the kernel is matrixmultiply's, which reads and writes what shapes and strides say;
+    // views hold their elements within their allocations, the assertions match their shapes, and
+    // no two elements of a mutable view are the same.
     unsafe {
         T::KERNEL(
             m,

@@ -7,7 +7,7 @@ use super::forward::{
     FoldTask, Folded, Forward, add_sparse_targets, fold_rows, fold_tasks, hidden_rows,
 };
 use super::gradients::{
-    Gradients, Owned, Part, Sink, Upstream, clear, parts, put_row, put_vector, split,
+    Gradients, Owned, Part, Sink, Upstream, clear, clear_vector, parts, put_row, put_vector, split,
 };
 use super::inputs::{Inputs, Source, Targets};
 use super::options::LinearCrossEntropy;
@@ -22,6 +22,9 @@ use crate::parallel;
 use crate::softmax::RowState;
 use crate::softmax::gradient::{RowGradient, Slope};
 use crate::softmax::top_k::Entry;
+
+/// The bytes that the backward keeps of a row.
+pub(crate) const ROW_BYTES: usize = size_of::<Active<f64>>() + size_of::<Row>();
 
 /// A row with all that its derivative needs.
 struct Active<R> {
@@ -48,8 +51,13 @@ impl LinearCrossEntropy {
     ///
     /// ```text
     /// dL/da_v = p_v (A_i − h_i (ln p_v + H_i)) − k_i ((1−ε) w_y δ_vy + (ε/V) w_v)
+    /// A_i = k_i ((1−ε) w_y + (ε/V) Σ w) + 2ζ lse_i g_i τ_i / n + d_i
     /// G = dL/da · da/dz      dE = G·C      dC = Gᵀ·E      db = Σ_i G_i
     /// ```
+    ///
+    /// with g, d and h the upstream gradients of loss, log-sum-exp and entropy, k_i = g_i τ_i over the
+    /// divisor of the cross-entropy, n that of the z-loss (both 1 without a mean). Soft targets put
+    /// (1−ε) t_v w_v in place of (1−ε) w_y δ_vy.
     ///
     /// `forward` is what [`forward`](Self::forward) returned for the same inputs, or the merged
     /// fold of all shards: then the inputs are one shard's, dC and db are its rows', and dE is to
@@ -93,6 +101,11 @@ impl LinearCrossEntropy {
         upstream.check(&problem)?;
         check_gradients(inputs, &gradients)?;
         forward.check_rows(&problem)?;
+        if upstream.has_entropy() && forward.mean_entropy().is_none() {
+            return Err(Error::Conflict {
+                what: "the forward carries no entropy, so it has no gradient".into(),
+            });
+        }
         let active = active_rows(&problem, &forward.states, &problem.rows, upstream);
         recompute(&problem, &plan, &active, gradients);
         Ok(())
@@ -239,8 +252,9 @@ fn active_rows<R: Real>(
         let keep = cross_entropy * (1.0 - loss.label_smoothing);
         let (picked, weights) = match &problem.targets {
             Targets::Hard(_) => (keep * problem.class_weight(row.target as usize), spread),
-            Targets::Sparse { classes, .. } => {
-                let sum: f64 = (0..classes.dim().1).map(|j| problem.sparse_weight(row, j)).sum();
+            Targets::Sparse { .. } => {
+                let targets = problem.sparse_of(row, 0..problem.columns);
+                let sum: f64 = targets.iter().map(|&(_, weight)| weight).sum();
                 (cross_entropy * sum, spread)
             }
             Targets::Soft(_) => (cross_entropy * state.weight, cross_entropy),
@@ -287,7 +301,7 @@ impl<R: Real> Problem<'_, R> {
         slot: &mut Slot<R>,
     ) {
         let loss = &self.loss;
-        let Slot { slopes, weights: buffer, .. } = slot;
+        let Slot { slopes, weights: buffer, exacts, .. } = slot;
         let width = columns.len();
         let slope = match loss.transform.slope() {
             Some(slope) => {
@@ -307,66 +321,60 @@ impl<R: Real> Problem<'_, R> {
             Weights::Uniform | Weights::None => None,
         };
         let first = self.first_class + columns.start;
-        let exact = |class: usize, products: &[R]| {
+        let exact = |class: usize, picked: f64, products: &[R]| {
             let at = class.wrapping_sub(first);
             let logit = products.get(at)?.to_f64();
-            let own = each.map_or(1.0, |weights| weights[at].to_f64());
+            let own = active.weights * each.map_or(1.0, |weights| weights[at].to_f64());
+            let (picked, spread) = match &self.targets {
+                Targets::Soft(_) => (own, 0.0),
+                _ => (picked, own),
+            };
             let slope = match slope {
                 Slope::Constant(slope) => slope,
                 Slope::Each(slopes) => slopes[at],
             };
-            let value = self.exact_gradient(active, class, logit, own);
+            let value = active.exact_gradient(class, logit, picked, spread);
             Some((at, R::from_f64(value * slope.to_f64())))
         };
-        // These few are worth more digits than the vectors carry; all are read before any is
-        // written.
-        let argmax = exact(active.argmax as usize, products);
-        let hard = match &self.targets {
-            Targets::Hard(_) => exact(active.row.target as usize, products),
-            _ => None,
-        };
-        let sparse: Vec<(usize, R)> = match &self.targets {
-            Targets::Sparse { classes, .. } => classes
-                .row(active.row.target_row)
-                .iter()
-                .filter_map(|&class| exact(class as usize, products))
-                .collect(),
-            _ => Vec::new(),
+        // The entries that decide are worth more digits than the vectors carry. All are read
+        // before any is written.
+        let sparse = self.sparse_of(&active.row, first..first + width);
+        exacts.clear();
+        exacts.extend(sparse.iter().filter_map(|&(class, weight)| {
+            exact(class as usize, active.cross_entropy * weight, products)
+        }));
+        let hard = matches!(self.targets, Targets::Hard(_)).then_some(active.row.target as usize);
+        let argmax = active.argmax as usize;
+        let target = hard.and_then(|class| exact(class, active.picked, products));
+        let argmax = match hard {
+            Some(class) if class == argmax => None,
+            _ if sparse.iter().any(|&(class, _)| class as usize == argmax) => None,
+            _ => exact(argmax, 0.0, products),
         };
         active.gradient.apply(loss.isa, products, slope, each);
-        for (at, value) in argmax.into_iter().chain(hard).chain(sparse) {
+        for (at, value) in argmax.into_iter().chain(target).chain(exacts.drain(..)) {
             products[at] = value;
         }
     }
+}
 
-    /// dL/da of one class in f64: `own` is its weight in the smoothing or the dense target.
-    fn exact_gradient(&self, active: &Active<R>, class: usize, logit: f64, own: f64) -> f64 {
-        let smoothed = active.weights * own;
-        let (picked, spread) = match &self.targets {
-            Targets::Hard(_) => {
-                (if class == active.row.target as usize { active.picked } else { 0.0 }, smoothed)
-            }
-            Targets::Sparse { classes, .. } => {
-                let row = classes.row(active.row.target_row);
-                let here = row.iter().enumerate().filter(|&(_, &c)| c as usize == class);
-                let weight: f64 = here.map(|(j, _)| self.sparse_weight(&active.row, j)).sum();
-                (active.cross_entropy * weight, smoothed)
-            }
-            Targets::Soft(_) => (smoothed, 0.0),
-        };
-        if !active.maximum.is_finite() {
+impl<R: Real> Active<R> {
+    /// dL/da of one class in f64: `picked` is what it alone is weighed with, `spread` its share of
+    /// the smoothing.
+    fn exact_gradient(&self, class: usize, logit: f64, picked: f64, spread: f64) -> f64 {
+        if !self.maximum.is_finite() {
             return f64::NAN;
         }
-        let u = (logit - active.maximum).max(-1e4);
-        let r = active.remainder;
+        let u = (logit - self.maximum).max(-1e4);
+        let r = self.remainder;
         let p = u.exp() / (1.0 + r);
         // p − 1 = −r/(1+r) keeps the digits of a confident row.
-        let own_part = if active.argmax == class as i64 && r < 1.0 {
-            (active.picked - picked) - active.picked * (r / (1.0 + r))
+        let own = if self.argmax == class as i64 && r < 1.0 {
+            (self.picked - picked) - self.picked * (r / (1.0 + r))
         } else {
-            active.picked * p - picked
+            self.picked * p - picked
         };
-        own_part + p * (active.rest - active.entropy * (u - active.mean)) - spread + 0.0
+        own + p * (self.rest - self.entropy * (u - self.mean)) - spread + 0.0
     }
 }
 
@@ -414,7 +422,7 @@ impl<'a, R: Real> HiddenGradient<'a, R> {
             }
             Self::Accumulated(_, sums) => {
                 let at: Vec<usize> = at.collect();
-                let view = ArrayViewMut2::from_shape((sums.len() / width.max(1), width), sums)
+                let view = ArrayViewMut2::from_shape((rows.len(), width), sums)
                     .expect("an accumulator of the rows");
                 parts(view, &at, TILE_ROWS, GRADIENT_COLUMNS)
             }
@@ -485,8 +493,7 @@ fn recompute<R: Real>(
             clear(array);
         }
         if let Some(Sink { array, accumulate: false }) = &mut bias {
-            let zeros = vec![0.0; array.len()];
-            put_vector(array, 0, &zeros, false);
+            clear_vector(array);
         }
         return;
     }
@@ -657,7 +664,9 @@ fn strip_in_order<R: Real>(
     let mut sums = vec![0.0; if bias.is_some() { columns } else { 0 }];
     let rounded = classifier.as_mut().is_some_and(|sink| R::view_mut(&mut sink.array).is_none());
     let mut accumulator = vec![R::ZERO; if rounded { columns * width } else { 0 }];
-    if let Some(Sink { array, accumulate: false }) = &mut classifier {
+    if active == 0
+        && let Some(Sink { array, accumulate: false }) = &mut classifier
+    {
         clear(array);
     }
     let strips = |rows: Range<usize>| {
@@ -703,12 +712,14 @@ fn strip_in_order<R: Real>(
         let mut tasks: Vec<(usize, Task<'_, R>)> = Vec::new();
         let parts = d_hidden.parts(&problem.rows, at.clone(), width);
         tasks.extend(parts.into_iter().map(|part| (0, Task::Hidden(part))));
-        if let Some(Sink { array, .. }) = &mut classifier {
+        if let Some(Sink { array, accumulate }) = &mut classifier {
+            let assign = at.start == 0 && (rounded || !*accumulate);
+            let store = if assign { Store::Assign } else { Store::Add };
             let accumulated = ArrayViewMut2::from_shape((columns, width), &mut accumulator);
             let view = R::view_mut(array).or_else(|| accumulated.ok());
             let view = view.expect("a gradient of this type or an accumulator");
             for (i, view) in split(view, Axis(0), BLOCK).into_iter().enumerate() {
-                tasks.extend(classifier_tasks(view, Store::Add).map(|task| (i, task)));
+                tasks.extend(classifier_tasks(view, store).map(|task| (i, task)));
             }
         }
         for (i, sums) in sums.chunks_mut(BLOCK).enumerate() {
@@ -733,6 +744,7 @@ fn strip_in_order<R: Real>(
     d_hidden.finish(&problem.rows[..active], width);
     if let Some(Sink { array, accumulate }) = &mut classifier
         && rounded
+        && active > 0
     {
         for (row, sums) in accumulator.chunks(width.max(1)).enumerate() {
             put_row(array, row, 0..width, sums, *accumulate);

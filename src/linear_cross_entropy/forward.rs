@@ -87,18 +87,17 @@ pub struct Forward<R> {
     pub(crate) rows: Vec<Row>,
     top: Vec<Entry<R>>,
     outputs: usize,
-    label_smoothing: f64,
-    z_loss: f64,
+    loss: LinearCrossEntropy,
     vocabulary: usize,
+    /// The classes that have been folded in, in order.
+    covered: Vec<Range<usize>>,
     class_weights_of_targets: Option<Vec<R>>,
     soft: bool,
-    plain: bool,
     divisors: Divisors,
-    statistics: Statistics,
 }
 
 impl LinearCrossEntropy {
-    /// The loss, forward alone. A row of token weight 0 adds nothing, not even of an infinite loss.
+    /// The loss, forward alone. A row of token weight 0 adds nothing, whatever its logits are.
     ///
     /// # Errors
     /// Every argument outside its domain, see [`Error`]; [`Error::MemoryBudget`] for a budget
@@ -149,7 +148,7 @@ impl LinearCrossEntropy {
         forward: &Forward<R>,
         candidates: ArrayView2<'_, u32>,
     ) -> Result<Array2<R>> {
-        let problem = Problem::new(self, inputs)?;
+        let problem = Problem::new(&self.without_rank(), inputs)?;
         forward.check_rows(&problem)?;
         let (rows, k) = candidates.dim();
         if rows != problem.outputs {
@@ -185,7 +184,43 @@ impl LinearCrossEntropy {
     }
 
     /// The logit of each target, NaN where its class is not of this shard or the row is ignored:
-    /// bit for bit the one that the fold sees. With soft targets an error.
+    /// bit for bit the one that the fold sees. With soft targets an error. Over shards the rank needs
+    /// them ahead, those of all shards put together:
+    ///
+    /// ```
+    /// use ndarray::{Array1, Array2, arr2, s};
+    /// use surprisal::{Gradients, Inputs, LinearCrossEntropy, Shard, Upstream};
+    ///
+    /// let hidden = arr2(&[[1.0_f64, -0.5], [0.3, 2.0]]);
+    /// let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1], [0.0, -0.4]]);
+    /// let targets = [3_u32, 0];
+    /// let loss = LinearCrossEntropy::builder().rank(true).build()?;
+    /// let shards = [0..3, 3..4].map(|classes| {
+    ///     let shard = Shard { first_class: classes.start, vocabulary: 4 };
+    ///     let part = classifier.slice(s![classes, ..]);
+    ///     Inputs::new(hidden.view(), part, &targets).shard(shard)
+    /// });
+    /// let mut logits = Array1::from_elem(2, f64::NAN);
+    /// for shard in &shards {
+    ///     let own = loss.target_logits(shard)?;
+    ///     logits.zip_mut_with(&own, |to, &from| *to = if from.is_nan() { *to } else { from });
+    /// }
+    /// let shards = shards.map(|shard| shard.target_logits(logits.view()));
+    /// let mut fold = loss.fold(&shards[0])?;
+    /// fold.merge(&loss.fold(&shards[1])?)?;
+    /// let forward = fold.finish()?;
+    /// let whole = Inputs::new(hidden.view(), classifier.view(), &targets);
+    /// assert_eq!(forward.rank()?, loss.forward(&whole)?.rank()?);
+    ///
+    /// // The gradient of the hidden states is the sum over the shards, that of the classifier is
+    /// // each shard's own.
+    /// let mut d_hidden = Array2::<f64>::zeros((2, 2));
+    /// for shard in &shards {
+    ///     let gradients = Gradients::new().accumulate_hidden(d_hidden.view_mut());
+    ///     loss.vjp(shard, &forward, &Upstream::default(), gradients)?;
+    /// }
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -239,8 +274,8 @@ fn initial_states<R: Real>(problem: &Problem<'_, R>, plan: &Plan) -> Vec<RowStat
             }
         };
         for (state, logit) in states.iter_mut().zip(logits) {
-            state.target_logit = Some(logit.to_f64());
-            state.above = Some(0);
+            state.ahead = Some(logit.to_f64()).filter(|logit| !logit.is_nan());
+            state.above = state.ahead.map(|_| 0);
         }
     }
     states
@@ -380,21 +415,22 @@ pub(crate) fn add_sparse_targets<R: Real>(
     states: &mut [RowState],
     rows: &[Row],
 ) {
-    let Targets::Sparse { classes, .. } = &problem.targets else { return };
-    let k = classes.dim().1;
+    if !matches!(problem.targets, Targets::Sparse { .. }) {
+        return;
+    }
+    let spread = problem.loss.label_smoothing / problem.vocabulary as f64;
     let tasks = states.chunks_mut(TILE_ROWS).zip(rows.chunks(TILE_ROWS)).collect();
     parallel::for_each(slots, tasks, |slot, (states, rows): (&mut [RowState], &[Row])| {
-        let (mut columns, mut logits) = (vec![0; k], vec![R::ZERO; k]);
+        let (mut columns, mut logits) = (Vec::new(), Vec::new());
         for (state, row) in states.iter_mut().zip(rows) {
-            for (column, &class) in columns.iter_mut().zip(classes.row(row.target_row)) {
-                *column = class;
-            }
+            let targets = problem.sparse_of(row, 0..problem.columns);
+            columns.clear();
+            columns.extend(targets.iter().map(|&(class, _)| class));
+            logits.resize(columns.len(), R::ZERO);
             problem.logits_at(row, &columns, slot, &mut logits);
-            let spread = problem.loss.label_smoothing / problem.vocabulary as f64;
             state.deviation = scaled(spread, state.deviation);
             state.weight *= spread;
-            for (j, logit) in logits.iter().enumerate() {
-                let weight = problem.sparse_weight(row, j);
+            for (&(_, weight), logit) in targets.iter().zip(&logits) {
                 state.weight += weight;
                 state.deviation += scaled(weight, state.maximum - logit.to_f64());
             }
@@ -435,23 +471,13 @@ impl<R: Real> Problem<'_, R> {
         }
         let target = usize::try_from(state.target).ok();
         if let Some(logit) = target.and_then(|y| logits.get(y.wrapping_sub(first_class))) {
-            state.target_logit = Some(logit.to_f64());
+            part.target_logit = Some(logit.to_f64());
         }
-        if statistics.rank
-            && let Some(logit) = state.target_logit
-        {
+        if let Some(logit) = state.ahead {
             part.above = Some(block::count_above(isa, logits, R::from_f64(logit)) as u64);
         }
         top_k::push(top, first_class as u32, logits, block.maximum);
         state.merge(&part);
-    }
-
-    /// (1−ε) t w of the j-th class of a sparse target.
-    pub(crate) fn sparse_weight(&self, row: &Row, j: usize) -> f64 {
-        let Targets::Sparse { classes, weights } = &self.targets else { return 0.0 };
-        let class = classes[[row.target_row, j]] as usize;
-        let keep = 1.0 - self.loss.label_smoothing;
-        keep * weights.at(row.target_row, j) * self.class_weight(class)
     }
 }
 
@@ -471,30 +497,51 @@ impl<R: Real> Fold<R> {
         &self.forward.states
     }
 
-    /// The state of each kept row, to be merged with what another machine has sent.
-    pub fn states_mut(&mut self) -> &mut [RowState] {
-        &mut self.forward.states
+    /// Folds in the states of the same rows over other classes, as another machine has sent them.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] for another number of rows, for classes that have been folded in
+    /// already, and with top-k, whose lists are not in the states.
+    pub fn merge_states(&mut self, classes: Range<usize>, states: &[RowState]) -> Result<()> {
+        let mine = &mut self.forward;
+        let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
+        if mine.states.len() != states.len() {
+            return conflict("the states are of another number of rows, expected the same");
+        }
+        if mine.loss.statistics.top_k > 0 {
+            return conflict("the lists of the top k are not in the states, expected whole folds");
+        }
+        mine.cover(&[classes])?;
+        for (state, other) in mine.states.iter_mut().zip(states) {
+            state.merge(other);
+        }
+        Ok(())
     }
 
     /// Folds in another shard of the same rows.
     ///
     /// # Errors
-    /// [`Error::Conflict`] where the rows are not the same, or the statistics.
+    /// [`Error::Conflict`] where rows, targets, options or statistics are not the same, or where a
+    /// class is in both.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         let (mine, theirs) = (&mut self.forward, &other.forward);
         if mine.rows != theirs.rows || mine.outputs != theirs.outputs {
             let what = "the folds are of other rows or targets, expected the same".into();
             return Err(Error::Conflict { what });
         }
-        if mine.statistics != theirs.statistics || mine.vocabulary != theirs.vocabulary {
-            let what =
-                "the folds are of other statistics or vocabularies, expected the same".into();
+        let same = mine.loss.same_function(&theirs.loss)
+            && mine.loss.statistics == theirs.loss.statistics
+            && mine.vocabulary == theirs.vocabulary
+            && mine.class_weights_of_targets == theirs.class_weights_of_targets;
+        if !same {
+            let what = "the folds are of other options or vocabularies, expected the same".into();
             return Err(Error::Conflict { what });
         }
+        mine.cover(&theirs.covered)?;
         for (state, other) in mine.states.iter_mut().zip(&theirs.states) {
             state.merge(other);
         }
-        let k = mine.statistics.top_k.max(1);
+        let k = mine.loss.statistics.top_k.max(1);
         for (list, other) in mine.top.chunks_mut(k).zip(theirs.top.chunks(k)) {
             top_k::merge(list, other);
         }
@@ -504,9 +551,24 @@ impl<R: Real> Fold<R> {
     /// The losses, once every shard is merged.
     ///
     /// # Errors
-    /// [`Error::Conflict`] where no shard had the class of a target.
+    /// [`Error::Conflict`] where classes of the vocabulary are missing.
     pub fn finish(self) -> Result<Forward<R>> {
         let forward = self.forward;
+        let mut next = 0;
+        for classes in forward.covered.iter().filter(|classes| !classes.is_empty()) {
+            if classes.start != next {
+                break;
+            }
+            next = classes.end;
+        }
+        if next != forward.vocabulary {
+            return Err(Error::Conflict {
+                what: format!(
+                    "the fold has no class {next}, expected shards of all {} classes",
+                    forward.vocabulary
+                ),
+            });
+        }
         if !forward.soft {
             let missing = forward.states.iter().position(|state| state.target_logit.is_none());
             if let Some(i) = missing {
@@ -532,39 +594,53 @@ impl<R: Real> Forward<R> {
             states,
             top,
             outputs: problem.outputs,
-            label_smoothing: problem.loss.label_smoothing,
-            z_loss: problem.loss.z_loss,
+            covered: std::iter::once(problem.first_class..problem.first_class + problem.columns)
+                .collect(),
+            loss: problem.loss,
             vocabulary: problem.vocabulary,
-            plain: problem.class_weights.is_none() && problem.loss.label_smoothing == 0.0,
             class_weights_of_targets,
             soft,
             divisors: problem.divisors,
-            statistics: problem.loss.statistics,
             rows: problem.rows,
         }
     }
 
-    /// Whether these are the rows and targets that this forward was made from.
+    /// Whether this forward was made from these rows and targets with these options.
     pub(crate) fn check_rows(&self, problem: &Problem<'_, R>) -> Result<()> {
         let row = |row: &Row| (row.hidden, row.output, row.target);
         let same = self.outputs == problem.outputs
             && self.rows.len() == problem.rows.len()
-            && self.rows.iter().zip(&problem.rows).all(|(a, b)| row(a) == row(b));
+            && self.rows.iter().zip(&problem.rows).all(|(a, b)| row(a) == row(b))
+            && self.loss.same_function(&problem.loss);
         match same {
             true => Ok(()),
             false => Err(Error::Conflict {
-                what: "the forward has other rows or targets than the inputs, expected what \
-                       `forward` returned for them"
+                what: "the forward has other options, rows or targets, expected what `forward` \
+                       returned for these inputs"
                     .into(),
             }),
         }
+    }
+
+    /// Notes that these classes have been folded in.
+    fn cover(&mut self, classes: &[Range<usize>]) -> Result<()> {
+        let mut covered = [&self.covered[..], classes].concat();
+        covered.retain(|classes| !classes.is_empty());
+        covered.sort_by_key(|classes| classes.start);
+        if let Some(pair) = covered.windows(2).find(|pair| pair[1].start < pair[0].end) {
+            return Err(Error::Conflict {
+                what: format!("class {} is in both folds, expected other classes", pair[1].start),
+            });
+        }
+        self.covered = covered;
+        Ok(())
     }
 
     /// Cross-entropy and z-loss of a kept row, without its token weight.
     fn terms(&self, i: usize) -> (f64, f64) {
         let state = &self.states[i];
         let log_sum = state.log_sum();
-        let z = match self.z_loss {
+        let z = match self.loss.z_loss {
             0.0 => 0.0,
             z_loss => z_loss * state.log_sum_exp().powi(2),
         };
@@ -573,9 +649,10 @@ impl<R: Real> Forward<R> {
         }
         let weight = self.class_weights_of_targets.as_ref().map_or(1.0, |w| w[i].to_f64());
         let surprisal = state.surprisal().unwrap_or(f64::NAN);
-        let mut cross_entropy = scaled((1.0 - self.label_smoothing) * weight, surprisal);
-        if self.label_smoothing > 0.0 {
-            let spread = self.label_smoothing / self.vocabulary as f64;
+        let smoothing = self.loss.label_smoothing;
+        let mut cross_entropy = scaled((1.0 - smoothing) * weight, surprisal);
+        if smoothing > 0.0 {
+            let spread = smoothing / self.vocabulary as f64;
             cross_entropy += spread * (state.weight * log_sum + state.deviation);
         }
         (cross_entropy, z)
@@ -586,12 +663,14 @@ impl<R: Real> Forward<R> {
     pub fn loss(&self) -> R {
         let (mut cross_entropy, mut z_loss) = (0.0, 0.0);
         for (i, row) in self.rows.iter().enumerate() {
-            let (ce, z) = self.terms(i);
-            cross_entropy += scaled(row.token_weight, ce);
-            z_loss += scaled(row.token_weight, z);
+            if row.token_weight != 0.0 {
+                let (ce, z) = self.terms(i);
+                cross_entropy += row.token_weight * ce;
+                z_loss += row.token_weight * z;
+            }
         }
         let mut loss = cross_entropy / self.divisors.cross_entropy;
-        if self.z_loss != 0.0 {
+        if self.loss.z_loss != 0.0 {
             loss += z_loss / self.divisors.z_loss;
         }
         R::from_f64(loss)
@@ -611,8 +690,8 @@ impl<R: Real> Forward<R> {
             });
         }
         let asked = match statistic {
-            Statistic::Entropy => self.statistics.entropy || self.statistics.varentropy,
-            Statistic::Varentropy => self.statistics.varentropy,
+            Statistic::Entropy => self.loss.statistics.entropy || self.loss.statistics.varentropy,
+            Statistic::Varentropy => self.loss.statistics.varentropy,
             Statistic::LogProbability => !self.soft,
             _ => true,
         };
@@ -626,9 +705,10 @@ impl<R: Real> Forward<R> {
         to.fill(R::ZERO);
         for (i, (state, row)) in self.states.iter().zip(&self.rows).enumerate() {
             let value = match statistic {
+                Statistic::Loss if row.token_weight == 0.0 => 0.0,
                 Statistic::Loss => {
                     let (cross_entropy, z) = self.terms(i);
-                    scaled(row.token_weight, cross_entropy + z)
+                    row.token_weight * (cross_entropy + z)
                 }
                 Statistic::LogSumExp => state.log_sum_exp(),
                 Statistic::LogProbability => 0.0 - state.surprisal().unwrap_or(f64::NAN),
@@ -674,13 +754,13 @@ impl<R: Real> Forward<R> {
         self.integers(|state| state.argmax)
     }
 
-    /// #{v : a_v > a_y} of every row: 0 for the most likely class. −1 at ignored rows and where a
-    /// logit is NaN.
+    /// #{v : a_v > a_y} of every row: 0 for the most likely class. −1 at ignored rows, where a logit
+    /// is NaN, and over shards where the target's logit was not given to each.
     ///
     /// # Errors
     /// [`Error::Conflict`] where it was not asked for.
     pub fn rank(&self) -> Result<Array1<i64>> {
-        if !self.statistics.rank {
+        if !self.loss.statistics.rank {
             let what = "the rank was not asked for when the loss was built".into();
             return Err(Error::Conflict { what });
         }
@@ -694,7 +774,7 @@ impl<R: Real> Forward<R> {
     /// The k most likely classes of every row with ln p, most likely first; class −1 and ln p of 0
     /// at ignored rows and beyond the vocabulary.
     pub fn top_k(&self) -> (Array2<i64>, Array2<R>) {
-        let k = self.statistics.top_k;
+        let k = self.loss.statistics.top_k;
         let mut classes = Array2::from_elem((self.outputs, k), -1);
         let mut log_probabilities = Array2::from_elem((self.outputs, k), R::ZERO);
         for (i, (state, row)) in self.states.iter().zip(&self.rows).enumerate() {
@@ -739,7 +819,11 @@ impl<R: Real> Forward<R> {
     pub fn mean_surprisal(&self) -> Option<f64> {
         match self.soft {
             false => Some(self.mean(|i| self.states[i].surprisal().unwrap_or(f64::NAN))),
-            true => self.plain.then(|| self.mean(|i| self.terms(i).0)),
+            true => {
+                let plain =
+                    self.class_weights_of_targets.is_none() && self.loss.label_smoothing == 0.0;
+                plain.then(|| self.mean(|i| self.terms(i).0))
+            }
         }
     }
 
@@ -754,7 +838,7 @@ impl<R: Real> Forward<R> {
 
     /// The mean entropy of the kept rows in nats; `None` where it was not asked for.
     pub fn mean_entropy(&self) -> Option<f64> {
-        let asked = self.statistics.entropy || self.statistics.varentropy;
+        let asked = self.loss.statistics.entropy || self.loss.statistics.varentropy;
         asked.then(|| self.mean(|i| self.states[i].entropy()))
     }
 }

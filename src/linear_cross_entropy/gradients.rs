@@ -204,6 +204,11 @@ pub(crate) fn clear(matrix: &mut MatrixMut<'_>) {
     each!(matrix, MatrixMut, view => view.fill(Element::from_f64(0.0)))
 }
 
+/// Sets everything to 0.
+pub(crate) fn clear_vector(vector: &mut VectorMut<'_>) {
+    each!(vector, VectorMut, view => view.fill(Element::from_f64(0.0)))
+}
+
 /// Puts rows that were computed into rows of the caller's.
 pub(crate) fn put_row<R: Real>(
     matrix: &mut MatrixMut<'_>,

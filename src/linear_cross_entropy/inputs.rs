@@ -1,7 +1,6 @@
 //! The arrays that a loss is computed from.
 
 use ndarray::{Array1, ArrayView1, ArrayView2};
-use std::marker::PhantomData;
 
 use crate::element::{Element, Promote, Real};
 use crate::error::{Error, Result};
@@ -15,7 +14,7 @@ use crate::matrix::{Matrix, Vector};
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Classes<'a> {
-    /// Unsigned, where an ignore index can only stand inside the vocabulary.
+    /// Unsigned: a negative ignore index cannot stand among them.
     U32(ArrayView1<'a, u32>),
     /// Signed, where it can stand anywhere.
     I64(ArrayView1<'a, i64>),
@@ -134,6 +133,20 @@ pub(crate) enum Selection<'a> {
     Shift { shift: usize, sequence: Option<usize> },
 }
 
+impl Selection<'_> {
+    /// How many losses there are of so many rows.
+    pub(crate) fn count(&self, rows: usize) -> usize {
+        match *self {
+            Selection::All => rows,
+            Selection::Rows(selected) => selected.len(),
+            Selection::Shift { shift, sequence } => {
+                let sequence = sequence.unwrap_or(rows).max(1);
+                rows / sequence * sequence.saturating_sub(shift)
+            }
+        }
+    }
+}
+
 /// The arrays of one call: hidden states `[N,D]` and classifier `[V,D]` (or logits `[N,V]`),
 /// targets, and what weighs them.
 ///
@@ -162,7 +175,6 @@ pub struct Inputs<'a, R> {
     pub(crate) selection: Selection<'a>,
     pub(crate) shard: Option<Shard>,
     pub(crate) target_logits: Option<ArrayView1<'a, R>>,
-    computed_in: PhantomData<R>,
 }
 
 impl<'a, R: Real> Inputs<'a, R> {
@@ -232,7 +244,6 @@ impl<'a, R: Real> Inputs<'a, R> {
             selection: Selection::All,
             shard: None,
             target_logits: None,
-            computed_in: PhantomData,
         }
     }
 
@@ -257,6 +268,15 @@ impl<'a, R: Real> Inputs<'a, R> {
 
     /// Takes only these rows of the hidden states, in strictly increasing order; there is a target
     /// for each of them.
+    ///
+    /// ```
+    /// use surprisal::{Inputs, LinearCrossEntropy};
+    /// let hidden = ndarray::arr2(&[[1.0_f32], [2.0], [3.0]]);
+    /// let classifier = ndarray::arr2(&[[1.0_f32], [-1.0]]);
+    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32, 1]).rows(&[0, 2]);
+    /// assert_eq!(LinearCrossEntropy::builder().build()?.forward(&inputs)?.len(), 2);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn rows(mut self, rows: &'a [usize]) -> Self {
         self.selection = Selection::Rows(rows);
         self
@@ -264,6 +284,16 @@ impl<'a, R: Real> Inputs<'a, R> {
 
     /// Row i of the hidden states predicts target i + `shift`; the last `shift` rows take no part.
     /// There are as many targets (and token weights) as rows, and N − `shift` losses.
+    ///
+    /// ```
+    /// use surprisal::{Inputs, LinearCrossEntropy};
+    /// let hidden = ndarray::arr2(&[[1.0_f32], [2.0], [3.0]]);
+    /// let classifier = ndarray::arr2(&[[1.0_f32], [-1.0]]);
+    /// let tokens = [0_u32, 1, 0];
+    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &tokens).shift(1);
+    /// assert_eq!(LinearCrossEntropy::builder().build()?.forward(&inputs)?.len(), 2);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn shift(mut self, shift: usize) -> Self {
         self.selection = Selection::Shift { shift, sequence: None };
         self
@@ -296,9 +326,9 @@ impl<'a, R: Real> Inputs<'a, R> {
         }
     }
 
-    /// The logits of the targets, one for each loss, where another shard owns the target's row;
-    /// the rank needs them. [`LinearCrossEntropy::target_logits`](crate::LinearCrossEntropy::target_logits)
-    /// computes them.
+    /// The logits of the targets, one for each loss, whichever shard owns them: the rank over shards
+    /// needs them. [`LinearCrossEntropy::target_logits`](crate::LinearCrossEntropy::target_logits)
+    /// has the example. They count for the rank alone; the loss takes the tile's own.
     pub fn target_logits(mut self, logits: ArrayView1<'a, R>) -> Self {
         self.target_logits = Some(logits);
         self

@@ -1,5 +1,6 @@
 //! How a call is cut into tiles, and what it takes from the heap: from shapes and options alone.
 
+use super::backward::ROW_BYTES;
 use super::inputs::{Inputs, Source, Targets};
 use super::options::{Backward, LinearCrossEntropy};
 use super::problem::Row;
@@ -92,8 +93,8 @@ pub struct Shapes {
     pub classifier_gradient_rounded: bool,
     /// Whether there is a bias.
     pub bias: bool,
-    /// Whether there are class weights.
-    pub class_weights: bool,
+    /// The number of class weights: V of all shards, or 0 for none.
+    pub class_weights: usize,
     /// Whether there are dense soft targets.
     pub soft_targets: bool,
     /// K of sparse soft targets, else 0.
@@ -111,7 +112,7 @@ impl Default for Shapes {
             hidden_gradient_rounded: false,
             classifier_gradient_rounded: false,
             bias: false,
-            class_weights: false,
+            class_weights: 0,
             soft_targets: false,
             sparse_targets: 0,
         }
@@ -129,13 +130,13 @@ impl Shapes {
             Source::Given(logits) => (logits.dim().0, 0, logits.dim().1, false),
         };
         Self {
-            rows,
+            rows: inputs.selection.count(rows),
             hidden,
             vocabulary,
             real_bytes: size_of::<R>(),
             classifier_widened: widened,
             bias: inputs.bias.is_some(),
-            class_weights: inputs.class_weights.is_some(),
+            class_weights: inputs.class_weights.map_or(0, |weights| weights.len()),
             soft_targets: matches!(inputs.targets, Targets::Soft(_)),
             sparse_targets: match &inputs.targets {
                 Targets::Sparse { classes, .. } => classes.dim().1,
@@ -165,9 +166,10 @@ pub struct Plan {
     pub workspace_bytes: usize,
     /// How the gradients are computed; `None` for a forward.
     pub strategy: Option<Strategy>,
-    /// The rows of one strip, or of one wave of the forward.
+    /// The rows of one strip, of one block of G when recomputing, or of one wave of the forward.
     pub rows_at_once: usize,
-    /// Floating-point operations: 2·N·D·V forward, 8 recompute, 6 strip.
+    /// Floating-point operations: 2·N·D·V forward, 8 recompute, 6 strip and for a vjp alone; as if
+    /// no row were ignored and every gradient wanted.
     pub operations: u128,
     /// How many tasks run at a time at most.
     pub(crate) slots: usize,
@@ -278,9 +280,10 @@ impl Sizes<'_> {
         self.state()
             .plus(Bytes(Some(size_of::<Row>() + real_bytes)))
             .times(rows)
-            .plus(Bytes::product(&[rows, sparse_targets, real_bytes]))
+            .plus(Bytes::product(&[rows, sparse_targets, size_of::<(u32, f64)>()]))
+            .plus(Bytes::product(&[usize::from(sparse_targets > 0), rows, size_of::<usize>()]))
             .plus(Bytes::product(&[usize::from(bias), vocabulary, real_bytes]))
-            .plus(Bytes::product(&[usize::from(class_weights), vocabulary, real_bytes]))
+            .plus(Bytes::product(&[class_weights, real_bytes]))
             .plus(Bytes::product(&[usize::from(soft_targets), vocabulary, 8]))
             .plus(Bytes(Some(BOOKKEEPING)))
     }
@@ -290,7 +293,8 @@ impl Sizes<'_> {
         let Shapes { hidden, real_bytes, classifier_widened, sparse_targets, .. } = *self.shapes;
         let widened = usize::from(classifier_widened) * TILE_COLUMNS;
         let picks = sparse_targets > 0 || self.loss.statistics.rank;
-        let pick = Bytes::product(&[hidden, real_bytes]).plus(Bytes(Some(real_bytes)));
+        // A row of the classifier, a logit and a class, in vectors that grow by doubling.
+        let pick = Bytes::product(&[hidden, real_bytes]).plus(Bytes(Some(2 * real_bytes + 40)));
         let product = match real_bytes {
             8 => gemm::workspace_bytes::<f64>(),
             _ => gemm::workspace_bytes::<f32>(),
@@ -303,15 +307,16 @@ impl Sizes<'_> {
     }
 
     /// The plan with as many slots as the budget holds.
-    fn with_slots(&self, strategy: Option<Strategy>, need: Need, rows_at_once: usize) -> Plan {
+    fn with_slots(
+        &self,
+        strategy: Option<Strategy>,
+        factor: u128,
+        need: Need,
+        rows_at_once: usize,
+    ) -> Plan {
         let free = self.loss.memory_budget.saturating_sub(need.fixed);
         let slots = self.threads.min(free / need.slot.max(1)).max(1);
         let Shapes { rows, hidden, vocabulary, .. } = *self.shapes;
-        let factor = match strategy {
-            None => 2_u128,
-            Some(Strategy::Recompute) => 8,
-            Some(Strategy::Strip) => 6,
-        };
         let operations = [rows, hidden, vocabulary]
             .iter()
             .fold(factor, |product, &factor| product.saturating_mul(factor as u128));
@@ -371,7 +376,7 @@ impl Sizes<'_> {
     fn forward(&self) -> Result<Plan> {
         let (fit, least) = self.fitting(self.wave(), |wave| self.forward_need(wave))?;
         let (wave, need) = fit.ok_or_else(|| self.too_small(None, least))?;
-        Ok(self.with_slots(None, need, wave))
+        Ok(self.with_slots(None, 2, need, wave))
     }
 
     /// What a gradient of one task's size takes beside its tile.
@@ -388,7 +393,7 @@ impl Sizes<'_> {
         let accumulated = usize::from(hidden_gradient_rounded);
         let ranges = hidden.div_ceil(GRADIENT_COLUMNS);
         self.common()
-            .plus(Bytes::product(&[rows, COEFFICIENTS]))
+            .plus(Bytes::product(&[rows, ROW_BYTES]))
             .plus(Bytes::product(&[accumulated, rows, hidden, real_bytes]))
             .plus(Bytes::product(&[2, chunk, ranges, VIEW]))
             .plus(Bytes::product(&[chunk.div_ceil(TILE_ROWS) + 4, ranges + 4, TASK]))
@@ -412,7 +417,7 @@ impl Sizes<'_> {
         let most = self.shapes.rows.clamp(1, CHUNK_ROWS);
         let (fit, least) = self.fitting(most, |chunk| self.recompute_need(chunk))?;
         let (chunk, need) = fit.ok_or_else(|| self.too_small(Some(Strategy::Recompute), least))?;
-        Ok(self.with_slots(Some(Strategy::Recompute), need, chunk))
+        Ok(self.with_slots(Some(Strategy::Recompute), 6, need, chunk))
     }
 
     /// Both passes one after the other: what the forward leaves is counted in the backward.
@@ -423,7 +428,8 @@ impl Sizes<'_> {
         }
         let (forward, backward) = (self.forward()?, self.recompute()?);
         let workspace_bytes = backward.workspace_bytes.max(forward.workspace_bytes);
-        Ok(Plan { workspace_bytes, ..backward })
+        let operations = forward.operations.saturating_add(backward.operations);
+        Ok(Plan { workspace_bytes, operations, ..backward })
     }
 
     fn strip_need(&self, strip: usize) -> Result<Need> {
@@ -451,6 +457,7 @@ impl Sizes<'_> {
     /// As many rows as the budget holds, if they are at least `least`.
     fn strip(&self, least: usize) -> Result<Plan> {
         let rows = self.shapes.rows.max(1);
+        // Given logits need no strip: they are there.
         if self.shapes.hidden == 0 {
             return self.both();
         }
@@ -469,7 +476,7 @@ impl Sizes<'_> {
             if fits(middle) { good = middle } else { bad = middle }
         }
         let strip = rows.div_ceil(rows.div_ceil(good));
-        Ok(self.with_slots(Some(Strategy::Strip), self.strip_need(strip)?, strip))
+        Ok(self.with_slots(Some(Strategy::Strip), 6, self.strip_need(strip)?, strip))
     }
 }
 
@@ -481,5 +488,3 @@ const SLOT_BOOKKEEPING: usize = 4 << 10;
 const TASK: usize = 256;
 /// A view of a row in a list.
 const VIEW: usize = 64;
-/// What the backward keeps of a row.
-const COEFFICIENTS: usize = 192;

@@ -1,5 +1,7 @@
 //! Options and arrays, checked and put into the form that the loops read.
 
+use std::ops::Range;
+
 use super::inputs::{Inputs, Selection, Source, Targets};
 use super::options::{LinearCrossEntropy, Reduction};
 use crate::element::Real;
@@ -33,7 +35,8 @@ pub(crate) struct Problem<'a, R> {
     pub(crate) loss: LinearCrossEntropy,
     pub(crate) source: Source<'a>,
     pub(crate) targets: Targets<'a>,
-    /// The kept rows; `hidden`, `output` and `target_row` increase strictly.
+    /// The kept rows; `hidden`, `output` and `target_row` increase strictly, but for a strip that
+    /// puts rows without an upstream last.
     pub(crate) rows: Vec<Row>,
     /// The number of losses.
     pub(crate) outputs: usize,
@@ -53,6 +56,10 @@ pub(crate) struct Problem<'a, R> {
     pub(crate) divisors: Divisors,
     /// The logits of the targets as the caller gave them, one for each kept row.
     pub(crate) target_logits: Option<Vec<R>>,
+    /// Of each row of sparse targets its classes, each once and in order, with (1−ε) t w.
+    sparse: Vec<(u32, f64)>,
+    /// Where each row of `sparse` begins, and the end of the last.
+    sparse_starts: Vec<usize>,
 }
 
 impl<'a, R: Real> Problem<'a, R> {
@@ -101,7 +108,7 @@ impl<'a, R: Real> Problem<'a, R> {
             Selection::Rows(rows) => rows.len(),
             _ => hidden_rows,
         };
-        check_targets(&inputs.targets, target_rows, vocabulary, inputs.shard.is_some())?;
+        check_targets::<R>(&inputs.targets, target_rows, vocabulary, inputs.shard.is_some())?;
         expect_length("token_weights", inputs.token_weights.as_ref(), target_rows, "targets")?;
         check_vector::<R>("token_weights", inputs.token_weights.as_ref(), Domain::Finite)?;
         if let Some(logits) = inputs.target_logits
@@ -165,6 +172,32 @@ impl<'a, R: Real> Problem<'a, R> {
             };
             return Err(Error::Shape { argument, found, expected: "at least one class".into() });
         }
+        let (mut sparse, mut sparse_starts) = (Vec::new(), Vec::new());
+        if let Targets::Sparse { classes, weights } = &inputs.targets {
+            let keep = 1.0 - loss.label_smoothing;
+            sparse.reserve_exact(classes.len());
+            sparse_starts.reserve_exact(target_rows + 1);
+            sparse_starts.push(0);
+            for (i, classes) in classes.outer_iter().enumerate() {
+                let start = sparse.len();
+                for (j, &class) in classes.iter().enumerate() {
+                    let own = class_weights.as_ref().map_or(1.0, |w| w[class as usize].to_f64());
+                    sparse.push((class, keep * weights.at(i, j) * own));
+                }
+                sparse[start..].sort_by_key(|&(class, _)| class);
+                let mut last = start;
+                for at in start + 1..sparse.len() {
+                    if sparse[at].0 == sparse[last].0 {
+                        sparse[last].1 += sparse[at].1;
+                    } else {
+                        last += 1;
+                        sparse[last] = sparse[at];
+                    }
+                }
+                sparse.truncate(if classes.is_empty() { start } else { last + 1 });
+                sparse_starts.push(sparse.len());
+            }
+        }
         let divisors = match (loss.reduction, &inputs.targets) {
             (Reduction::None | Reduction::Sum, _) => Divisors { cross_entropy: 1.0, z_loss: 1.0 },
             (Reduction::Divide(divisor), _) => Divisors { cross_entropy: divisor, z_loss: divisor },
@@ -191,11 +224,22 @@ impl<'a, R: Real> Problem<'a, R> {
             },
             class_weights,
             divisors,
+            sparse,
+            sparse_starts,
             target_logits: inputs
                 .target_logits
                 .map(|logits| rows.iter().map(|row| logits[row.output]).collect()),
             rows,
         })
+    }
+
+    /// The classes of a row's sparse target within a range, with (1−ε) t w of each.
+    pub(crate) fn sparse_of(&self, row: &Row, classes: Range<usize>) -> &[(u32, f64)] {
+        let Some(&start) = self.sparse_starts.get(row.target_row) else { return &[] };
+        let all = &self.sparse[start..self.sparse_starts[row.target_row + 1]];
+        let from = all.partition_point(|&(class, _)| (class as usize) < classes.start);
+        let to = all.partition_point(|&(class, _)| (class as usize) < classes.end);
+        &all[from..to]
     }
 
     /// w_v.
@@ -274,17 +318,17 @@ fn check_vector<R: Real>(
     }
 }
 
-fn check_soft(argument: &'static str, matrix: &Matrix<'_>) -> Result<()> {
+fn check_soft<R: Real>(argument: &'static str, matrix: &Matrix<'_>) -> Result<()> {
     let (rows, columns) = matrix.dim();
-    let mut row = vec![0.0_f64; columns];
+    let mut row = vec![R::ZERO; columns];
+    let good = |value: &R| *value >= R::ZERO && value.to_f64() < f64::INFINITY;
     for i in 0..rows {
         matrix.read(i, 0..columns, &mut row);
         // Without an early exit this is one pass of vector compares.
-        if row.iter().fold(true, |good, &value| good & (0.0..=f64::from(f32::MAX)).contains(&value))
-        {
+        if row.iter().fold(true, |all, value| all & good(value)) {
             continue;
         }
-        if let Some(j) = row.iter().position(|&value| !Domain::NonNegative.holds::<f32>(value)) {
+        if let Some(j) = row.iter().position(|value| !good(value)) {
             return Err(Error::Value {
                 argument,
                 index: vec![i, j],
@@ -296,7 +340,7 @@ fn check_soft(argument: &'static str, matrix: &Matrix<'_>) -> Result<()> {
     Ok(())
 }
 
-fn check_targets(
+fn check_targets<R: Real>(
     targets: &Targets<'_>,
     rows: usize,
     vocabulary: usize,
@@ -315,7 +359,7 @@ fn check_targets(
             let (n, v) = weights.dim();
             shape("soft targets", vec![n, v], format!("[{rows}, {vocabulary}], rows and classes"))
         }
-        Targets::Soft(weights) => check_soft("soft targets", weights),
+        Targets::Soft(weights) => check_soft::<R>("soft targets", weights),
         Targets::Sparse { classes, weights } => {
             let (n, k) = classes.dim();
             if n != rows {
@@ -336,7 +380,7 @@ fn check_targets(
                     expected: "a class of the vocabulary",
                 });
             }
-            check_soft("sparse target weights", weights)
+            check_soft::<R>("sparse target weights", weights)
         }
     }
 }
@@ -353,7 +397,7 @@ struct Selected<'s> {
 
 impl<'s> Selected<'s> {
     fn new(selection: &Selection<'s>, rows: usize) -> Result<Self> {
-        let (mut outputs, mut kept, mut sequence) = (rows, rows, rows.max(1));
+        let (mut kept, mut sequence) = (rows, rows.max(1));
         match *selection {
             Selection::All => {}
             Selection::Rows(selected) => {
@@ -367,7 +411,6 @@ impl<'s> Selected<'s> {
                         expected: "strictly increasing rows of hidden",
                     });
                 }
-                outputs = selected.len();
             }
             Selection::Shift { shift, sequence: length } => {
                 sequence = length.unwrap_or(sequence);
@@ -379,10 +422,9 @@ impl<'s> Selected<'s> {
                     });
                 }
                 kept = sequence.saturating_sub(shift);
-                outputs = rows / sequence * kept;
             }
         }
-        Ok(Self { selection: *selection, outputs, kept, sequence })
+        Ok(Self { selection: *selection, outputs: selection.count(rows), kept, sequence })
     }
 
     /// The row of the hidden states and the row of the targets of a loss.

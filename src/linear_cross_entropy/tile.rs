@@ -23,6 +23,8 @@ pub(crate) struct Slot<R> {
     pub(crate) weights: Vec<R>,
     /// A part of a gradient.
     pub(crate) temporary: Vec<R>,
+    /// The entries of a row of G that were computed one by one, with their columns.
+    pub(crate) exacts: Vec<(usize, R)>,
 }
 
 impl<R: Real> Slot<R> {
@@ -34,6 +36,7 @@ impl<R: Real> Slot<R> {
             slopes: vec![R::ZERO; width],
             weights: vec![R::ZERO; width],
             temporary: Vec::new(),
+            exacts: Vec::new(),
         };
         (0..count).map(|_| one()).collect()
     }

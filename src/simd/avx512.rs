@@ -40,7 +40,8 @@ pub(super) fn enter<K: Kernel>(token: Avx512, kernel: K) -> K::Output {
 /// Calls an intrinsic from a method of a vector.
 macro_rules! intrinsic {
     ($name:ident $(::<$constant:tt>)? ($($argument:expr),*)) => {{
-        // SAFETY: a vector is made only from the token, whose existence proves the features.
+        // SAFETY: a vector is made only from the token, whose existence proves the features; what
+        // is loaded or stored is a reference to a whole array, at any alignment.
         unsafe { $name $(::<{ $constant }>)? ($($argument),*) }
     }};
 }

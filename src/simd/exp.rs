@@ -22,8 +22,8 @@ pub struct ExpConstants<T: 'static> {
     polynomial: &'static [T],
     /// The least x whose exponential is a normal number.
     pub(super) lowest: T,
-    zero: T,
-    one: T,
+    pub(super) zero: T,
+    pub(super) one: T,
 }
 
 pub(super) const F32: ExpConstants<f32> = ExpConstants {

@@ -20,6 +20,7 @@ use super::vector::Simd;
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Isa {
     /// Vectors of the crate `wide`, as compiled: SSE2, NEON, simd128 or plain scalars.
     Portable(Portable),

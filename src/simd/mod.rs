@@ -13,7 +13,7 @@ mod vector;
 
 pub use isa::{Isa, Kernel};
 pub use vector::{Simd, SimdReal, Vector};
-pub(crate) use vector::{for_each_vector, splat};
+pub(crate) use vector::{for_each_vector, read, splat};
 
 #[cfg(test)]
 mod tests;

@@ -14,20 +14,20 @@ pub trait SimdReal: Copy + 'static {
     type Vector<S: Simd>: Vector<Scalar = Self, Token = S>;
     /// The constants of `exp` for this scalar.
     const EXP: super::exp::ExpConstants<Self>;
-    /// The coefficients of `tanh(x)/x - 1` in powers of `x²`, from `x²` on, for `|x| < 5/8`.
-    const TANH: &'static [Self];
+    /// The constants of `tanh` for this scalar.
+    const TANH: super::tanh::TanhConstants<Self>;
 }
 
 impl SimdReal for f32 {
     type Vector<S: Simd> = S::F32;
     const EXP: super::exp::ExpConstants<f32> = super::exp::F32;
-    const TANH: &'static [f32] = super::tanh::F32;
+    const TANH: super::tanh::TanhConstants<f32> = super::tanh::F32;
 }
 
 impl SimdReal for f64 {
     type Vector<S: Simd> = S::F64;
     const EXP: super::exp::ExpConstants<f64> = super::exp::F64;
-    const TANH: &'static [f64] = super::tanh::F64;
+    const TANH: super::tanh::TanhConstants<f64> = super::tanh::F64;
 }
 
 /// A few numbers that are worked on at once.
@@ -91,6 +91,21 @@ pub trait Vector: Copy {
 #[inline(always)]
 pub(crate) fn splat<S: Simd, R: SimdReal>(simd: S, value: R) -> R::Vector<S> {
     <R::Vector<S>>::splat(simd, value)
+}
+
+/// The vector at `offset`, filled up with zeros where there is no `whole` one.
+#[inline(always)]
+pub(crate) fn read<S: Simd, R: SimdReal>(
+    simd: S,
+    from: &[R],
+    offset: usize,
+    whole: bool,
+) -> R::Vector<S> {
+    if whole {
+        <R::Vector<S>>::load(simd, &from[offset..])
+    } else {
+        <R::Vector<S>>::load_tail(simd, &from[offset..], R::EXP.zero)
+    }
 }
 
 /// Runs `$body` with `$x` = each vector of `$slice` in turn, the last filled up with `$fill`.

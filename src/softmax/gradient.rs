@@ -2,7 +2,7 @@
 
 use crate::element::Real;
 use crate::simd::exp::exp;
-use crate::simd::{Isa, Kernel, Simd, Vector, splat};
+use crate::simd::{Isa, Kernel, Simd, Vector, read, splat};
 
 /// The scalars of one row, with u = a − m, p = e^u / (1 + r):
 ///
@@ -93,14 +93,5 @@ impl<R: Real> Kernel for Gradient<'_, R> {
             }
             offset += lanes;
         }
-    }
-}
-
-#[inline(always)]
-fn read<S: Simd, R: Real>(simd: S, from: &[R], offset: usize, whole: bool) -> R::Vector<S> {
-    if whole {
-        <R::Vector<S>>::load(simd, &from[offset..])
-    } else {
-        <R::Vector<S>>::load_tail(simd, &from[offset..], R::ZERO)
     }
 }

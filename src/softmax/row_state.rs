@@ -59,6 +59,8 @@ pub struct RowState {
     pub target: i64,
     /// a_y, once its class has been seen.
     pub target_logit: Option<f64>,
+    /// a_y as it was known before its class was seen; the rank needs it.
+    pub ahead: Option<f64>,
     /// The target's rank so far, where its logit was known ahead: how many logits are above it.
     pub above: Option<u64>,
 }
@@ -82,6 +84,7 @@ impl RowState {
             argmax: -1,
             target: -1,
             target_logit: None,
+            ahead: None,
             above: None,
         }
     }
@@ -92,7 +95,7 @@ impl RowState {
     }
 
     /// As [`with_target`](Self::with_target), where the target's logit is known ahead: then the
-    /// logits above it are counted.
+    /// logits above it are counted. A NaN is not known.
     ///
     /// ```
     /// use surprisal::RowState;
@@ -102,7 +105,8 @@ impl RowState {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn with_target_logit(class: u32, logit: f64) -> Self {
-        Self { target_logit: Some(logit), above: Some(0), ..Self::with_target(class) }
+        let ahead = Some(logit).filter(|logit| !logit.is_nan());
+        Self { ahead, above: ahead.map(|_| 0), ..Self::with_target(class) }
     }
 
     /// Folds in the logits of the classes from `first_class` on.
@@ -126,7 +130,7 @@ impl RowState {
             {
                 next.target_logit = Some(logit.to_f64());
             }
-            if let (Some(_), Some(logit)) = (self.above, self.target_logit) {
+            if let Some(logit) = self.ahead {
                 let above = chunk.iter().filter(|x| x.to_f64() > logit).count();
                 next.above = Some(above as u64);
             }
@@ -158,6 +162,7 @@ impl RowState {
             self.target = other.target;
         }
         self.target_logit = self.target_logit.or(other.target_logit);
+        self.ahead = self.ahead.or(other.ahead);
         if other.argmax < 0 {
             return;
         }
@@ -166,6 +171,7 @@ impl RowState {
         let merged = Self {
             target: self.target,
             target_logit: self.target_logit,
+            ahead: self.ahead,
             above: self.above,
             ..a.joined(b)
         };

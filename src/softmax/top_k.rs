@@ -44,8 +44,12 @@ pub(crate) fn push<R: Real>(list: &mut [Entry<R>], first_class: u32, logits: &[R
     if last.class != u32::MAX && maximum <= last.logit {
         return;
     }
-    for (logit, class) in logits.iter().zip(first_class..) {
-        insert(list, Entry { logit: *logit, class });
+    for (&logit, class) in logits.iter().zip(first_class..) {
+        let last = list[list.len() - 1];
+        let behind = last.class != u32::MAX && logit <= last.logit;
+        if !behind {
+            insert(list, Entry { logit, class });
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::element::Real;
 use crate::simd::tanh::tanh_with_derivative;
-use crate::simd::{Isa, Kernel, Simd, Vector, splat};
+use crate::simd::{Isa, Kernel, Simd, Vector, read, splat};
 
 /// Bias, scale and softcap, in that order.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Transform {
     pub(crate) scale: f64,
     pub(crate) softcap: Option<f64>,
@@ -21,19 +21,12 @@ impl Transform {
         products: &mut [R],
         derivative: Option<&mut [R]>,
     ) {
-        if let Some(bias) = bias {
-            for (z, &b) in products.iter_mut().zip(bias) {
-                *z += b;
-            }
+        if bias.is_some() || (self.softcap.is_none() && self.scale != 1.0) {
+            let scale = if self.softcap.is_none() { R::from_f64(self.scale) } else { R::ONE };
+            isa.dispatch(Affine { products: &mut *products, bias, scale });
         }
         match self.softcap {
-            None if self.scale == 1.0 => {}
-            None => {
-                let scale = R::from_f64(self.scale);
-                for z in products {
-                    *z = *z * scale;
-                }
-            }
+            None => {}
             Some(softcap) => isa.dispatch(Softcap {
                 products,
                 derivative,
@@ -46,6 +39,39 @@ impl Transform {
     /// `da/dz` where it does not depend on z.
     pub(crate) fn slope(&self) -> Option<f64> {
         self.softcap.is_none().then_some(self.scale)
+    }
+}
+
+/// `s·(z + b)`.
+struct Affine<'a, R> {
+    products: &'a mut [R],
+    bias: Option<&'a [R]>,
+    scale: R,
+}
+
+impl<R: Real> Kernel for Affine<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let lanes = <R::Vector<S>>::LANES;
+        let Self { products, bias, scale } = self;
+        let scale = splat::<S, R>(simd, scale);
+        let mut offset = 0;
+        while offset < products.len() {
+            let whole = offset + lanes <= products.len();
+            let mut z = read::<S, R>(simd, products, offset, whole);
+            if let Some(bias) = bias {
+                z = z.add(read::<S, R>(simd, bias, offset, whole));
+            }
+            let u = z.mul(scale);
+            if whole {
+                u.store(&mut products[offset..]);
+            } else {
+                u.store_tail(&mut products[offset..], R::ZERO);
+            }
+            offset += lanes;
+        }
     }
 }
 

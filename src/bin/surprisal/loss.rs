@@ -356,7 +356,8 @@ impl Loss {
         add("accuracy", optional(forward.accuracy()));
         add("mean_entropy", optional(forward.mean_entropy()));
         add("seconds", number(seconds));
-        add("gflops", number(plan.operations as f64 / seconds.max(1e-9) / 1e9));
+        let kept = forward.kept() as f64 / forward.len().max(1) as f64;
+        add("gflops", number(plan.operations as f64 * kept / seconds.max(1e-9) / 1e9));
         add("workspace_bytes", plan.workspace_bytes.into());
         add("strategy", plan.strategy.map_or("forward", |strategy| strategy.name()).into());
         print(global.json, &result)
@@ -409,7 +410,8 @@ impl Loss {
             return Err(Failure::Input("--hidden and --classifier are missing".into()));
         };
         let (mut d_hidden, mut d_classifier) = (like(hidden)?, like(classifier)?);
-        let mut d_bias = Array1::from_elem(d_classifier.dim().0, zero);
+        let biases = if arrays.bias.is_some() { d_classifier.dim().0 } else { 0 };
+        let mut d_bias = Array1::from_elem(biases, zero);
         let mut gradients =
             Gradients::new().hidden(d_hidden.view_mut()).classifier(d_classifier.view_mut());
         if arrays.bias.is_some() {

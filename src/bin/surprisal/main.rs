@@ -8,6 +8,7 @@ mod train;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -80,7 +81,8 @@ fn main() -> ExitCode {
             _ => (first_paragraph(&error.to_string()), 2),
         },
     };
-    eprintln!("error: {}", message.replace('\n', " "));
+    // Where stderr is closed too, the status says it alone.
+    let _ = writeln!(std::io::stderr(), "error: {}", message.replace('\n', " "));
     ExitCode::from(status)
 }
 
