@@ -651,3 +651,13 @@ fn a_top_k_beyond_the_address_space_is_refused() {
         fails(&place.loss(&format!("{GOOD} --emit topk:{k} --out o")), 2, &["expected"]);
     }
 }
+
+#[test]
+fn where_stderr_is_full_the_status_says_it_alone() {
+    if !Path::new("/dev/full").exists() {
+        return;
+    }
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = surprisal().args(["loss", "--scale", "nan"]).stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}

@@ -2225,7 +2225,7 @@ fn a_target_that_no_shard_holds() {
     let inputs = Inputs::new(good.hidden.view(), good.classifier.view(), &[0_i64, 7, -100, 2]);
     let fold = loss.fold(&inputs.shard(Shard { first_class: 0, vocabulary: 10 })).unwrap();
     let error = error_of(fold.finish());
-    assert!(error.to_string().contains("targets[1]"), "{error}");
+    assert!(error.to_string().contains("no class 5"), "{error}");
 }
 
 /// Bit for bit the logit that the fold sees, in every type and beyond the depth of one block.
@@ -2273,4 +2273,45 @@ fn numbers_are_rounded_to_16_bits_once() {
     assert_eq!(<bf16 as Element>::from_f64(y).to_f64(), 1.0 + 2.0_f64.powi(-7));
     assert_eq!(<f16 as Element>::from_f64(-x).to_f64(), -1.0 - 2.0_f64.powi(-10));
     assert_eq!(<f16 as Element>::from_f64(65520.0 - 1e-6).to_f64(), 65504.0);
+}
+
+#[test]
+fn no_columns_with_gradients_of_another_type() {
+    let hidden = Array2::<bf16>::from_elem((3, 0), bf16::ZERO);
+    let classifier = Array2::<bf16>::from_elem((5, 0), bf16::ZERO);
+    let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32, 1, 4]);
+    for backward in [Backward::Recompute, Backward::Strip] {
+        let (mut d_hidden, mut d_classifier) = (hidden.clone(), classifier.clone());
+        let gradients =
+            Gradients::new().hidden(d_hidden.view_mut()).classifier(d_classifier.view_mut());
+        let loss = LinearCrossEntropy::builder().backward(backward).build().unwrap();
+        let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
+        assert!((forward.loss() - 5_f32.ln()).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn soft_targets_are_held_to_the_type_that_is_computed_in() {
+    let (wide, narrow) = (arr2(&[[1.0_f64, 2.0]]), arr2(&[[1.0_f32, 2.0]]));
+    let targets = arr2(&[[1e300, 0.0]]);
+    let loss = LinearCrossEntropy::builder().build().unwrap();
+    let soft = || Targets::Soft(targets.view().into());
+    let forward = loss.forward(&Inputs::from_logits(wide.view(), soft())).unwrap();
+    assert!((forward.loss() / 1e300 - 1.3132616875182228).abs() < 1e-14);
+    let error = error_of(loss.forward(&Inputs::from_logits(narrow.view(), soft())));
+    assert!(error.to_string().contains("soft targets[0, 0]"), "{error}");
+}
+
+#[test]
+fn a_row_of_weight_zero_adds_nothing_even_of_nan() {
+    let logits = arr2(&[[1.0_f64, f64::NAN], [1.0, 2.0]]);
+    let weights = arr1(&[0.0, 1.0]);
+    let inputs = Inputs::from_logits(logits.view(), &[0_u32, 0]).token_weights(weights.view());
+    let loss = LinearCrossEntropy::builder().reduction(Reduction::Sum).build().unwrap();
+    let mut gradient = Array2::from_elem((2, 2), f64::NAN);
+    let gradients = Gradients::new().logits(gradient.view_mut());
+    let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
+    assert!((forward.loss() - 1.3132616875182228).abs() < 1e-15);
+    assert_eq!(forward.losses()[0], 0.0);
+    assert!(gradient.iter().all(|g| g.is_finite()));
 }

@@ -153,6 +153,7 @@ fn the_heap_stays_under_the_plan() {
         }
     }
     soft_targets();
+    what_is_not_seen_in_shapes();
     strips_follow_the_budget();
 }
 
@@ -176,6 +177,46 @@ fn soft_targets() {
             within(&format!("soft {backward:?}"), bytes, plan.workspace_bytes);
         }
     }
+}
+
+/// f64, no row kept, a selection of few rows, weights of a vocabulary of which this is a shard.
+fn what_is_not_seen_in_shapes() {
+    let mut stream = Stream(9);
+    let (rows, classes) = (50_000, 40_000);
+    let (hidden, classifier) = (stream.matrix(rows, 2, 1.0), stream.matrix(classes, 2, 1.0));
+    let bias = Array1::<f64>::ones(classes);
+    let builder = LinearCrossEntropy::builder().memory_budget(64 << 20);
+    let ignored = vec![-100_i64; rows];
+    let some: Vec<i64> =
+        (0..rows as i64).map(|i| if i % 1000 == 0 { i % 7 } else { -100 }).collect();
+    for targets in [&ignored, &some] {
+        let inputs = Inputs::new(hidden.view(), classifier.view(), targets).bias(bias.view());
+        let mut d_bias = Array1::<f64>::zeros(classes);
+        for backward in [Backward::Recompute, Backward::Strip] {
+            let loss = builder.clone().backward(backward).build().unwrap();
+            let plan = loss.plan(&Shapes::of(&inputs), Pass::LossAndGradients).unwrap();
+            let gradients = Gradients::new().bias(d_bias.view_mut());
+            let upstream = Upstream::default();
+            let (_, bytes) =
+                peak(|| loss.loss_and_gradients(&inputs, &upstream, gradients).unwrap());
+            assert!(bytes <= plan.workspace_bytes, "{backward:?}: {bytes} of {plan:?}");
+        }
+    }
+    let last = [rows - 1];
+    let inputs = Inputs::new(hidden.view(), classifier.view(), &[3_u32]).rows(&last);
+    let loss = builder.build().unwrap();
+    let plan = loss.plan(&Shapes::of(&inputs), Pass::Forward).unwrap();
+    assert_eq!(plan.operations, 2 * 2 * classes as u128);
+    let (_, bytes) = peak(|| loss.forward(&inputs).unwrap());
+    assert!(bytes <= plan.workspace_bytes && plan.workspace_bytes < 8 << 20, "{bytes} of {plan:?}");
+
+    let weights = Array1::<f64>::ones(1_000_000);
+    let shard = surprisal::Shard { first_class: 7, vocabulary: weights.len() };
+    let inputs = Inputs::new(hidden.view(), classifier.view(), &[9_u32]).rows(&[0]);
+    let inputs = inputs.shard(shard).class_weights(weights.view());
+    let plan = loss.plan(&Shapes::of(&inputs), Pass::Forward).unwrap();
+    let (_, bytes) = peak(|| loss.fold(&inputs).unwrap());
+    assert!(bytes <= plan.workspace_bytes, "{bytes} of {plan:?}");
 }
 
 fn strips_follow_the_budget() {
