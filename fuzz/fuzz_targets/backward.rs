@@ -8,7 +8,7 @@ mod shared;
 
 use libfuzzer_sys::fuzz_target;
 use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMut2};
-use shared::{Case, Config, Stream, Tolerance, cast, inputs};
+use shared::{Case, Config, Sparse, Stream, Tolerance, cast, inputs, inputs_with};
 use std::sync::LazyLock;
 use surprisal::{Gradients, MatrixMut, Promote, Real, Reduction, Upstream, VectorMut};
 
@@ -24,7 +24,11 @@ where
     for<'a> VectorMut<'a>: From<ArrayViewMut1<'a, R>>,
 {
     let (hidden, classifier) = (cast::<T>(&case.hidden), cast::<T>(&case.classifier));
-    let inputs = inputs(case, &hidden, &classifier);
+    let sparse = Sparse::of(config, case);
+    let inputs = match &sparse {
+        Some(sparse) => inputs_with(case, &hidden, &classifier, sparse.targets()),
+        None => inputs(case, &hidden, &classifier),
+    };
     let loss = config.builder(case).build().expect("options within their domains");
     let cast = |v: &Array1<f64>| v.mapv(R::from_f64);
     let d_loss = cast(&case.d_loss);
@@ -83,8 +87,10 @@ fuzz_target!(|input: (Config, u32, bool, bool)| {
     }
     case.d_log_sum_exp = lse.then(&mut vector);
     case.d_entropy = entropy.then(&mut vector);
-    match config.narrow {
-        true => check::<f32, f32>(&config, &case),
-        false => check::<f64, f64>(&config, &case),
+    // The numbers of a case are such that every type holds them.
+    match (config.narrow, config.half) {
+        (true, false) => check::<f32, f32>(&config, &case),
+        (true, true) => check::<half::bf16, f32>(&config, &case),
+        (false, _) => check::<f64, f64>(&config, &case),
     }
 });

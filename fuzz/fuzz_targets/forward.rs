@@ -6,12 +6,16 @@
 mod shared;
 
 use libfuzzer_sys::fuzz_target;
-use shared::{Case, Config, Tolerance, cast, inputs};
+use shared::{Case, Config, Sparse, Tolerance, cast, inputs, inputs_with};
 use surprisal::{Promote, Real, Reduction, Statistic};
 
 fn check<T: Promote<T, Computed = R>, R: Real>(config: &Config, case: &Case) {
     let (hidden, classifier) = (cast::<T>(&case.hidden), cast::<T>(&case.classifier));
-    let inputs = inputs(case, &hidden, &classifier);
+    let sparse = Sparse::of(config, case);
+    let inputs = match &sparse {
+        Some(sparse) => inputs_with(case, &hidden, &classifier, sparse.targets()),
+        None => inputs(case, &hidden, &classifier),
+    };
     let loss = config.builder(case).build().expect("options within their domains");
     let forward = match loss.forward(&inputs) {
         Ok(forward) => forward,
@@ -42,6 +46,15 @@ fn check<T: Promote<T, Computed = R>, R: Real>(config: &Config, case: &Case) {
             assert!(surprisal >= 0.0, "row {i} has a surprisal of {surprisal:e}");
         }
     }
+    // The first of the most likely classes is the arg-max, and they come in order.
+    let (classes, log_probabilities) = forward.top_k();
+    for (i, row) in classes.outer_iter().enumerate().filter(|(_, row)| !row.is_empty()) {
+        assert_eq!(row[0], forward.argmax()[i]);
+        let of = log_probabilities.row(i);
+        assert!(
+            of.windows(2).into_iter().zip(row.windows(2)).all(|(p, c)| c[1] < 0 || p[0] >= p[1])
+        );
+    }
     // The arg-max may be another where two logits are closer than their errors.
     for (i, &argmax) in forward.argmax().iter().enumerate().filter(|(_, argmax)| **argmax >= 0) {
         let best = truth.argmax[i] as usize;
@@ -55,8 +68,10 @@ fn check<T: Promote<T, Computed = R>, R: Real>(config: &Config, case: &Case) {
 
 fuzz_target!(|config: Config| {
     let case = config.case();
-    match config.narrow {
-        true => check::<f32, f32>(&config, &case),
-        false => check::<f64, f64>(&config, &case),
+    // The numbers of a case are such that every type holds them.
+    match (config.narrow, config.half) {
+        (true, false) => check::<f32, f32>(&config, &case),
+        (true, true) => check::<half::bf16, f32>(&config, &case),
+        (false, _) => check::<f64, f64>(&config, &case),
     }
 });

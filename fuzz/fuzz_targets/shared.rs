@@ -2,11 +2,11 @@
 
 use arbitrary::Arbitrary;
 use ndarray::{Array1, Array2};
-use surprisal::{Backward, Isa, LinearCrossEntropyBuilder, Reduction};
+use surprisal::{Backward, Isa, LinearCrossEntropyBuilder, Reduction, Targets};
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
-pub use common::{Answer, Case, Stream, Wanted, cast, inputs};
+pub use common::{Answer, Case, Stream, Wanted, cast, inputs, inputs_with};
 
 #[derive(Arbitrary, Debug)]
 pub struct Config {
@@ -27,18 +27,29 @@ pub struct Config {
     ignore: Option<u8>,
     reduction: u8,
     soft: bool,
+    sparse: bool,
+    tall: bool,
+    top_k: u8,
     backward: bool,
     isa: u8,
     pub narrow: bool,
+    pub half: bool,
     budget: u8,
 }
 
 impl Config {
     pub fn case(&self) -> Case {
         let mut stream = Stream(u64::from(self.seed));
-        let rows = usize::from(self.rows % 24);
-        let width = usize::from(self.width % 20);
-        let classes = 1 + usize::from(self.classes) * if self.wide { 9 } else { 1 };
+        // Wide: over the columns of a block; tall: over the rows of a tile and the depth of a product.
+        let (more_rows, more_classes) = match (self.tall, self.wide) {
+            (true, _) => (32, 1),
+            (false, true) => (1, 9),
+            (false, false) => (1, 1),
+        };
+        let rows = usize::from(self.rows % 24) * more_rows;
+        let width = usize::from(self.width % 20) * if self.tall { 16 } else { 1 };
+        let classes = if self.tall { self.classes % 40 } else { self.classes };
+        let classes = 1 + usize::from(classes) * more_classes;
         let spread = f64::from(self.spread % 40) / 10.0;
         // Numbers that every type holds.
         let mut matrix = |rows, columns, scale| {
@@ -77,9 +88,36 @@ impl Config {
         case.builder()
             .varentropy(true)
             .rank(!self.soft)
+            .top_k(usize::from(self.top_k % 5))
             .isa(isas[usize::from(self.isa) % isas.len()])
             .backward(if self.backward { Backward::Strip } else { Backward::Recompute })
             .memory_budget((8 << 20) + (usize::from(self.budget) << 14))
+    }
+}
+
+/// Soft targets as lists of classes, from the last class to the first and some of them twice.
+pub struct Sparse {
+    classes: Array2<u32>,
+    weights: Array2<f64>,
+}
+
+impl Sparse {
+    pub fn of(config: &Config, case: &Case) -> Option<Self> {
+        let Wanted::Soft(dense) = &case.targets else { return None };
+        let (rows, classes) = dense.dim();
+        let class = |j: usize| (2 * classes - 1 - j) % classes;
+        let list = (rows, classes + classes / 3);
+        config.sparse.then(|| Self {
+            classes: Array2::from_shape_fn(list, |(_, j)| class(j) as u32),
+            weights: Array2::from_shape_fn(list, |(i, j)| {
+                let twice = class(j) >= classes - classes / 3;
+                dense[[i, class(j)]] * if twice { 0.5 } else { 1.0 }
+            }),
+        })
+    }
+
+    pub fn targets(&self) -> Targets<'_> {
+        Targets::Sparse { classes: self.classes.view(), weights: self.weights.view().into() }
     }
 }
 

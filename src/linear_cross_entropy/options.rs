@@ -54,7 +54,8 @@ pub enum Backward {
     Auto,
     /// The logits are computed a second time, tile by tile: 8·N·D·V operations, little memory.
     Recompute,
-    /// The logits of as many rows as the budget holds are kept: 6·N·D·V operations.
+    /// The logits of as many rows as the budget holds are kept: 6·N·D·V operations. Given logits are
+    /// read twice instead.
     Strip,
 }
 

@@ -216,6 +216,16 @@ pub fn inputs<'a, R: Real, T: Promote<T, Computed = R>>(
         Wanted::Hard(y) => Targets::from(y),
         Wanted::Soft(t) => Targets::Soft(t.view().into()),
     };
+    inputs_with(case, hidden, classifier, targets)
+}
+
+/// The same with targets that say what the case's do in another way.
+pub fn inputs_with<'a, R: Real, T: Promote<T, Computed = R>>(
+    case: &'a Case,
+    hidden: &'a Array2<T>,
+    classifier: &'a Array2<T>,
+    targets: Targets<'a>,
+) -> Inputs<'a, R> {
     let mut inputs = Inputs::new(hidden.view(), classifier.view(), targets);
     if let Some(bias) = &case.bias {
         inputs = inputs.bias(bias.view());
