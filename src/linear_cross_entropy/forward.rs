@@ -99,6 +99,18 @@ pub struct Forward<R> {
 impl LinearCrossEntropy {
     /// The loss, forward alone. A row of token weight 0 adds nothing, whatever its logits are.
     ///
+    /// ```
+    /// # use ndarray::{arr2, s};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f64, -0.5]]);
+    /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
+    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[2_u32]);
+    /// assert!(loss.forward(&inputs)?.loss() > 0.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Every argument outside its domain, see [`Error`]; [`Error::MemoryBudget`] for a budget
     /// under which not one tile fits.
@@ -114,6 +126,19 @@ impl LinearCrossEntropy {
     }
 
     /// The fold over the classes of one shard, to be merged with those of the others.
+    ///
+    /// ```
+    /// # use ndarray::{arr2, s};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f64, -0.5]]);
+    /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
+    /// let shard = Shard { first_class: 2, vocabulary: 3 };
+    /// let fold = loss.fold(&Inputs::new(hidden.view(), right, &[2_u32]).shard(shard))?;
+    /// assert_eq!(fold.states()[0].argmax(), Some(2));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -493,11 +518,41 @@ impl Statistics {
 
 impl<R: Real> Fold<R> {
     /// The state of each kept row.
+    ///
+    /// ```
+    /// # use ndarray::{arr2, s};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f64, -0.5]]);
+    /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
+    /// let shard = Shard { first_class: 0, vocabulary: 3 };
+    /// let fold = loss.fold(&Inputs::new(hidden.view(), left, &[2_u32]).shard(shard))?;
+    /// assert_eq!(fold.states()[0].target_logit, None);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn states(&self) -> &[RowState] {
         &self.forward.states
     }
 
     /// Folds in the states of the same rows over other classes, as another machine has sent them.
+    ///
+    /// ```
+    /// # use ndarray::{arr2, s};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f64, -0.5]]);
+    /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
+    /// let part = |part, first_class| {
+    ///     let shard = Shard { first_class, vocabulary: 3 };
+    ///     loss.fold(&Inputs::new(hidden.view(), part, &[2_u32]).shard(shard))
+    /// };
+    /// let mut fold = part(left, 0)?;
+    /// fold.merge_states(2..3, part(right, 2)?.states())?;
+    /// assert!(fold.finish()?.loss() > 0.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Conflict`] for another number of rows, for classes that have been folded in
@@ -519,6 +574,23 @@ impl<R: Real> Fold<R> {
     }
 
     /// Folds in another shard of the same rows.
+    ///
+    /// ```
+    /// # use ndarray::{arr2, s};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f64, -0.5]]);
+    /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
+    /// let part = |part, first_class| {
+    ///     let shard = Shard { first_class, vocabulary: 3 };
+    ///     loss.fold(&Inputs::new(hidden.view(), part, &[2_u32]).shard(shard))
+    /// };
+    /// let mut fold = part(right, 2)?;
+    /// fold.merge(&part(left, 0)?)?;
+    /// assert!(fold.merge(&part(left, 0)?).is_err());
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Conflict`] where rows, targets, options or statistics are not the same, or where a
@@ -549,6 +621,22 @@ impl<R: Real> Fold<R> {
     }
 
     /// The losses, once every shard is merged.
+    ///
+    /// ```
+    /// # use ndarray::{arr2, s};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f64, -0.5]]);
+    /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
+    /// let shard = Shard { first_class: 0, vocabulary: 3 };
+    /// let fold = loss.fold(&Inputs::new(hidden.view(), left, &[2_u32]).shard(shard))?;
+    /// assert_eq!(
+    ///     fold.finish().unwrap_err().to_string(),
+    ///     "the fold has no class 2, expected shards of all 3 classes",
+    /// );
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Conflict`] where classes of the vocabulary are missing.
@@ -660,6 +748,15 @@ impl<R: Real> Forward<R> {
 
     /// The reduced loss in nats, summed in f64; with [`Reduction::None`](crate::Reduction::None)
     /// the sum, whose gradients are those of an upstream of ones.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// assert!((forward.loss() - 1.4076059644443804).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn loss(&self) -> R {
         let (mut cross_entropy, mut z_loss) = (0.0, 0.0);
         for (i, row) in self.rows.iter().enumerate() {
@@ -677,6 +774,17 @@ impl<R: Real> Forward<R> {
     }
 
     /// Writes a statistic of every row, 0 at ignored ones.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// let mut varentropy = ndarray::Array1::<f64>::zeros(2);
+    /// forward.write(surprisal::Statistic::Varentropy, varentropy.view_mut())?;
+    /// assert!(varentropy[0] > 0.0 && varentropy[1] == 0.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] where `to` has another length than there are losses; [`Error::Conflict`]
@@ -723,6 +831,16 @@ impl<R: Real> Forward<R> {
 
     /// A statistic of every row, 0 at ignored ones.
     ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// let entropy = forward.statistic(surprisal::Statistic::Entropy)?;
+    /// assert!(entropy[0] > 0.0 && entropy[0] < 3_f64.ln());
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`write`](Self::write).
     pub fn statistic(&self, statistic: Statistic) -> Result<Array1<R>> {
@@ -732,11 +850,29 @@ impl<R: Real> Forward<R> {
     }
 
     /// L_i of every row, 0 at ignored ones.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// assert_eq!(forward.losses()[1], 0.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn losses(&self) -> Array1<R> {
         self.statistic(Statistic::Loss).expect("the loss is always there")
     }
 
     /// lse of every row, 0 at ignored ones.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// assert!((forward.log_sum_exp()[0] - 3.4076059644443806).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn log_sum_exp(&self) -> Array1<R> {
         self.statistic(Statistic::LogSumExp).expect("the log-sum-exp is always there")
     }
@@ -750,12 +886,30 @@ impl<R: Real> Forward<R> {
     }
 
     /// The most likely class of every row, the lowest of equals, the first NaN; −1 at ignored rows.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// assert_eq!(forward.argmax().to_vec(), [1, -1]);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn argmax(&self) -> Array1<i64> {
         self.integers(|state| state.argmax)
     }
 
     /// #{v : a_v > a_y} of every row: 0 for the most likely class. −1 at ignored rows, where a logit
     /// is NaN, and over shards where the target's logit was not given to each.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// assert_eq!(forward.rank()?.to_vec(), [1, -1]);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Conflict`] where it was not asked for.
@@ -773,6 +927,17 @@ impl<R: Real> Forward<R> {
 
     /// The k most likely classes of every row with ln p, most likely first; class −1 and ln p of 0
     /// at ignored rows and beyond the vocabulary.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// let (classes, log_probabilities) = forward.top_k();
+    /// assert_eq!(classes, ndarray::arr2(&[[1, 2], [-1, -1]]));
+    /// assert!((log_probabilities[[0, 1]] + 1.4076059644443804).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn top_k(&self) -> (Array2<i64>, Array2<R>) {
         let k = self.loss.statistics.top_k;
         let mut classes = Array2::from_elem((self.outputs, k), -1);
@@ -790,21 +955,57 @@ impl<R: Real> Forward<R> {
     }
 
     /// The state of each kept row.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// assert_eq!(forward.states().len(), forward.kept());
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn states(&self) -> &[RowState] {
         &self.states
     }
 
     /// The number of losses, ignored rows included.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// assert_eq!(forward.len(), 2);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.outputs
     }
 
     /// Whether there are no losses.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// assert!(!forward.is_empty());
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.outputs == 0
     }
 
     /// The number of rows that are not ignored.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// assert_eq!(forward.kept(), 1);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn kept(&self) -> usize {
         self.rows.len()
     }
@@ -816,6 +1017,16 @@ impl<R: Real> Forward<R> {
     /// The mean of −ln p_y over the kept rows in nats, whatever weights and smoothing the loss has:
     /// the logarithm of the perplexity. With soft targets Σ t (−ln p), and `None` under class
     /// weights or smoothing. NaN where every row is ignored.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// let perplexity = forward.mean_surprisal().map(f64::exp);
+    /// assert!((perplexity.unwrap_or(f64::NAN) - 4.0861612696304874).abs() < 1e-14);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn mean_surprisal(&self) -> Option<f64> {
         match self.soft {
             false => Some(self.mean(|i| self.states[i].surprisal().unwrap_or(f64::NAN))),
@@ -828,6 +1039,15 @@ impl<R: Real> Forward<R> {
     }
 
     /// The share of kept rows whose most likely class is the target; `None` for soft targets.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// assert_eq!(forward.accuracy(), Some(0.0));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn accuracy(&self) -> Option<f64> {
         let hit = |i: usize| {
             let state = &self.states[i];
@@ -837,6 +1057,15 @@ impl<R: Real> Forward<R> {
     }
 
     /// The mean entropy of the kept rows in nats; `None` where it was not asked for.
+    ///
+    /// ```
+    /// # use surprisal::{Inputs, LinearCrossEntropy};
+    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    /// assert!(forward.mean_entropy().is_some_and(|entropy| entropy > 0.0));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn mean_entropy(&self) -> Option<f64> {
         let asked = self.loss.statistics.entropy || self.loss.statistics.varentropy;
         asked.then(|| self.mean(|i| self.states[i].entropy()))

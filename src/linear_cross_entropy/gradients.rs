@@ -54,23 +54,83 @@ impl RowUpstream {
 
 impl<'a, R: Real> Upstream<'a, R> {
     /// The same number for the loss, however it is reduced.
+    ///
+    /// ```
+    /// # use ndarray::{Array2, arr1, arr2};
+    /// # use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
+    /// # let logits = arr2(&[[1.0_f64, 2.0], [0.5, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().reduction(Reduction::None).entropy(true).build()?;
+    /// # let inputs = Inputs::from_logits(logits.view(), &[0_u32, 1]);
+    /// # let each = arr1(&[1.0, 0.0]);
+    /// # let mut gradient = Array2::<f64>::zeros((2, 2));
+    /// let upstream = Upstream::scalar(2.0);
+    /// let gradients = Gradients::new().logits(gradient.view_mut());
+    /// loss.loss_and_gradients(&inputs, &upstream, gradients)?;
+    /// assert!(gradient.iter().all(|g| *g != 0.0));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn scalar(loss: R) -> Self {
         Self { loss: Loss::Scalar(loss), log_sum_exp: None, entropy: None }
     }
 
     /// A number for each row's loss; goes with [`Reduction::None`](crate::Reduction::None). What
     /// stands at ignored rows is not read.
+    ///
+    /// ```
+    /// # use ndarray::{Array2, arr1, arr2};
+    /// # use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
+    /// # let logits = arr2(&[[1.0_f64, 2.0], [0.5, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().reduction(Reduction::None).entropy(true).build()?;
+    /// # let inputs = Inputs::from_logits(logits.view(), &[0_u32, 1]);
+    /// # let each = arr1(&[1.0, 0.0]);
+    /// # let mut gradient = Array2::<f64>::zeros((2, 2));
+    /// let upstream = Upstream::rows(each.view());
+    /// let gradients = Gradients::new().logits(gradient.view_mut());
+    /// loss.loss_and_gradients(&inputs, &upstream, gradients)?;
+    /// assert!(gradient[[0, 0]] < 0.0 && gradient[[1, 0]] == 0.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn rows(loss: ArrayView1<'a, R>) -> Self {
         Self { loss: Loss::Rows(loss), log_sum_exp: None, entropy: None }
     }
 
     /// A number for each row's log-sum-exp.
+    ///
+    /// ```
+    /// # use ndarray::{Array2, arr1, arr2};
+    /// # use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
+    /// # let logits = arr2(&[[1.0_f64, 2.0], [0.5, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().reduction(Reduction::None).entropy(true).build()?;
+    /// # let inputs = Inputs::from_logits(logits.view(), &[0_u32, 1]);
+    /// # let each = arr1(&[1.0, 0.0]);
+    /// # let mut gradient = Array2::<f64>::zeros((2, 2));
+    /// let upstream = Upstream::scalar(0.0).log_sum_exp(each.view());
+    /// let gradients = Gradients::new().logits(gradient.view_mut());
+    /// loss.loss_and_gradients(&inputs, &upstream, gradients)?;
+    /// assert!((gradient.row(0).sum() - 1.0).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn log_sum_exp(mut self, upstream: ArrayView1<'a, R>) -> Self {
         self.log_sum_exp = Some(upstream);
         self
     }
 
     /// A number for each row's entropy.
+    ///
+    /// ```
+    /// # use ndarray::{Array2, arr1, arr2};
+    /// # use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
+    /// # let logits = arr2(&[[1.0_f64, 2.0], [0.5, 0.0]]);
+    /// # let loss = LinearCrossEntropy::builder().reduction(Reduction::None).entropy(true).build()?;
+    /// # let inputs = Inputs::from_logits(logits.view(), &[0_u32, 1]);
+    /// # let each = arr1(&[1.0, 0.0]);
+    /// # let mut gradient = Array2::<f64>::zeros((2, 2));
+    /// let upstream = Upstream::scalar(0.0).entropy(each.view());
+    /// let gradients = Gradients::new().logits(gradient.view_mut());
+    /// loss.loss_and_gradients(&inputs, &upstream, gradients)?;
+    /// assert!(gradient[[0, 0]] > 0.0 && gradient[[0, 1]] < 0.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn entropy(mut self, upstream: ArrayView1<'a, R>) -> Self {
         self.entropy = Some(upstream);
         self

@@ -179,6 +179,17 @@ pub struct Inputs<'a, R> {
 
 impl<'a, R: Real> Inputs<'a, R> {
     /// Hidden states `[N,D]`, a classifier `[V,D]`, and N targets.
+    ///
+    /// ```
+    /// # use ndarray::{arr1, arr2};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
+    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32, 1, 0, 1]);
+    /// assert_eq!(loss.forward(&inputs)?.len(), 4);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn new<E, C>(
         hidden: ArrayView2<'a, E>,
         classifier: ArrayView2<'a, C>,
@@ -213,6 +224,21 @@ impl<'a, R: Real> Inputs<'a, R> {
 
     /// As [`new`](Self::new), for types that are known only at run time; computed in `R`.
     ///
+    /// ```
+    /// # use ndarray::{arr1, arr2};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
+    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// let inputs = Inputs::<f64>::from_matrices(
+    ///     hidden.view().into(),
+    ///     classifier.view().into(),
+    ///     &[0_u32, 1, 0, 1],
+    /// )?;
+    /// assert_eq!(loss.forward(&inputs)?.len(), 4);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Conflict`] where a matrix is wider than `R`.
     pub fn from_matrices(
@@ -226,6 +252,19 @@ impl<'a, R: Real> Inputs<'a, R> {
     }
 
     /// As [`from_logits`](Self::from_logits), for a type that is known only at run time.
+    ///
+    /// ```
+    /// # use ndarray::{arr1, arr2};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
+    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// let logits = arr2(&[[1.0_f64, 2.0]]);
+    /// assert!(Inputs::<f32>::from_logits_matrix(logits.view().into(), &[0_u32]).is_err());
+    /// let inputs = Inputs::<f64>::from_logits_matrix(logits.view().into(), &[0_u32])?;
+    /// assert_eq!(loss.forward(&inputs)?.argmax()[0], 1);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Conflict`] where the logits are wider than `R`.
@@ -248,12 +287,37 @@ impl<'a, R: Real> Inputs<'a, R> {
     }
 
     /// b, a number for each class.
+    ///
+    /// ```
+    /// # use ndarray::{arr1, arr2};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
+    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// let bias = arr1(&[0.5_f32, f32::NEG_INFINITY]);
+    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32, 0, 0, 0]).bias(bias.view());
+    /// assert_eq!(loss.forward(&inputs)?.loss(), 0.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn bias(mut self, bias: impl Into<Vector<'a>>) -> Self {
         self.bias = Some(bias.into());
         self
     }
 
     /// w, a number for each class, finite and at least 0.
+    ///
+    /// ```
+    /// # use ndarray::{arr1, arr2};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
+    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// let weights = arr1(&[0.0_f32, 2.0]);
+    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32, 1, 0, 1]);
+    /// let weighted = inputs.class_weights(weights.view());
+    /// assert_eq!(loss.forward(&weighted)?.losses()[0], 0.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn class_weights(mut self, weights: impl Into<Vector<'a>>) -> Self {
         self.class_weights = Some(weights.into());
         self
@@ -261,6 +325,19 @@ impl<'a, R: Real> Inputs<'a, R> {
 
     /// τ, a finite number of either sign for each target. They never enter a divisor; a kept row
     /// of weight 0 still counts in the mean.
+    ///
+    /// ```
+    /// # use ndarray::{arr1, arr2};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
+    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// let weights = arr1(&[0.0_f32, 1.0, -1.0, 0.5]);
+    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32, 1, 0, 1]);
+    /// let weighted = inputs.token_weights(weights.view());
+    /// assert_eq!(loss.forward(&weighted)?.losses()[0], 0.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn token_weights(mut self, weights: impl Into<Vector<'a>>) -> Self {
         self.token_weights = Some(weights.into());
         self
@@ -301,12 +378,36 @@ impl<'a, R: Real> Inputs<'a, R> {
 
     /// As [`shift`](Self::shift), where the rows are sequences of this length, one after another,
     /// and no row predicts beyond its own.
+    ///
+    /// ```
+    /// # use ndarray::{arr1, arr2};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
+    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// let tokens = [0_u32, 1, 0, 1];
+    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &tokens).shift_within(1, 2);
+    /// assert_eq!(loss.forward(&inputs)?.len(), 2);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn shift_within(mut self, shift: usize, sequence: usize) -> Self {
         self.selection = Selection::Shift { shift, sequence: Some(sequence) };
         self
     }
 
     /// Says that the classifier is a part of a larger vocabulary.
+    ///
+    /// ```
+    /// # use ndarray::{arr1, arr2};
+    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
+    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
+    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// let shard = Shard { first_class: 10, vocabulary: 12 };
+    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[10_u32, 3, 0, 11]);
+    /// assert_eq!(loss.fold(&inputs.shard(shard))?.states()[0].argmax(), Some(10));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn shard(mut self, shard: Shard) -> Self {
         self.shard = Some(shard);
         self

@@ -121,6 +121,15 @@ impl Default for Shapes {
 
 impl Shapes {
     /// The shapes of these inputs, with gradients of the type that is computed in.
+    ///
+    /// ```
+    /// # use surprisal::{LinearCrossEntropy, Pass, Shapes};
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// let logits = ndarray::arr2(&[[1.0_f64, 2.0]]);
+    /// let shapes = Shapes::of(&surprisal::Inputs::from_logits(logits.view(), &[0_u32]));
+    /// assert_eq!((shapes.rows, shapes.vocabulary, shapes.real_bytes), (1, 2, 8));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn of<R: Real>(inputs: &Inputs<'_, R>) -> Self {
         let (rows, hidden, vocabulary, widened) = match &inputs.source {
             Source::Product { hidden, classifier } => {
@@ -223,6 +232,14 @@ impl LinearCrossEntropy {
     /// What a call of these shapes takes, before anything is allocated; with as many threads as
     /// the ambient pool has.
     ///
+    /// ```
+    /// # use surprisal::{LinearCrossEntropy, Pass, Shapes};
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// let shapes = Shapes { rows: 8192, hidden: 64, vocabulary: 50_000, ..Shapes::default() };
+    /// assert!(loss.plan(&shapes, Pass::Vjp)?.workspace_bytes < 64 << 20);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::MemoryBudget`] where the budget cannot be met, with the smallest that can;
     /// [`Error::TooLarge`] for sizes beyond the address space.
@@ -234,6 +251,15 @@ impl LinearCrossEntropy {
     ///
     /// Strategy and tiles do not depend on the number of threads: where the budget does not hold
     /// the scratch of all of them, fewer tasks run at a time.
+    ///
+    /// ```
+    /// # use surprisal::{LinearCrossEntropy, Pass, Shapes};
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// let shapes = Shapes { rows: 8192, hidden: 64, vocabulary: 50_000, ..Shapes::default() };
+    /// let (one, eight) = (loss.plan_for(&shapes, Pass::Vjp, 1)?, loss.plan_for(&shapes, Pass::Vjp, 8)?);
+    /// assert_eq!(one.rows_at_once, eight.rows_at_once);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`plan`](Self::plan).

@@ -42,6 +42,12 @@ pub trait Kernel {
 
 impl Isa {
     /// The instruction sets of this processor, from the plainest on.
+    ///
+    /// ```
+    /// # use surprisal::Isa;
+    /// assert_eq!(Isa::available()[0].name(), "portable");
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn available() -> Vec<Isa> {
         let portable = [Isa::Portable(Portable)].into_iter();
         #[cfg(target_arch = "x86_64")]
@@ -51,6 +57,12 @@ impl Isa {
     }
 
     /// The instruction set that is in use.
+    ///
+    /// ```
+    /// # use surprisal::Isa;
+    /// println!("folds run on {}", Isa::current()?.name());
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Option`](crate::Error::Option) where `SURPRISAL_ISA` names none, or one that this
@@ -72,6 +84,12 @@ impl Isa {
     }
 
     /// `portable`, `avx2` or `avx512`.
+    ///
+    /// ```
+    /// # use surprisal::Isa;
+    /// assert!(["portable", "avx2", "avx512"].contains(&Isa::current()?.name()));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable(_) => "portable",

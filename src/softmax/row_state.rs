@@ -73,6 +73,14 @@ impl Default for RowState {
 
 impl RowState {
     /// A row of which nothing has been seen.
+    ///
+    /// ```
+    /// # use surprisal::RowState;
+    /// # let mut state = RowState::with_target(0);
+    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    /// assert_eq!(RowState::new().argmax(), None);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn new() -> Self {
         Self {
             maximum: f64::NEG_INFINITY,
@@ -90,6 +98,14 @@ impl RowState {
     }
 
     /// A row whose target is `class`: its logit is kept when its block comes.
+    ///
+    /// ```
+    /// # use surprisal::RowState;
+    /// # let mut state = RowState::with_target(0);
+    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    /// assert!((state.surprisal().unwrap_or(f64::NAN) - 2.4076059644443806).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn with_target(class: u32) -> Self {
         Self { target: i64::from(class), ..Self::new() }
     }
@@ -110,6 +126,15 @@ impl RowState {
     }
 
     /// Folds in the logits of the classes from `first_class` on.
+    ///
+    /// ```
+    /// # use surprisal::RowState;
+    /// # let mut state = RowState::with_target(0);
+    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    /// state.push(3, &[4.0_f32])?;
+    /// assert_eq!(state.argmax(), Some(3));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Isa::current`].
@@ -152,6 +177,17 @@ impl RowState {
     }
 
     /// Folds in the state of other classes of the same row.
+    ///
+    /// ```
+    /// # use surprisal::RowState;
+    /// # let mut state = RowState::with_target(0);
+    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    /// let mut other = RowState::new();
+    /// other.push(3, &[5.0_f64, 0.0])?;
+    /// state.merge(&other);
+    /// assert_eq!((state.argmax(), state.maximum), (Some(3), 5.0));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn merge(&mut self, other: &Self) {
         self.above = match (self.argmax < 0, other.argmax < 0) {
             (_, true) => self.above,
@@ -219,11 +255,27 @@ impl RowState {
     }
 
     /// ln S = ln Σ e^(a_v − m), which is also the min-entropy.
+    ///
+    /// ```
+    /// # use surprisal::RowState;
+    /// # let mut state = RowState::with_target(0);
+    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    /// assert!((state.log_sum() - 0.4076059644443804).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn log_sum(&self) -> f64 {
         if self.maximum.is_finite() { self.remainder.ln_1p() } else { f64::NAN }
     }
 
     /// lse = ln Σ e^(a_v); −∞ where every logit is.
+    ///
+    /// ```
+    /// # use surprisal::RowState;
+    /// # let mut state = RowState::with_target(0);
+    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    /// assert!((state.log_sum_exp() - 3.4076059644443806).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn log_sum_exp(&self) -> f64 {
         if self.maximum == f64::NEG_INFINITY {
             return f64::NEG_INFINITY;
@@ -232,11 +284,27 @@ impl RowState {
     }
 
     /// H = −Σ p ln p.
+    ///
+    /// ```
+    /// # use surprisal::RowState;
+    /// # let mut state = RowState::with_target(0);
+    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    /// assert!((state.entropy() - 0.8323955818399389).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn entropy(&self) -> f64 {
         self.log_sum() - self.first_moment / (1.0 + self.remainder)
     }
 
     /// The variance of ln p under p.
+    ///
+    /// ```
+    /// # use surprisal::RowState;
+    /// # let mut state = RowState::with_target(0);
+    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    /// assert!((state.varentropy() - 0.4244045446892544).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn varentropy(&self) -> f64 {
         if self.maximum.is_finite() {
             self.second_moment / (1.0 + self.remainder)
@@ -246,21 +314,53 @@ impl RowState {
     }
 
     /// H_∞ = −ln max p.
+    ///
+    /// ```
+    /// # use surprisal::RowState;
+    /// # let mut state = RowState::with_target(0);
+    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    /// assert!((state.min_entropy() - 0.4076059644443804).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn min_entropy(&self) -> f64 {
         self.log_sum()
     }
 
     /// −ln p of the target, never negative; `None` until its class has been seen.
+    ///
+    /// ```
+    /// # use surprisal::RowState;
+    /// # let mut state = RowState::with_target(0);
+    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    /// assert!((state.surprisal().unwrap_or(f64::NAN) - 2.4076059644443806).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn surprisal(&self) -> Option<f64> {
         self.target_logit.map(|logit| self.surprisal_of(logit))
     }
 
     /// −ln p of a class with this logit: log1p(r) + (m − a).
+    ///
+    /// ```
+    /// # use surprisal::RowState;
+    /// # let mut state = RowState::with_target(0);
+    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    /// assert!((state.surprisal_of(2.0) - 1.4076059644443804).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn surprisal_of(&self, logit: f64) -> f64 {
         self.log_sum() + (self.maximum - logit)
     }
 
     /// The class of the largest logit, the lowest of equals; of the first NaN where there is one.
+    ///
+    /// ```
+    /// # use surprisal::RowState;
+    /// # let mut state = RowState::with_target(0);
+    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    /// assert_eq!(state.argmax(), Some(2));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn argmax(&self) -> Option<u32> {
         u32::try_from(self.argmax).ok()
     }
