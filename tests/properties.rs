@@ -6,14 +6,21 @@ use common::route::{Bounds, Door, Precision, Route, agrees, run, within};
 use common::{Case, Stream, Wanted};
 use ndarray::{Array1, Array2, Axis, s};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use surprisal::{
     Forward, Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction, Shard,
     Statistic, Targets, Upstream,
 };
 
 /// Failures are to become tests of their own, not files of seeds.
+/// The same cases on every run, unless `PROPTEST_RNG_SEED` names others.
 fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    let default = ProptestConfig::default();
+    let rng_seed = match default.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(1),
+        fixed => fixed,
+    };
+    ProptestConfig { cases, rng_seed, failure_persistence: None, ..default }
 }
 
 /// Shapes and options that shrink; the numbers hang on the seed.
