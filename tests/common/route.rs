@@ -351,7 +351,10 @@ impl Bounds {
                 + up / by_z * 2.0 * case.z_loss * (l + 1.0)
                 + d_lse
                 + d_entropy * (2.0 + h);
-            g[i] = coefficient * largest(slopes.row(i)) * (relative + softcap + 8.0 * u);
+            // What would be below the least normal number is 0: an exponential, a slope.
+            let least = if u > 1e-10 { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE };
+            g[i] = coefficient * largest(slopes.row(i)) * (relative + softcap + 8.0 * u)
+                + 8.0 * coefficient * case.scale.abs().max(1.0) * least;
         }
         let absolute = truth.d_products.mapv(f64::abs);
         let rounding = |terms: usize| 2.0 * (terms as f64 + 4.0) * u;
