@@ -16,7 +16,7 @@ mod softmax;
 pub use element::{Element, Promote, Real};
 pub use error::{Error, Result};
 pub use linear_cross_entropy::{
-    Backward, Classes, Fold, Forward, Gradients, Inputs, LinearCrossEntropy,
+    Backward, Classes, Filter, Fold, Forward, Gradients, Inputs, LinearCrossEntropy,
     LinearCrossEntropyBuilder, Pass, Plan, Reduction, Shapes, Shard, Statistic, Strategy, Targets,
     Upstream,
 };

@@ -94,6 +94,18 @@ pub struct Forward<R> {
     class_weights_of_targets: Option<Vec<R>>,
     soft: bool,
     divisors: Divisors,
+    dropped: Option<Dropped>,
+}
+
+/// What a filter leaves out of the gradients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dropped {
+    /// The share of segments kept.
+    pub(crate) kept: f64,
+    /// The largest probability that one row loses.
+    pub(crate) largest: f64,
+    /// The mean probability that a row loses.
+    pub(crate) mean: f64,
 }
 
 impl LinearCrossEntropy {
@@ -689,6 +701,7 @@ impl<R: Real> Forward<R> {
             class_weights_of_targets,
             soft,
             divisors: problem.divisors,
+            dropped: None,
             rows: problem.rows,
         }
     }
@@ -1054,6 +1067,20 @@ impl<R: Real> Forward<R> {
             f64::from(!state.maximum.is_nan() && state.argmax == state.target)
         };
         (!self.soft).then(|| self.mean(hit))
+    }
+
+    /// The share of the segments of one row × 32 classes that a filter keeps in the gradients; `None`
+    /// without a filter.
+    pub fn tiles_kept(&self) -> Option<f64> {
+        self.dropped.map(|dropped| dropped.kept)
+    }
+
+    /// The largest and the mean probability of what a filter leaves out of a row's gradient; `None`
+    /// without a filter.
+    ///
+    /// With q_i the probability left out of row i, ‖ΔdE_i‖ ≤ |A_i|·q_i·max‖C_v‖.
+    pub fn dropped_mass(&self) -> Option<(f64, f64)> {
+        self.dropped.map(|dropped| (dropped.largest, dropped.mean))
     }
 
     /// The mean entropy of the kept rows in nats; `None` where it was not asked for.

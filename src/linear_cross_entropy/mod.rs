@@ -12,5 +12,5 @@ mod tile;
 pub use forward::{Fold, Forward, Statistic};
 pub use gradients::{Gradients, Upstream};
 pub use inputs::{Classes, Inputs, Shard, Targets};
-pub use options::{Backward, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};
+pub use options::{Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};
 pub use plan::{Pass, Plan, Shapes, Strategy};

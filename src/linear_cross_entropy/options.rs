@@ -59,6 +59,27 @@ pub enum Backward {
     Strip,
 }
 
+/// Which entries of the softmax are too small to count in the gradients.
+///
+/// What is negligible is decided for each row and 32 classes: where every probability of such a
+/// segment is below the threshold, and it holds neither a target nor a NaN, its part in the
+/// gradients is neither recomputed nor multiplied. The loss itself is always exact.
+///
+/// ```
+/// use surprisal::{Filter, LinearCrossEntropy};
+/// let loss = LinearCrossEntropy::builder().filter(Filter::Below(1e-6)).build()?;
+/// assert!(LinearCrossEntropy::builder().filter(Filter::Below(-1.0)).build().is_err());
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Filter {
+    /// Below a 32nd of the input type's epsilon: 2⁻²⁸ for f32, 2⁻¹² for bf16 (which is lossy).
+    Auto,
+    /// Below a number from 0 to 1.
+    Below(f64),
+}
+
 /// The linear cross-entropy with its options; made by [`builder`](Self::builder).
 ///
 /// For hidden states `E[N,D]`, a classifier `C[V,D]`, a bias `b[V]` and targets `y[N]`:
@@ -99,7 +120,18 @@ pub struct LinearCrossEntropy {
     pub(crate) statistics: Statistics,
     pub(crate) backward: Backward,
     pub(crate) memory_budget: usize,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) filtered: Filtered,
+    pub(crate) tail_correction: bool,
     pub(crate) isa: Isa,
+}
+
+/// Which gradients a filter acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Filtered {
+    pub(crate) hidden: bool,
+    pub(crate) classifier: bool,
+    pub(crate) bias: bool,
 }
 
 /// What the fold carries beside the loss.
@@ -135,6 +167,9 @@ pub struct LinearCrossEntropyBuilder {
     statistics: Statistics,
     backward: Backward,
     memory_budget: usize,
+    filter: Option<Filter>,
+    filtered: Filtered,
+    tail_correction: bool,
     isa: Option<Isa>,
 }
 
@@ -150,6 +185,9 @@ impl Default for LinearCrossEntropyBuilder {
             statistics: Statistics::default(),
             backward: Backward::Auto,
             memory_budget: LinearCrossEntropy::DEFAULT_MEMORY_BUDGET,
+            filter: None,
+            filtered: Filtered { hidden: true, classifier: true, bias: true },
+            tail_correction: false,
             isa: None,
         }
     }
@@ -253,6 +291,25 @@ impl LinearCrossEntropyBuilder {
         self
     }
 
+    /// Which entries of the softmax are left out of the gradients; none by default.
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Which of the gradients a filter acts on; all by default.
+    pub fn filter_gradients(mut self, hidden: bool, classifier: bool, bias: bool) -> Self {
+        self.filtered = Filtered { hidden, classifier, bias };
+        self
+    }
+
+    /// Whether what a filter drops is replaced by its mean over the segment instead of by 0; off by
+    /// default.
+    pub fn tail_correction(mut self, tail_correction: bool) -> Self {
+        self.tail_correction = tail_correction;
+        self
+    }
+
     /// The instruction set of the folds; [`Isa::current`] by default.
     pub fn isa(mut self, isa: Isa) -> Self {
         self.isa = Some(isa);
@@ -278,6 +335,10 @@ impl LinearCrossEntropyBuilder {
         check("label_smoothing", smoothing, good, "a number from 0 to 1")?;
         let good = self.z_loss.is_finite() && self.z_loss >= 0.0;
         check("z_loss", self.z_loss, good, "a finite number of at least 0")?;
+        if let Some(Filter::Below(threshold)) = self.filter {
+            let good = (0.0..=1.0).contains(&threshold);
+            check("filter", threshold, good, "a number from 0 to 1")?;
+        }
         if let Reduction::Divide(divisor) = self.reduction {
             let good = divisor.is_finite() && divisor > 0.0;
             check("divisor", divisor, good, "a finite number above 0")?;
@@ -291,6 +352,9 @@ impl LinearCrossEntropyBuilder {
             statistics: self.statistics,
             backward: self.backward,
             memory_budget: self.memory_budget,
+            filter: self.filter,
+            filtered: self.filtered,
+            tail_correction: self.tail_correction,
             isa: match self.isa {
                 Some(isa) => isa,
                 None => Isa::current()?,
