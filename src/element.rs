@@ -55,7 +55,7 @@ pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + Debug + 'stat
 pub trait Real:
     Element<Real = Self>
     + SimdReal
-    + gemm::Scalar
+    + gemm::Format<Sum = Self>
     + Add<Output = Self>
     + Sub<Output = Self>
     + Mul<Output = Self>
@@ -71,6 +71,9 @@ pub trait Real:
     const ONE: Self;
     /// Minus infinity.
     const NEG_INFINITY: Self;
+    /// The narrowest format whose products have their sums in this type.
+    #[doc(hidden)]
+    type Narrow: gemm::Format<Sum = Self>;
     #[doc(hidden)]
     fn widen<T: Element>(from: &[T], to: &mut [Self]);
     #[doc(hidden)]
@@ -183,8 +186,9 @@ fn convert_slice<T: Element, R: Element>(from: &[T], to: &mut [R]) {
 }
 
 macro_rules! real {
-    ($type:ty, $variant:ident, $widen:ident) => {
+    ($type:ty, $variant:ident, $widen:ident, $narrow:ty) => {
         impl Real for $type {
+            type Narrow = $narrow;
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const NEG_INFINITY: Self = <$type>::NEG_INFINITY;
@@ -207,8 +211,8 @@ macro_rules! real {
     };
 }
 
-real!(f32, F32, widen_to_f32);
-real!(f64, F64, widen_to_f64);
+real!(f32, F32, widen_to_f32, bf16);
+real!(f64, F64, widen_to_f64, f64);
 
 macro_rules! promote {
     ($($left:ty, $right:ty => $real:ty;)*) => {

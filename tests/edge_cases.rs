@@ -1301,7 +1301,7 @@ fn plans_of_the_largest_numbers_do_not_panic() {
                                     sparse_targets,
                                     soft_targets: true,
                                     class_weights: vocabulary,
-                                    classifier_widened: true,
+                                    bf16: true,
                                     ..Shapes::default()
                                 };
                                 for pass in [Pass::Forward, Pass::Vjp, Pass::LossAndGradients] {

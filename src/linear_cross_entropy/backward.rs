@@ -1,27 +1,29 @@
 //! The second fold: from the rows' scalars to the gradients, by recomputing or from a strip.
 
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
+use ndarray::{ArrayViewMut2, Axis, s};
 use std::ops::Range;
 
-use super::forward::{
-    FoldTask, Folded, Forward, add_sparse_targets, fold_rows, fold_tasks, hidden_rows,
-};
+use super::forward::{Folded, Forward, Partial, add_sparse_targets, fold_rows, in_format};
 use super::gradients::{
-    Gradients, Owned, Part, Sink, Upstream, clear, clear_vector, parts, put_row, put_vector, split,
+    Gradients, Sink, Upstream, clear, clear_vector, put_row, put_vector, split,
 };
 use super::inputs::{Inputs, Source, Targets};
 use super::options::LinearCrossEntropy;
-use super::plan::{BLOCK, GRADIENT_COLUMNS, Pass, Plan, Shapes, Strategy, TILE_COLUMNS, TILE_ROWS};
+use super::plan::{
+    GROUPS, Pass, Plan, STRIP_CLASSES, STRIP_COLUMNS, Shapes, Strategy, TILE_COLUMNS,
+};
 use super::problem::{Problem, Row};
-use super::tile::{Slot, Weights, range_of, sized};
-use crate::element::Real;
+use super::tile::{Hidden, RowScratch, Slot, Weights, sized};
+use crate::element::{Element, Real};
 use crate::error::{Error, Result};
-use crate::gemm::{Store, product};
+use crate::gemm::{
+    Buffer, Format, GROUP, PANEL, Panels, Rows, Store, add_columns, add_rows, padded_rows,
+    panels_length, put_rows, steps_length,
+};
 use crate::matrix::MatrixMut;
 use crate::parallel;
 use crate::softmax::RowState;
 use crate::softmax::gradient::{RowGradient, Slope};
-use crate::softmax::top_k::Entry;
 
 /// The bytes that the backward keeps of a row.
 pub(crate) const ROW_BYTES: usize = size_of::<Active<f64>>() + size_of::<Row>();
@@ -107,7 +109,7 @@ impl LinearCrossEntropy {
             });
         }
         let active = active_rows(&problem, &forward.states, &problem.rows, upstream);
-        recompute(&problem, &plan, &active, gradients);
+        in_format!(problem, recompute(&problem, &plan, &active, gradients));
         Ok(())
     }
 
@@ -146,12 +148,14 @@ impl LinearCrossEntropy {
         upstream.check(&problem)?;
         check_gradients(inputs, &gradients)?;
         let folded = match plan.strategy {
-            Some(Strategy::Strip) => strip(&mut problem, &plan, upstream, gradients),
+            Some(Strategy::Strip) => {
+                in_format!(problem, strip(&mut problem, &plan, upstream, gradients))
+            }
             _ => {
                 let forward = self.plan(&Shapes::of(inputs), Pass::Forward)?;
-                let folded = fold_rows(&problem, &forward);
+                let folded = in_format!(problem, fold_rows(&problem, &forward));
                 let active = active_rows(&problem, &folded.states, &problem.rows, upstream);
-                recompute(&problem, &plan, &active, gradients);
+                in_format!(problem, recompute(&problem, &plan, &active, gradients));
                 folded
             }
         };
@@ -161,16 +165,22 @@ impl LinearCrossEntropy {
 
 fn shapes_with<R: Real>(inputs: &Inputs<'_, R>, gradients: &Gradients<'_>) -> Shapes {
     fn rounded<R: Real>(sink: &Option<Sink<MatrixMut<'_>>>) -> bool {
-        sink.as_ref().is_some_and(|sink| match &sink.array {
-            MatrixMut::F64(_) => size_of::<R>() != 8,
-            MatrixMut::F32(_) => size_of::<R>() != 4,
-            _ => true,
-        })
+        sink.as_ref().is_some_and(|sink| !is_direct::<R>(&sink.array))
     }
     Shapes {
         hidden_gradient_rounded: rounded::<R>(&gradients.hidden),
         classifier_gradient_rounded: rounded::<R>(&gradients.classifier),
         ..Shapes::of(inputs)
+    }
+}
+
+/// Whether products can be summed where the gradient stands.
+fn is_direct<R: Real>(array: &MatrixMut<'_>) -> bool {
+    let contiguous = |columns: usize, stride: isize| columns <= 1 || stride == 1;
+    match array {
+        MatrixMut::F64(view) => size_of::<R>() == 8 && contiguous(view.dim().1, view.strides()[1]),
+        MatrixMut::F32(view) => size_of::<R>() == 4 && contiguous(view.dim().1, view.strides()[1]),
+        _ => false,
     }
 }
 
@@ -298,10 +308,10 @@ impl<R: Real> Problem<'_, R> {
         active: &Active<R>,
         columns: Range<usize>,
         products: &mut [R],
-        slot: &mut Slot<R>,
+        scratch: &mut RowScratch<R>,
     ) {
         let loss = &self.loss;
-        let Slot { slopes, weights: buffer, exacts, .. } = slot;
+        let RowScratch { slopes, weights: buffer, exacts } = scratch;
         let width = columns.len();
         let slope = match loss.transform.slope() {
             Some(slope) => {
@@ -378,17 +388,102 @@ impl<R: Real> Active<R> {
     }
 }
 
-/// G for some rows and columns, from products or logits in place.
-fn gradient_tile<R: Real>(
-    problem: &Problem<'_, R>,
-    active: &[Active<R>],
+/// G of some rows and classes: panels of 32 classes, in each the rows one after the other, and where
+/// steps are pairs the same once more with the rows in pairs. As large as the logits it comes from.
+struct Derivatives<F: Format> {
+    data: Buffer<F::Sum>,
+    height: usize,
+    panels: usize,
+}
+
+/// What one task writes of a panel of G.
+struct PanelPart<'a, F> {
+    rows: &'a mut [F],
+    pairs: &'a mut [F],
+}
+
+impl<F: Format> Derivatives<F> {
+    fn new(rows: usize, columns: usize) -> Self {
+        let (height, panels) = (padded_rows(rows), columns.div_ceil(PANEL));
+        Self { data: Buffer::zeros(height * panels * PANEL), height, panels }
+    }
+
+    /// For so many rows and columns, at most as many as it was made for.
+    fn resize(&mut self, rows: usize, columns: usize) {
+        (self.height, self.panels) = (padded_rows(rows), columns.div_ceil(PANEL));
+    }
+
+    fn length(&self) -> usize {
+        self.height * self.panels * PANEL
+    }
+
+    fn get(&self) -> &[F] {
+        bytemuck::cast_slice(&self.data.get()[..self.length()])
+    }
+
+    /// As the left factor of the hidden gradient.
+    fn rows(&self) -> Panels<'_, F> {
+        Panels::new(self.get(), self.height * F::DEPTH)
+    }
+
+    /// The same from this panel on.
+    fn rows_from(&self, panel: usize) -> Panels<'_, F> {
+        let whole = self.height * PANEL * F::DEPTH;
+        Panels::new(&self.get()[panel * whole..], self.height * F::DEPTH)
+    }
+
+    /// The products that G is to be made of.
+    fn products(&mut self) -> &mut [F::Sum] {
+        let length = self.length();
+        self.data.sized(length)
+    }
+
+    /// One panel as the left factor of the classifier gradient.
+    fn columns(&self, panel: usize) -> &[F] {
+        let whole = self.height * PANEL;
+        let panel = &self.get()[panel * whole * F::DEPTH..][..whole * F::DEPTH];
+        &panel[whole * (F::DEPTH - 1)..]
+    }
+
+    /// What each task writes of every panel, where a task has so many rows.
+    fn parts(&mut self, rows: usize) -> Vec<Vec<PanelPart<'_, F>>> {
+        let (height, length, panels) = (self.height, self.length(), self.panels);
+        let data: &mut [F] = bytemuck::cast_slice_mut(self.data.sized(length));
+        let mut parts: Vec<Vec<_>> = Vec::with_capacity(height.div_ceil(rows));
+        parts.extend((0..height.div_ceil(rows)).map(|_| Vec::with_capacity(panels)));
+        for panel in data.chunks_mut(height * PANEL * F::DEPTH) {
+            let (whole, pairs) = panel.split_at_mut(height * PANEL);
+            let mut pairs = pairs.chunks_mut(rows * PANEL);
+            for (part, rows) in parts.iter_mut().zip(whole.chunks_mut(rows * PANEL)) {
+                part.push(PanelPart { rows, pairs: pairs.next().unwrap_or_default() });
+            }
+        }
+        parts
+    }
+}
+
+/// G of a group of rows in `tile`, from products or logits in place; rows `stride` apart, zero where
+/// there is none. `sums` takes the sums of its columns.
+fn gradient_group<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    active: &[Active<F::Sum>],
     columns: Range<usize>,
-    (tile, stride): (&mut [R], usize),
-    slot: &mut Slot<R>,
+    (tile, stride): (&mut [F::Sum], usize),
+    scratch: &mut RowScratch<F::Sum>,
+    sums: &mut [f64],
 ) {
     let width = columns.len();
-    for (active, products) in active.iter().zip(tile.chunks_mut(stride)) {
-        problem.row_gradient(active, columns.clone(), &mut products[..width], slot);
+    for (i, products) in tile.chunks_mut(stride).enumerate() {
+        match active.get(i) {
+            Some(active) => {
+                problem.row_gradient(active, columns.clone(), &mut products[..width], scratch);
+                products[width..].fill(F::Sum::ZERO);
+                for (sum, value) in sums.iter_mut().zip(&*products) {
+                    *sum += value.to_f64();
+                }
+            }
+            None => products.fill(F::Sum::ZERO),
+        }
     }
 }
 
@@ -399,34 +494,63 @@ enum HiddenGradient<'a, R> {
     Accumulated(Sink<MatrixMut<'a>>, Vec<R>),
 }
 
+/// Some columns of some rows of the hidden gradient, for one task.
+struct HiddenPart<'a, R> {
+    /// Which of the rows.
+    rows: Range<usize>,
+    columns: Range<usize>,
+    view: ArrayViewMut2<'a, R>,
+    /// Where each row stands in the view.
+    names: &'a [u32],
+}
+
 impl<'a, R: Real> HiddenGradient<'a, R> {
     fn new(sink: Option<Sink<MatrixMut<'a>>>, rows: usize, width: usize) -> Self {
         let Some(Sink { mut array, accumulate }) = sink else { return Self::None };
         if !accumulate {
             clear(&mut array);
         }
-        if R::view_mut(&mut array).is_some() {
+        if is_direct::<R>(&array) {
             return Self::Direct(array);
         }
         Self::Accumulated(Sink { array, accumulate }, vec![R::ZERO; rows * width])
     }
 
-    /// The parts of some of the rows.
-    fn parts(&mut self, rows: &[Row], at: Range<usize>, width: usize) -> Vec<Owned<'_, R>> {
-        match self {
-            Self::None => Vec::new(),
+    /// The parts of some of the rows, so many columns each.
+    fn parts<'p>(
+        &'p mut self,
+        rows: &[Row],
+        at: Range<usize>,
+        width: usize,
+        columns: usize,
+        names: &'p mut Vec<u32>,
+    ) -> Vec<HiddenPart<'p, R>> {
+        let (Some(first), Some(last)) = (rows[at.clone()].first(), rows[at.clone()].last()) else {
+            return Vec::new();
+        };
+        names.clear();
+        let view = match self {
+            Self::None => return Vec::new(),
             Self::Direct(array) => {
-                let rows: Vec<usize> = rows[at].iter().map(|row| row.hidden).collect();
+                names.extend(rows[at.clone()].iter().map(|row| (row.hidden - first.hidden) as u32));
                 let view = R::view_mut(array).expect("a direct gradient is of this type");
-                parts(view, &rows, TILE_ROWS, GRADIENT_COLUMNS)
+                view.slice_move(s![first.hidden..=last.hidden, ..])
             }
             Self::Accumulated(_, sums) => {
-                let at: Vec<usize> = at.collect();
+                names.extend(0..at.len() as u32);
                 let view = ArrayViewMut2::from_shape((rows.len(), width), sums)
                     .expect("an accumulator of the rows");
-                parts(view, &at, TILE_ROWS, GRADIENT_COLUMNS)
+                view.slice_move(s![at.clone(), ..])
             }
-        }
+        };
+        let names: &[u32] = names;
+        let mut start = 0;
+        let part = |view: ArrayViewMut2<'p, R>| {
+            let columns = start..start + view.dim().1;
+            start = columns.end;
+            HiddenPart { rows: at.clone(), columns, view, names }
+        };
+        split(view, Axis(1), columns).into_iter().map(part).collect()
     }
 
     fn finish(self, rows: &[Row], width: usize) {
@@ -440,132 +564,150 @@ impl<'a, R: Real> HiddenGradient<'a, R> {
     }
 }
 
-/// A task of the second half of the backward.
+/// A task of the second half of the backward: some columns of either gradient.
 enum Task<'a, R> {
-    Hidden(Owned<'a, R>),
-    Classifier(Owned<'a, R>, Store),
-    Bias(Range<usize>, &'a mut [f64]),
+    Hidden(HiddenPart<'a, R>),
+    Classifier(Range<usize>, ArrayViewMut2<'a, R>, Range<usize>),
 }
 
-/// `matrix[rows × columns] (+)= Gᵀ·E`, cut into tasks.
-fn classifier_tasks<'a, R: Real>(
-    view: ArrayViewMut2<'a, R>,
+/// `view (+)= Gᵀ·E` over some columns, for some panels of G.
+fn put_classifier<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    g: &Derivatives<F>,
+    first_panel: usize,
+    hidden: &Hidden<F>,
+    rows: usize,
+    columns: Range<usize>,
     store: Store,
-) -> impl Iterator<Item = Task<'a, R>> {
-    let rows: Vec<usize> = (0..view.dim().0).collect();
-    parts(view, &rows, TILE_COLUMNS, 4 * GRADIENT_COLUMNS)
-        .into_iter()
-        .map(move |part| Task::Classifier(part, store))
-}
-
-fn bias_tasks<'a, R: 'a>(sums: &'a mut [f64]) -> impl Iterator<Item = Task<'a, R>> {
-    sums.chunks_mut(TILE_COLUMNS).enumerate().map(|(i, sums)| {
-        let start = i * TILE_COLUMNS;
-        Task::Bias(start..start + sums.len(), sums)
-    })
-}
-
-/// Adds the columns of G.
-fn add_columns<R: Real>(sums: &mut [f64], g: ArrayView2<'_, R>) {
-    for row in g.outer_iter() {
-        for (sum, value) in sums.iter_mut().zip(row) {
-            *sum += value.to_f64();
+    view: &mut ArrayViewMut2<'_, F::Sum>,
+) {
+    for column in (0..view.dim().1).step_by(PANEL) {
+        let part = column..view.dim().1.min(column + PANEL);
+        let from = columns.start + part.start..columns.start + part.end;
+        for class in (0..view.dim().0).step_by(PANEL) {
+            let classes = class..view.dim().0.min(class + PANEL);
+            let mut to = view.slice_mut(s![classes, part.clone()]);
+            let left = g.columns(first_panel + class / PANEL);
+            let (right, rows) = (hidden.get(), Rows::From(0, rows));
+            let isa = problem.loss.isa;
+            add_columns(isa, left, 0, right, rows, from.clone(), store, &mut to);
         }
     }
 }
 
-fn recompute<R: Real>(
-    problem: &Problem<'_, R>,
-    plan: &Plan,
-    active: &[Active<R>],
-    gradients: Gradients<'_>,
+/// Gradients without rows: what is assigned is 0.
+fn clear_rest(
+    classifier: &mut Option<Sink<MatrixMut<'_>>>,
+    bias: &mut Option<Sink<crate::matrix::VectorMut<'_>>>,
 ) {
-    let Gradients { hidden, mut classifier, mut bias, mut logits } = gradients;
-    let (width, columns) = (problem.width, problem.columns);
-    let chunk = plan.rows_at_once;
-    let mut slots = Slot::several(plan.slots, columns);
-    let mut d_hidden = HiddenGradient::new(hidden, active.len(), width);
-    if let Some(Sink { array, accumulate: false }) = &mut logits {
+    if let Some(Sink { array, accumulate: false }) = classifier {
         clear(array);
     }
-    if active.is_empty() {
-        if let Some(Sink { array, accumulate: false }) = &mut classifier {
-            clear(array);
-        }
-        if let Some(Sink { array, accumulate: false }) = &mut bias {
-            clear_vector(array);
-        }
-        return;
+    if let Some(Sink { array, accumulate: false }) = bias {
+        clear_vector(array);
     }
+}
+
+fn recompute<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    plan: &Plan,
+    active: &[Active<F::Sum>],
+    gradients: Gradients<'_>,
+) {
+    if let Source::Given(_) = problem.source {
+        return given::<F>(problem, plan, active, gradients);
+    }
+    let Gradients { hidden: d_hidden, mut classifier, mut bias, .. } = gradients;
+    let (width, columns) = (problem.width, problem.columns);
+    let (chunk, isa) = (plan.rows_at_once, problem.loss.isa);
+    let mut d_hidden = HiddenGradient::new(d_hidden, active.len(), width);
+    if active.is_empty() {
+        return clear_rest(&mut classifier, &mut bias);
+    }
+    let mut slots = Slot::<F>::several(plan.slots);
     let rows: Vec<Row> = active.iter().map(|active| active.row).collect();
-    let (mut gathered, mut widened) = (Vec::new(), Vec::new());
-    let mut g = vec![R::ZERO; chunk.min(active.len()) * columns.min(BLOCK)];
-    let mut sums = Vec::new();
-    let mut classifier_sums = Vec::new();
-    for start in (0..columns).step_by(BLOCK) {
-        let block = start..(start + BLOCK).min(columns);
-        let classes = match &problem.source {
-            Source::Product { classifier, .. } => {
-                range_of::<R>(classifier, block.clone(), 0..width, &mut widened)
-            }
-            Source::Given(_) => ArrayView2::from_shape((block.len(), 0), &[]).expect("no columns"),
-        };
-        sums.clear();
-        sums.resize(if bias.is_some() { block.len() } else { 0 }, 0.0);
+    let block_columns = plan.block_columns.min(columns.next_multiple_of(PANEL));
+    let length = steps_length::<F>(width);
+    let class_height = padded_rows(block_columns);
+    let mut steps = Buffer::<F>::zeros(block_columns / PANEL * length);
+    let mut classes = Buffer::<F>::zeros(panels_length(class_height, width));
+    let mut hidden = Hidden::<F>::new();
+    let mut g = Derivatives::<F>::new(chunk.min(active.len()), block_columns);
+    let mut names = Vec::with_capacity(chunk.min(active.len()));
+    let direct = classifier.as_ref().is_some_and(|sink| is_direct::<F::Sum>(&sink.array));
+    let accumulated = classifier.is_some() && !direct;
+    let mut classifier_sums = vec![F::Sum::ZERO; if accumulated { block_columns * width } else { 0 }];
+    let mut sums = vec![0.0; block_columns];
+    let mut partial_sums = Vec::new();
+    if active.len() <= chunk {
+        hidden.pack(problem, &rows, plan.slots);
+    }
+    for start in (0..columns).step_by(block_columns) {
+        let block = start..(start + block_columns).min(columns);
+        let panels = block.len().div_ceil(PANEL);
+        let steps = steps.sized(panels * length);
+        let classes = classes.sized(panels_length(class_height, width));
+        pack_block(problem, &block, steps, classes, class_height, &mut slots);
+        sums.fill(0.0);
         for first in (0..active.len()).step_by(chunk) {
             let at = first..(first + chunk).min(active.len());
-            let (active_chunk, chunk_rows) = (&active[at.clone()], &rows[at.clone()]);
-            let hidden = hidden_rows(problem, chunk_rows, &mut gathered, plan.slots);
-            let g = &mut g[..chunk_rows.len() * block.len()];
+            let active_chunk = &active[at.clone()];
+            if active.len() > chunk {
+                hidden.pack(problem, &rows[at.clone()], plan.slots);
+            }
+            g.resize(at.len(), block.len());
             fill_gradient(
                 problem,
                 active_chunk,
-                chunk_rows,
-                hidden,
-                classes,
+                &rows[at.clone()],
+                &hidden,
                 &block,
-                g,
+                steps,
+                &mut g,
+                (&mut sums, &mut partial_sums),
                 &mut slots,
             );
-            let g =
-                ArrayView2::from_shape((chunk_rows.len(), block.len()), &*g).expect("a block of G");
-            if let Some(Sink { array, .. }) = &mut logits {
-                for (row, g) in chunk_rows.iter().zip(g.outer_iter()) {
-                    let g = g.to_slice().expect("G is contiguous");
-                    put_row(array, row.hidden, block.clone(), g, true);
-                }
-            }
-            let mut tasks: Vec<Task<'_, R>> = Vec::new();
-            tasks.extend(d_hidden.parts(&rows, at, width).into_iter().map(Task::Hidden));
+            let mut tasks: Vec<Task<'_, F::Sum>> = Vec::new();
+            let parts = d_hidden.parts(&rows, at.clone(), width, PANEL, &mut names);
+            tasks.extend(parts.into_iter().map(Task::Hidden));
+            let mut store = Store::Assign;
             if let Some(Sink { array, accumulate }) = &mut classifier {
-                let direct = R::view_mut(array);
-                let assign = first == 0 && (direct.is_none() || !*accumulate);
-                let store = if assign { Store::Assign } else { Store::Add };
+                if first > 0 || (direct && *accumulate) {
+                    store = Store::Add;
+                }
                 let view = match direct {
-                    Some(view) => view.slice_move(s![block.clone(), ..]),
-                    None => {
-                        let sums = sized(&mut classifier_sums, block.len() * width);
+                    true => {
+                        let view = F::Sum::view_mut(array).expect("a direct gradient");
+                        view.slice_move(s![block.clone(), ..])
+                    }
+                    false => {
+                        let sums = &mut classifier_sums[..block.len() * width];
                         ArrayViewMut2::from_shape((block.len(), width), sums)
                             .expect("an accumulator of a block")
                     }
                 };
-                tasks.extend(classifier_tasks(view, store));
+                for (q, view) in split(view, Axis(1), PANEL).into_iter().enumerate() {
+                    let columns = q * PANEL..q * PANEL + view.dim().1;
+                    for (i, view) in split(view, Axis(0), TILE_COLUMNS).into_iter().enumerate() {
+                        let first = i * TILE_COLUMNS / PANEL;
+                        tasks.push(Task::Classifier(columns.clone(), view, first..panels));
+                    }
+                }
             }
-            tasks.extend(bias_tasks(&mut sums));
-            parallel::for_each(&mut slots, tasks, |slot, task| match task {
-                Task::Hidden((rows, columns, mut part)) => {
-                    let (g, classes) = (g.slice(s![rows, ..]), classes.slice(s![.., columns]));
-                    part.put_product(g, classes, Store::Add, &mut slot.temporary);
+            let classes = Panels::new(classes, class_height);
+            parallel::for_each(&mut slots, tasks, |_, task| match task {
+                Task::Hidden(HiddenPart { columns, mut view, names, .. }) => {
+                    let (left, depth) = (g.rows(), block.len());
+                    add_rows(isa, left, 0, depth, (classes, 0), columns, names, &mut view);
                 }
-                Task::Classifier((classes, columns, mut part), store) => {
-                    let (g, hidden) = (g.slice(s![.., classes]), hidden.slice(s![.., columns]));
-                    part.put_product(g.t(), hidden, store, &mut slot.temporary);
+                Task::Classifier(columns, mut view, panels) => {
+                    let (first, rows) = (panels.start, at.len());
+                    put_classifier(problem, &g, first, &hidden, rows, columns, store, &mut view);
                 }
-                Task::Bias(columns, sums) => add_columns(sums, g.slice(s![.., columns])),
             });
         }
         if let Some(Sink { array, accumulate }) = &mut classifier
-            && R::view_mut(array).is_none()
+            && accumulated
             && width > 0
         {
             for (row, sums) in block.clone().zip(classifier_sums.chunks(width)) {
@@ -573,66 +715,167 @@ fn recompute<R: Real>(
             }
         }
         if let Some(Sink { array, accumulate }) = &mut bias {
-            put_vector(array, block.start, &sums, *accumulate);
+            put_vector(array, block.start, &sums[..block.len()], *accumulate);
         }
     }
     d_hidden.finish(&rows, width);
 }
 
-/// Makes one block of G anew, in parallel over its tiles.
-#[allow(clippy::too_many_arguments)]
-fn fill_gradient<R: Real>(
-    problem: &Problem<'_, R>,
-    active: &[Active<R>],
-    rows: &[Row],
-    hidden: ArrayView2<'_, R>,
-    classes: ArrayView2<'_, R>,
+/// Packs a block of the classifier both ways, in parallel.
+fn pack_block<F: Format>(
+    problem: &Problem<'_, F::Sum>,
     block: &Range<usize>,
-    g: &mut [R],
-    slots: &mut [Slot<R>],
+    steps: &mut [F],
+    classes: &mut [F],
+    height: usize,
+    slots: &mut [Slot<F>],
 ) {
-    const ROWS: usize = TILE_ROWS / 2;
-    let stride = block.len();
-    let tasks = g.chunks_mut(ROWS * stride).enumerate().collect();
-    parallel::for_each(slots, tasks, |slot, (tile, g): (usize, &mut [R])| {
-        let height = g.len() / stride;
-        let at = tile * ROWS..tile * ROWS + height;
-        for start in (0..stride).step_by(TILE_COLUMNS) {
-            let part = start..(start + TILE_COLUMNS).min(stride);
-            let columns = block.start + part.start..block.start + part.end;
-            let mut to = ArrayViewMut2::from_shape((height, stride), &mut *g).expect("rows of G");
-            let mut to = to.slice_mut(s![.., part.clone()]);
-            match &problem.source {
-                Source::Product { .. } => {
-                    let (hidden, classes) =
-                        (hidden.slice(s![at.clone(), ..]), classes.slice(s![part.clone(), ..]));
-                    product(hidden, classes.t(), Store::Assign, &mut to);
-                }
-                Source::Given(_) => {
-                    let rows = &rows[at.clone()];
-                    problem.products(hidden, rows, columns.clone(), &mut slot.widened, to);
-                }
-            }
-            let tile = (&mut g[part.start..], stride);
-            gradient_tile(problem, &active[at.clone()], columns, tile, slot);
+    enum Pack<'a, F> {
+        Steps(Range<usize>, &'a mut [F]),
+        Rows(Range<usize>, &'a mut [F]),
+    }
+    let length = steps_length::<F>(problem.width).max(1);
+    let mut tasks = Vec::new();
+    for (i, to) in steps.chunks_mut(length).enumerate() {
+        let first = block.start + i * PANEL;
+        tasks.push(Pack::Steps(first..block.end.min(first + PANEL), to));
+    }
+    for (i, to) in classes.chunks_mut(height * STRIP_COLUMNS).enumerate() {
+        let first = i * STRIP_COLUMNS;
+        tasks.push(Pack::Rows(first..problem.width.min(first + STRIP_COLUMNS), to));
+    }
+    parallel::for_each(slots, tasks, |slot, task| match task {
+        Pack::Steps(classes, to) => problem.pack_classes(classes, &mut slot.lines, to),
+        Pack::Rows(columns, to) => {
+            problem.pack_class_rows(block.clone(), columns, height, &mut slot.lines, to);
         }
     });
 }
 
-fn strip<R: Real>(
-    problem: &mut Problem<'_, R>,
+/// Makes one block of G anew, in parallel over its rows.
+#[allow(clippy::too_many_arguments)]
+fn fill_gradient<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    active: &[Active<F::Sum>],
+    rows: &[Row],
+    hidden: &Hidden<F>,
+    block: &Range<usize>,
+    steps: &[F],
+    g: &mut Derivatives<F>,
+    (sums, partial): (&mut [f64], &mut Vec<f64>),
+    slots: &mut [Slot<F>],
+) {
+    const ROWS: usize = GROUPS * GROUP;
+    let length = steps_length::<F>(problem.width);
+    let parts = g.parts(ROWS);
+    partial.clear();
+    partial.resize(parts.len() * block.len(), 0.0);
+    let tasks = parts.into_iter().zip(partial.chunks_mut(block.len())).enumerate().collect();
+    parallel::for_each(slots, tasks, |slot, (i, (mut parts, sums)): (usize, (Vec<_>, &mut [f64]))| {
+        let Slot { tile, row, .. } = slot;
+        for start in (0..block.len()).step_by(TILE_COLUMNS) {
+            let part = start..(start + TILE_COLUMNS).min(block.len());
+            let columns = block.start + part.start..block.start + part.end;
+            let stride = part.len().next_multiple_of(PANEL);
+            let panels = &mut parts[start / PANEL..part.end.div_ceil(PANEL)];
+            let packed = &steps[start / PANEL * length..];
+            let height = panels[0].rows.len() / PANEL;
+            for first in (0..height).step_by(GROUP) {
+                let from = (i * ROWS + first).min(rows.len());
+                let group = from..(from + GROUP).min(rows.len());
+                let tile = &mut sized(tile, GROUP * TILE_COLUMNS)[..GROUP * stride];
+                problem.products(
+                    hidden,
+                    rows,
+                    group.clone(),
+                    columns.clone(),
+                    packed,
+                    (&mut *tile, stride),
+                );
+                let (tile_, sums) = ((&mut *tile, stride), &mut sums[part.clone()]);
+                gradient_group::<F>(problem, &active[group], columns.clone(), tile_, row, sums);
+                for (p, panel) in panels.iter_mut().enumerate() {
+                    let at = first * PANEL..(first + GROUP) * PANEL;
+                    let pairs = panel.pairs.get_mut(at.clone()).unwrap_or_default();
+                    let from = &tile[p * PANEL..];
+                    put_rows(problem.loss.isa, from, stride, &mut panel.rows[at], pairs);
+                }
+            }
+        }
+    });
+    for partial in partial.chunks(block.len()) {
+        for (sum, value) in sums.iter_mut().zip(partial) {
+            *sum += value;
+        }
+    }
+}
+
+/// The gradients of given logits: there is nothing to multiply.
+fn given<F: Format>(
+    problem: &Problem<'_, F::Sum>,
     plan: &Plan,
-    upstream: &Upstream<'_, R>,
+    active: &[Active<F::Sum>],
     gradients: Gradients<'_>,
-) -> Folded<R> {
+) {
+    let Gradients { mut bias, mut logits, .. } = gradients;
+    if let Some(Sink { array, accumulate: false }) = &mut logits {
+        clear(array);
+    }
+    if active.is_empty() {
+        return clear_rest(&mut None, &mut bias);
+    }
+    let mut slots = Slot::<F>::several(plan.slots);
+    let (columns, chunk) = (problem.columns, plan.rows_at_once);
+    let rows: Vec<Row> = active.iter().map(|active| active.row).collect();
+    let hidden = Hidden::<F>::new();
+    let mut sums = vec![0.0; columns.min(TILE_COLUMNS)];
+    let mut g = vec![F::Sum::ZERO; chunk.min(active.len()) * columns.min(TILE_COLUMNS)];
+    for start in (0..columns).step_by(TILE_COLUMNS) {
+        let block = start..(start + TILE_COLUMNS).min(columns);
+        let width = block.len();
+        sums.fill(0.0);
+        for first in (0..active.len()).step_by(chunk) {
+            let at = first..(first + chunk).min(active.len());
+            let g = &mut g[..at.len() * width];
+            let tasks = g.chunks_mut(GROUP * width).enumerate().collect();
+            parallel::for_each(&mut slots, tasks, |slot, (i, g): (usize, &mut [F::Sum])| {
+                let from = at.start + i * GROUP;
+                let group = from..from + g.len() / width;
+                let tile = (&mut *g, width);
+                problem.products(&hidden, &rows, group.clone(), block.clone(), &[], tile);
+                let (row, sums) = (&mut slot.row, &mut []);
+                let active = &active[group];
+                gradient_group::<F>(problem, active, block.clone(), (g, width), row, sums);
+            });
+            for (row, g) in rows[at].iter().zip(g.chunks(width)) {
+                if let Some(Sink { array, .. }) = &mut logits {
+                    put_row(array, row.hidden, block.clone(), g, true);
+                }
+                for (sum, value) in sums.iter_mut().zip(g) {
+                    *sum += value.to_f64();
+                }
+            }
+        }
+        if let Some(Sink { array, accumulate }) = &mut bias {
+            put_vector(array, start, &sums[..width], *accumulate);
+        }
+    }
+}
+
+fn strip<F: Format>(
+    problem: &mut Problem<'_, F::Sum>,
+    plan: &Plan,
+    upstream: &Upstream<'_, F::Sum>,
+    gradients: Gradients<'_>,
+) -> Folded<F::Sum> {
     // Rows without an upstream come last: they are folded, and no gradient sees them.
     let active = problem.rows.iter().filter(|row| !upstream.of(row).is_zero()).count();
     if active == problem.rows.len() {
-        return strip_in_order(problem, plan, upstream, gradients, active);
+        return strip_in_order::<F>(problem, plan, upstream, gradients, active);
     }
     problem.target_logits = None;
     problem.rows.sort_by_key(|row| (upstream.of(row).is_zero(), row.output));
-    let mut folded = strip_in_order(problem, plan, upstream, gradients, active);
+    let mut folded = strip_in_order::<F>(problem, plan, upstream, gradients, active);
     let mut order: Vec<usize> = (0..problem.rows.len()).collect();
     order.sort_by_key(|&i| problem.rows[i].output);
     problem.rows.sort_by_key(|row| row.output);
@@ -643,107 +886,118 @@ fn strip<R: Real>(
 }
 
 /// Strips of the first `active` rows, then of the others without their gradients.
-fn strip_in_order<R: Real>(
-    problem: &Problem<'_, R>,
+fn strip_in_order<F: Format>(
+    problem: &Problem<'_, F::Sum>,
     plan: &Plan,
-    upstream: &Upstream<'_, R>,
+    upstream: &Upstream<'_, F::Sum>,
     gradients: Gradients<'_>,
     active: usize,
-) -> Folded<R> {
-    let Gradients { hidden, mut classifier, mut bias, .. } = gradients;
-    let (width, columns) = (problem.width, problem.columns);
-    let mut folded = Folded::new(problem, plan);
-    let (kept, k) = (problem.rows.len(), problem.loss.statistics.top_k);
-    let (height, blocks) = (plan.rows_at_once.min(kept), columns.div_ceil(BLOCK));
-    let mut slots = Slot::several(plan.slots, columns);
-    let mut products = vec![R::ZERO; height * columns];
-    let mut partial = vec![RowState::new(); height * blocks];
-    let mut partial_top = vec![Entry::empty(); partial.len() * k];
-    let mut gathered = Vec::new();
-    let mut d_hidden = HiddenGradient::new(hidden, active, width);
-    let mut sums = vec![0.0; if bias.is_some() { columns } else { 0 }];
-    let rounded = classifier.as_mut().is_some_and(|sink| R::view_mut(&mut sink.array).is_none());
-    let mut accumulator = vec![R::ZERO; if rounded { columns * width } else { 0 }];
-    if active == 0
-        && let Some(Sink { array, accumulate: false }) = &mut classifier
-    {
-        clear(array);
+) -> Folded<F::Sum> {
+    let Gradients { hidden: d_hidden, mut classifier, mut bias, .. } = gradients;
+    let (width, columns, isa) = (problem.width, problem.columns, problem.loss.isa);
+    let mut folded = Folded::new::<F>(problem, plan);
+    let kept = problem.rows.len();
+    let strip_rows = plan.rows_at_once.min(kept);
+    let mut slots = Slot::<F>::several(plan.slots);
+    let mut hidden = Hidden::<F>::new();
+    let mut g = Derivatives::<F>::new(strip_rows, columns);
+    let mut partial = Partial::new(problem, plan);
+    let mut names = Vec::with_capacity(strip_rows);
+    let mut d_hidden = HiddenGradient::new(d_hidden, active, width);
+    let mut sums = vec![0.0; columns];
+    let direct = classifier.as_ref().is_some_and(|sink| is_direct::<F::Sum>(&sink.array));
+    let accumulated = classifier.is_some() && !direct;
+    let mut accumulator = vec![F::Sum::ZERO; if accumulated { columns * width } else { 0 }];
+    if active == 0 {
+        clear_rest(&mut classifier, &mut None);
     }
     let strips = |rows: Range<usize>| {
-        let starts = rows.clone().step_by(height.max(1));
-        starts.map(move |start| start..(start + height).min(rows.end))
+        let starts = rows.clone().step_by(strip_rows.max(1));
+        starts.map(move |start| start..(start + strip_rows).min(rows.end))
     };
     for at in strips(0..active).chain(strips(active..kept)) {
         let rows = &problem.rows[at.clone()];
-        let hidden = hidden_rows(problem, rows, &mut gathered, plan.slots);
-        let products = &mut products[..rows.len() * columns];
-        let partial = &mut partial[..rows.len() * blocks];
-        let partial_top = &mut partial_top[..rows.len() * blocks * k];
-        let states = &folded.states[at.clone()];
-        let tasks = fold_tasks(states, partial, partial_top, BLOCK, columns);
-        let tiles = tiles_of(products, rows.len(), columns);
-        let tasks = tasks.into_iter().zip(tiles).collect();
-        parallel::for_each(&mut slots, tasks, |slot, (task, tile)| {
-            let FoldTask { rows: at, columns, states, top } = task;
-            let hidden = hidden.slice(s![at.clone(), ..]);
-            fold_strip(problem, &rows[at], columns, hidden, tile, slot, states, top);
+        hidden.pack(problem, rows, plan.slots);
+        g.resize(rows.len(), columns);
+        let height = g.height;
+        let mut rest = g.products();
+        let tasks = partial.tasks(&folded.states[at.clone()]).into_iter().map(|task| {
+            let panels = task.columns.len().div_ceil(PANEL);
+            let (own, tail) = std::mem::take(&mut rest).split_at_mut(panels * height * PANEL);
+            rest = tail;
+            (task, own)
         });
-        folded.merge(at.clone(), partial, partial_top);
+        let tasks = tasks.collect();
+        parallel::for_each(&mut slots, tasks, |slot, (task, own): (_, &mut [F::Sum])| {
+            let first = task.columns.start;
+            problem.fold_span(&hidden, rows, task, plan.tile_columns, slot, |group, columns, tile| {
+                let from = tile.chunks(columns.len());
+                for (i, from) in group.zip(from) {
+                    let panel = (columns.start - first) / PANEL;
+                    for (p, from) in (panel..).zip(from.chunks(PANEL)) {
+                        let to = (p * height + i) * PANEL;
+                        own[to..to + from.len()].copy_from_slice(from);
+                    }
+                }
+            });
+        });
+        folded.merge(at.clone(), &partial.states, &partial.top);
         let states = &mut folded.states[at.clone()];
         add_sparse_targets(problem, &mut slots, states, rows);
-
         if at.start >= active {
             continue;
         }
         let active = active_rows(problem, states, rows, upstream);
-        let tasks = tiles_of(products, rows.len(), columns).into_iter();
-        let tasks = tasks.zip(fold_ranges(rows.len(), columns)).collect();
-        parallel::for_each(&mut slots, tasks, |slot, (tile, (at, columns))| {
-            let stride = columns.len();
-            gradient_tile(problem, &active[at], columns, (tile, stride), slot);
+        let tasks = g.products().chunks_mut(TILE_COLUMNS * height);
+        let tasks = tasks.zip(sums.chunks_mut(TILE_COLUMNS)).enumerate().collect();
+        parallel::for_each(&mut slots, tasks, |slot, (i, (panels, sums))| {
+            let first = i * TILE_COLUMNS;
+            let columns = first..(first + TILE_COLUMNS).min(problem.columns);
+            strip_gradient::<F>(problem, &active, columns, panels, height, sums, slot);
         });
 
-        let block = |i: usize| {
-            let columns = i * BLOCK..((i + 1) * BLOCK).min(columns);
-            let part = &products[columns.start * rows.len()..columns.end * rows.len()];
-            let view = ArrayView2::from_shape((rows.len(), columns.len()), part);
-            (columns, view.expect("a block of the strip"))
-        };
-        let mut tasks: Vec<(usize, Task<'_, R>)> = Vec::new();
-        let parts = d_hidden.parts(&problem.rows, at.clone(), width);
-        tasks.extend(parts.into_iter().map(|part| (0, Task::Hidden(part))));
+        let mut tasks: Vec<Task<'_, F::Sum>> = Vec::new();
+        let parts = d_hidden.parts(&problem.rows, at.clone(), width, STRIP_COLUMNS, &mut names);
+        tasks.extend(parts.into_iter().map(Task::Hidden));
+        let mut store = Store::Assign;
         if let Some(Sink { array, accumulate }) = &mut classifier {
-            let assign = at.start == 0 && (rounded || !*accumulate);
-            let store = if assign { Store::Assign } else { Store::Add };
-            let accumulated = ArrayViewMut2::from_shape((columns, width), &mut accumulator);
-            let view = R::view_mut(array).or_else(|| accumulated.ok());
-            let view = view.expect("a gradient of this type or an accumulator");
-            for (i, view) in split(view, Axis(0), BLOCK).into_iter().enumerate() {
-                tasks.extend(classifier_tasks(view, store).map(|task| (i, task)));
+            if at.start > 0 || (direct && *accumulate) {
+                store = Store::Add;
+            }
+            let view = match direct {
+                true => F::Sum::view_mut(array).expect("a direct gradient"),
+                false => ArrayViewMut2::from_shape((columns, width), &mut accumulator)
+                    .expect("an accumulator of all classes"),
+            };
+            for (i, view) in split(view, Axis(0), TILE_COLUMNS).into_iter().enumerate() {
+                let first = i * TILE_COLUMNS / PANEL;
+                tasks.push(Task::Classifier(0..width, view, first..g.panels));
             }
         }
-        for (i, sums) in sums.chunks_mut(BLOCK).enumerate() {
-            tasks.extend(bias_tasks(sums).map(|task| (i, task)));
-        }
-        parallel::for_each(&mut slots, tasks, |slot, (i, task)| match task {
-            Task::Hidden((rows, range, mut part)) => {
-                for i in 0..blocks {
-                    let (columns, g) = block(i);
-                    let g = g.slice(s![rows.clone(), ..]);
-                    problem.add_hidden(g, columns, range.clone(), &mut part, slot);
+        parallel::for_each(&mut slots, tasks, |slot, task| match task {
+            Task::Hidden(HiddenPart { columns: own, mut view, names, .. }) => {
+                for start in (0..columns).step_by(STRIP_CLASSES) {
+                    let classes = start..(start + STRIP_CLASSES).min(columns);
+                    let height = padded_rows(classes.len());
+                    let Slot { packed, lines, .. } = &mut *slot;
+                    let packed = packed.sized(panels_length(height, own.len()));
+                    let depth = classes.len();
+                    problem.pack_class_rows(classes, own.clone(), height, lines, packed);
+                    let right = (Panels::new(packed, height), 0);
+                    let left = g.rows_from(start / PANEL);
+                    let own = 0..own.len();
+                    add_rows(isa, left, 0, depth, right, own, names, &mut view);
                 }
             }
-            Task::Classifier((classes, range, mut part), store) => {
-                let g = block(i).1.slice_move(s![.., classes]);
-                let hidden = hidden.slice(s![.., range]);
-                part.put_product(g.t(), hidden, store, &mut slot.temporary);
+            Task::Classifier(own, mut view, panels) => {
+                let (first, rows) = (panels.start, at.len());
+                put_classifier(problem, &g, first, &hidden, rows, own, store, &mut view);
             }
-            Task::Bias(columns, sums) => add_columns(sums, block(i).1.slice(s![.., columns])),
         });
     }
     d_hidden.finish(&problem.rows[..active], width);
     if let Some(Sink { array, accumulate }) = &mut classifier
-        && rounded
+        && accumulated
         && active > 0
     {
         for (row, sums) in accumulator.chunks(width.max(1)).enumerate() {
@@ -756,80 +1010,44 @@ fn strip_in_order<R: Real>(
     folded
 }
 
-/// The rows and columns of the tiles of a strip, in the order in which it holds them.
-fn fold_ranges(height: usize, columns: usize) -> Vec<(Range<usize>, Range<usize>)> {
-    let starts = (0..columns).step_by(BLOCK);
-    let blocks = starts.map(|start| start..(start + BLOCK).min(columns));
-    let tiles = |columns: Range<usize>| {
-        (0..height)
-            .step_by(TILE_ROWS)
-            .map(move |start| (start..(start + TILE_ROWS).min(height), columns.clone()))
-    };
-    blocks.flat_map(tiles).collect()
-}
-
-/// The tiles of a strip.
-fn tiles_of<R>(mut strip: &mut [R], height: usize, columns: usize) -> Vec<&mut [R]> {
-    let mut tiles = Vec::new();
-    for (rows, columns) in fold_ranges(height, columns) {
-        let (tile, rest) = strip.split_at_mut(rows.len() * columns.len());
-        tiles.push(tile);
-        strip = rest;
-    }
-    tiles
-}
-
-/// Makes the products of a tile of the strip and folds them; the products stay as they are.
-#[allow(clippy::too_many_arguments)]
-fn fold_strip<R: Real>(
-    problem: &Problem<'_, R>,
-    rows: &[Row],
+/// Turns some panels of a strip from products into G.
+fn strip_gradient<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    active: &[Active<F::Sum>],
     columns: Range<usize>,
-    hidden: ArrayView2<'_, R>,
-    tile: &mut [R],
-    slot: &mut Slot<R>,
-    states: &mut [RowState],
-    top: &mut [Entry<R>],
+    panels: &mut [F::Sum],
+    height: usize,
+    sums: &mut [f64],
+    slot: &mut Slot<F>,
 ) {
-    let stride = columns.len();
-    let k = problem.loss.statistics.top_k;
-    for start in (0..stride).step_by(TILE_COLUMNS) {
-        let part = start..(start + TILE_COLUMNS).min(stride);
-        let columns = columns.start + part.start..columns.start + part.end;
-        let to = ArrayViewMut2::from_shape((rows.len(), stride), &mut *tile);
-        let mut to = to.expect("a tile of the strip");
-        let to = to.slice_mut(s![.., part.clone()]);
-        problem.products(hidden, rows, columns.clone(), &mut slot.widened, to);
-        for (i, products) in tile.chunks(stride).enumerate() {
-            let Slot { slopes: copy, weights, .. } = &mut *slot;
-            let copy = &mut copy[..part.len()];
-            copy.copy_from_slice(&products[part.clone()]);
-            let list = &mut top[i * k..(i + 1) * k];
-            problem.fold_row(&rows[i], columns.clone(), copy, weights, &mut states[i], list);
+    let Slot { tile, row, .. } = slot;
+    let stride = columns.len().next_multiple_of(PANEL);
+    let copied = if F::DEPTH > 1 { panels.len() } else { 0 };
+    let scratch = sized(tile, GROUP * TILE_COLUMNS + copied);
+    let (tile, copy) = scratch.split_at_mut(GROUP * TILE_COLUMNS);
+    let tile = &mut tile[..GROUP * stride];
+    // Pairs are written over products that have not been read yet: those are read from a copy.
+    copy[..copied].copy_from_slice(&panels[..copied]);
+    for first in (0..height).step_by(GROUP) {
+        for (p, panel) in panels.chunks_mut(height * PANEL).enumerate() {
+            let at = first * PANEL..(first + GROUP) * PANEL;
+            let from = match copied {
+                0 => &panel[at],
+                _ => &copy[p * height * PANEL..][at],
+            };
+            for (to, from) in tile.chunks_mut(stride).zip(from.chunks(PANEL)) {
+                to[p * PANEL..(p + 1) * PANEL].copy_from_slice(from);
+            }
         }
-    }
-}
-
-impl<R: Real> Problem<'_, R> {
-    /// `part += G·C` over some of the classes, for some columns of the hidden gradient.
-    fn add_hidden(
-        &self,
-        g: ArrayView2<'_, R>,
-        classes: Range<usize>,
-        range: Range<usize>,
-        part: &mut Part<'_, R>,
-        slot: &mut Slot<R>,
-    ) {
-        let Source::Product { classifier, .. } = &self.source else { return };
-        let direct = R::view(classifier).is_some();
-        // What must be widened is widened by as many rows as a slot has room for.
-        let step = if direct { classes.len() } else { TILE_COLUMNS };
-        for start in (0..classes.len()).step_by(step.max(1)) {
-            let end = (start + step).min(classes.len());
-            let these = classes.start + start..classes.start + end;
-            let block = range_of(classifier, these, range.clone(), &mut slot.widened);
-            let g = g.slice(s![.., start..end]);
-            part.put_product(g, block, Store::Add, &mut slot.temporary);
+        let group = first.min(active.len())..(first + GROUP).min(active.len());
+        let to = (&mut *tile, stride);
+        gradient_group::<F>(problem, &active[group], columns.clone(), to, row, sums);
+        for (p, panel) in panels.chunks_mut(height * PANEL).enumerate() {
+            let panel: &mut [F] = bytemuck::cast_slice_mut(panel);
+            let (rows, pairs) = panel.split_at_mut(height * PANEL);
+            let at = first * PANEL..(first + GROUP) * PANEL;
+            let pairs = pairs.get_mut(at.clone()).unwrap_or_default();
+            put_rows(problem.loss.isa, &tile[p * PANEL..], stride, &mut rows[at], pairs);
         }
     }
 }

@@ -1,19 +1,31 @@
 //! The fold over the vocabulary, and what comes out of it.
 
-use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1, ArrayViewMut2, s};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1};
 use std::ops::Range;
 
-use super::inputs::{Inputs, Source, Targets};
+use super::inputs::{Inputs, Targets};
 use super::options::{LinearCrossEntropy, Statistics};
-use super::plan::{Pass, Plan, SPAN, Shapes, TILE_COLUMNS, TILE_ROWS};
+use super::plan::{Pass, Plan, Shapes, TILE_ROWS, spans};
 use super::problem::{Divisors, Problem, Row};
-use super::tile::{Slot, Weights, rows_of, sized};
-use crate::element::Real;
+use super::tile::{Hidden, Slot, Weights, sized};
+use crate::element::{Element, Real};
 use crate::error::{Error, Result};
+use crate::gemm::{Format, GROUP, PANEL, steps_length};
 use crate::parallel;
 use crate::softmax::RowState;
 use crate::softmax::block::{self, Moments};
 use crate::softmax::top_k::{self, Entry};
+
+/// Calls a function for the format of the problem's products.
+macro_rules! in_format {
+    ($problem:expr, $function:ident($($argument:expr),* $(,)?)) => {
+        match $problem.narrow {
+            true => $function::<R::Narrow>($($argument),*),
+            false => $function::<R>($($argument),*),
+        }
+    };
+}
+pub(crate) use in_format;
 
 /// A number that each row has.
 ///
@@ -157,7 +169,7 @@ impl LinearCrossEntropy {
     pub fn fold<R: Real>(&self, inputs: &Inputs<'_, R>) -> Result<Fold<R>> {
         let plan = self.plan(&Shapes::of(inputs), Pass::Forward)?;
         let problem = Problem::new(self, inputs)?;
-        let folded = fold_rows(&problem, &plan);
+        let folded = in_format!(problem, fold_rows(&problem, &plan));
         Ok(Fold { forward: Forward::new(problem, folded) })
     }
 
@@ -206,17 +218,7 @@ impl LinearCrossEntropy {
             });
         }
         let mut to = Array2::from_elem((rows, k), R::ZERO);
-        let mut slots = Slot::several(1, 1);
-        let (mut columns, mut logits) = (vec![0; k], vec![R::ZERO; k]);
-        for (row, state) in problem.rows.iter().zip(&forward.states) {
-            for (column, &class) in columns.iter_mut().zip(candidates.row(row.output)) {
-                *column = class - problem.first_class as u32;
-            }
-            problem.logits_at(row, &columns, &mut slots[0], &mut logits);
-            for (to, logit) in to.row_mut(row.output).iter_mut().zip(&logits) {
-                *to = R::from_f64(0.0 - state.surprisal_of(logit.to_f64()));
-            }
-        }
+        in_format!(problem, log_probabilities(&problem, &forward.states, candidates, &mut to));
         Ok(to)
     }
 
@@ -269,19 +271,41 @@ impl LinearCrossEntropy {
         let problem = Problem::new(&self.without_rank(), inputs)?;
         let plan = self.plan(&Shapes::of(inputs), Pass::Forward)?;
         let mut logits = Array1::from_elem(problem.outputs, R::from_f64(f64::NAN));
-        for (row, logit) in problem.rows.iter().zip(owned_target_logits(&problem, &plan)) {
+        let owned = in_format!(problem, owned_target_logits(&problem, &plan));
+        for (row, logit) in problem.rows.iter().zip(owned) {
             logits[row.output] = logit;
         }
         Ok(logits)
     }
 }
 
+/// ln p of some classes of each row.
+fn log_probabilities<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    states: &[RowState],
+    candidates: ArrayView2<'_, u32>,
+    to: &mut Array2<F::Sum>,
+) {
+    let mut slot = Slot::<F>::several(1);
+    let k = candidates.dim().1;
+    let (mut columns, mut logits) = (vec![0; k], vec![F::Sum::ZERO; k]);
+    for (row, state) in problem.rows.iter().zip(states) {
+        for (column, &class) in columns.iter_mut().zip(candidates.row(row.output)) {
+            *column = class - problem.first_class as u32;
+        }
+        problem.logits_at(row, &columns, &mut slot[0], &mut logits);
+        for (to, logit) in to.row_mut(row.output).iter_mut().zip(&logits) {
+            *to = F::Sum::from_f64(0.0 - state.surprisal_of(logit.to_f64()));
+        }
+    }
+}
+
 /// The logit of each kept row's target, NaN where another shard owns it.
-fn owned_target_logits<R: Real>(problem: &Problem<'_, R>, plan: &Plan) -> Vec<R> {
-    let mut logits = vec![R::from_f64(f64::NAN); problem.rows.len()];
+fn owned_target_logits<F: Format>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Vec<F::Sum> {
+    let mut logits = vec![F::Sum::from_f64(f64::NAN); problem.rows.len()];
     let tasks = logits.chunks_mut(TILE_ROWS).zip(problem.rows.chunks(TILE_ROWS)).collect();
-    let mut slots = Slot::several(plan.slots, 1);
-    parallel::for_each(&mut slots, tasks, |slot, (logits, rows): (&mut [R], &[Row])| {
+    let mut slots = Slot::<F>::several(plan.slots);
+    parallel::for_each(&mut slots, tasks, |slot, (logits, rows): (&mut [F::Sum], &[Row])| {
         for (logit, row) in logits.iter_mut().zip(rows) {
             let column = (row.target as usize).wrapping_sub(problem.first_class);
             if column < problem.columns {
@@ -294,7 +318,7 @@ fn owned_target_logits<R: Real>(problem: &Problem<'_, R>, plan: &Plan) -> Vec<R>
 
 /// A state for each kept row, with what must be known ahead: the targets, and for the rank their
 /// logits.
-fn initial_states<R: Real>(problem: &Problem<'_, R>, plan: &Plan) -> Vec<RowState> {
+fn initial_states<F: Format>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Vec<RowState> {
     let hard = matches!(problem.targets, Targets::Hard(_));
     let state = |row: &Row| match hard {
         true => RowState::with_target(row.target),
@@ -306,7 +330,7 @@ fn initial_states<R: Real>(problem: &Problem<'_, R>, plan: &Plan) -> Vec<RowStat
         let logits = match &problem.target_logits {
             Some(logits) => logits,
             None => {
-                owned = owned_target_logits(problem, plan);
+                owned = owned_target_logits::<F>(problem, plan);
                 &owned
             }
         };
@@ -326,9 +350,9 @@ pub(crate) struct Folded<R> {
 
 impl<R: Real> Folded<R> {
     /// Nothing but what must be known ahead: the targets, and for the rank their logits.
-    pub(crate) fn new(problem: &Problem<'_, R>, plan: &Plan) -> Self {
+    pub(crate) fn new<F: Format<Sum = R>>(problem: &Problem<'_, R>, plan: &Plan) -> Self {
         let top = vec![Entry::empty(); problem.rows.len() * problem.loss.statistics.top_k];
-        Self { states: initial_states(problem, plan), top }
+        Self { states: initial_states::<F>(problem, plan), top }
     }
 
     /// Joins in what each of some columns has made of these rows, in the order of the columns.
@@ -351,104 +375,74 @@ impl<R: Real> Folded<R> {
 }
 
 /// Folds every kept row over all columns.
-pub(crate) fn fold_rows<R: Real>(problem: &Problem<'_, R>, plan: &Plan) -> Folded<R> {
-    let mut folded = Folded::new(problem, plan);
-    let kept = problem.rows.len();
-    let k = problem.loss.statistics.top_k;
-    let spans = problem.columns.div_ceil(SPAN);
-    let wave = plan.rows_at_once;
-    let mut slots = Slot::several(plan.slots, problem.columns);
-    let mut gathered = Vec::new();
-    let mut partial = vec![RowState::new(); wave.min(kept) * spans];
-    let mut partial_top = vec![Entry::empty(); partial.len() * k];
-    for start in (0..kept).step_by(wave) {
-        let at = start..(start + wave).min(kept);
+pub(crate) fn fold_rows<F: Format>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Folded<F::Sum> {
+    let mut folded = Folded::new::<F>(problem, plan);
+    let mut slots = Slot::several(plan.slots);
+    let mut hidden = Hidden::<F>::new();
+    let mut partial = Partial::new(problem, plan);
+    for start in (0..problem.rows.len()).step_by(plan.rows_at_once) {
+        let at = start..(start + plan.rows_at_once).min(problem.rows.len());
         let rows = &problem.rows[at.clone()];
-        let hidden = hidden_rows(problem, rows, &mut gathered, plan.slots);
-        let partial = &mut partial[..spans * rows.len()];
-        let partial_top = &mut partial_top[..spans * rows.len() * k];
-        let states = &folded.states[at.clone()];
-        let tasks = fold_tasks(states, partial, partial_top, SPAN, problem.columns);
+        hidden.pack(problem, rows, plan.slots);
+        let tasks = partial.tasks(&folded.states[at.clone()]);
         parallel::for_each(&mut slots, tasks, |slot, task| {
-            let FoldTask { rows: at, columns, states, top } = task;
-            let hidden = hidden.slice(s![at.clone(), ..]);
-            let rows = &rows[at];
-            for start in columns.clone().step_by(TILE_COLUMNS) {
-                let columns = start..(start + TILE_COLUMNS).min(columns.end);
-                let width = columns.len();
-                let Slot { tile, widened, weights, .. } = &mut *slot;
-                let tile = sized(tile, rows.len() * width);
-                let to = ArrayViewMut2::from_shape((rows.len(), width), &mut *tile)
-                    .expect("a tile of its rows and columns");
-                problem.products(hidden, rows, columns.clone(), widened, to);
-                for (i, products) in tile.chunks_mut(width).enumerate() {
-                    let list = &mut top[i * k..(i + 1) * k];
-                    let columns = columns.clone();
-                    problem.fold_row(&rows[i], columns, products, weights, &mut states[i], list);
-                }
-            }
+            problem.fold_span(&hidden, rows, task, plan.tile_columns, slot, |_, _, _| {});
         });
-        folded.merge(at, partial, partial_top);
+        folded.merge(at, &partial.states, &partial.top);
     }
     add_sparse_targets(problem, &mut slots, &mut folded.states, &problem.rows);
     folded
 }
 
-/// Some rows that are to be folded over some columns, from nothing on.
+/// Rows that are to be folded over some columns, from nothing on.
 pub(crate) struct FoldTask<'a, R> {
-    pub(crate) rows: Range<usize>,
     pub(crate) columns: Range<usize>,
-    pub(crate) states: &'a mut [RowState],
-    pub(crate) top: &'a mut [Entry<R>],
-}
-
-/// Cuts rows × columns into tasks: ranges of `span` columns, in each the rows tile by tile. Their
-/// states begin as copies of what is known of the rows.
-pub(crate) fn fold_tasks<'a, R: Real>(
-    known: &[RowState],
-    partial: &'a mut [RowState],
+    states: &'a mut [RowState],
     top: &'a mut [Entry<R>],
-    span: usize,
-    columns: usize,
-) -> Vec<FoldTask<'a, R>> {
-    let height = known.len();
-    let k = top.len() / partial.len().max(1);
-    top.fill(Entry::empty());
-    let mut tops = top;
-    let mut tasks = Vec::with_capacity(columns.div_ceil(span) * height.div_ceil(TILE_ROWS));
-    for (i, partial) in partial.chunks_mut(height).enumerate() {
-        partial.copy_from_slice(known);
-        let columns = i * span..((i + 1) * span).min(columns);
-        for (tile, states) in partial.chunks_mut(TILE_ROWS).enumerate() {
-            let (top, rest) = tops.split_at_mut(states.len() * k);
-            tops = rest;
-            let rows = tile * TILE_ROWS..tile * TILE_ROWS + states.len();
-            tasks.push(FoldTask { rows, columns: columns.clone(), states, top });
-        }
-    }
-    tasks
 }
 
-/// The rows of the hidden states; for given logits a matrix without columns.
-pub(crate) fn hidden_rows<'b, R: Real>(
-    problem: &'b Problem<'_, R>,
-    rows: &[Row],
-    buffer: &'b mut Vec<R>,
-    slots: usize,
-) -> ArrayView2<'b, R> {
-    match &problem.source {
-        Source::Product { hidden, .. } => rows_of(hidden, rows, buffer, slots),
-        Source::Given(_) => {
-            ArrayView2::from_shape((rows.len(), 0), &[]).expect("a matrix without columns")
+/// What each task has made of the rows of a wave.
+pub(crate) struct Partial<R> {
+    spans: Vec<Range<usize>>,
+    pub(crate) states: Vec<RowState>,
+    pub(crate) top: Vec<Entry<R>>,
+    k: usize,
+}
+
+impl<R: Real> Partial<R> {
+    /// Room for as many rows as the plan takes at once.
+    pub(crate) fn new(problem: &Problem<'_, R>, plan: &Plan) -> Self {
+        let spans: Vec<_> = spans(problem.columns, plan.tile_columns).collect();
+        let most = plan.rows_at_once.min(problem.rows.len()) * spans.len();
+        let k = problem.loss.statistics.top_k;
+        Self { spans, states: Vec::with_capacity(most), top: Vec::with_capacity(most * k), k }
+    }
+
+    /// A task for each span; their states begin as copies of what is known of the rows.
+    pub(crate) fn tasks(&mut self, known: &[RowState]) -> Vec<FoldTask<'_, R>> {
+        self.states.clear();
+        for _ in &self.spans {
+            self.states.extend_from_slice(known);
         }
+        self.top.clear();
+        self.top.resize(self.states.len() * self.k, Entry::empty());
+        let mut tops = &mut self.top[..];
+        let states = self.states.chunks_mut(known.len().max(1));
+        let mut tasks = Vec::with_capacity(self.spans.len());
+        for (columns, states) in self.spans.iter().zip(states) {
+            let (top, rest) = tops.split_at_mut(states.len() * self.k);
+            tops = rest;
+            tasks.push(FoldTask { columns: columns.clone(), states, top });
+        }
+        tasks
     }
 }
 
 /// Adds the classes of sparse soft targets to the deviation of their rows, and scales that of the
 /// smoothing, so that it means the same as with dense targets.
-pub(crate) fn add_sparse_targets<R: Real>(
-    problem: &Problem<'_, R>,
-    slots: &mut [Slot<R>],
+pub(crate) fn add_sparse_targets<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    slots: &mut [Slot<F>],
     states: &mut [RowState],
     rows: &[Row],
 ) {
@@ -463,7 +457,7 @@ pub(crate) fn add_sparse_targets<R: Real>(
             let targets = problem.sparse_of(row, 0..problem.columns);
             columns.clear();
             columns.extend(targets.iter().map(|&(class, _)| class));
-            logits.resize(columns.len(), R::ZERO);
+            logits.resize(columns.len(), F::Sum::ZERO);
             problem.logits_at(row, &columns, slot, &mut logits);
             state.deviation = scaled(spread, state.deviation);
             state.weight *= spread;
@@ -481,6 +475,41 @@ fn scaled(factor: f64, value: f64) -> f64 {
 }
 
 impl<R: Real> Problem<'_, R> {
+    /// Folds rows that are packed over the columns of a task, a tile at a time. `keep` is given the
+    /// products of each group of rows, with their columns, before they are folded.
+    pub(crate) fn fold_span<F: Format<Sum = R>>(
+        &self,
+        hidden: &Hidden<F>,
+        rows: &[Row],
+        task: FoldTask<'_, R>,
+        tile_columns: usize,
+        slot: &mut Slot<F>,
+        mut keep: impl FnMut(Range<usize>, Range<usize>, &[R]),
+    ) {
+        let FoldTask { columns, states, top } = task;
+        let k = top.len() / states.len().max(1);
+        let length = steps_length::<F>(self.width);
+        for start in columns.clone().step_by(tile_columns) {
+            let columns = start..(start + tile_columns).min(columns.end);
+            let width = columns.len();
+            let Slot { packed, lines, tile, row, .. } = &mut *slot;
+            let packed = packed.sized(width.div_ceil(PANEL) * length);
+            self.pack_classes(columns.clone(), lines, packed);
+            for first in (0..rows.len()).step_by(GROUP) {
+                let group = first..(first + GROUP).min(rows.len());
+                let tile = &mut sized(tile, GROUP * tile_columns)[..group.len() * width];
+                let to = (&mut *tile, width);
+                self.products(hidden, rows, group.clone(), columns.clone(), packed, to);
+                keep(group.clone(), columns.clone(), tile);
+                for (i, products) in group.zip(tile.chunks_mut(width)) {
+                    let list = &mut top[i * k..(i + 1) * k];
+                    let (columns, weights) = (columns.clone(), &mut row.weights);
+                    self.fold_row(&rows[i], columns, products, weights, &mut states[i], list);
+                }
+            }
+        }
+    }
+
     /// Turns some products of a row into logits, in place, and folds them into its state.
     pub(crate) fn fold_row(
         &self,

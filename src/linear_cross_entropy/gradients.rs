@@ -1,12 +1,11 @@
 //! Where gradients go, and what comes in from above.
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, s};
+use ndarray::{ArrayView1, ArrayViewMut2, Axis, s};
 use std::ops::Range;
 
 use super::problem::{Problem, Row};
 use crate::element::{Element, Real};
 use crate::error::{Error, Result};
-use crate::gemm::{Store, product};
 use crate::matrix::{MatrixMut, VectorMut, each};
 
 /// The derivative of whatever is minimised by what the loss returns.
@@ -298,80 +297,6 @@ pub(crate) fn put_vector(
     })
 }
 
-/// The part of a gradient that one task owns.
-pub(crate) enum Part<'a, R> {
-    /// A block of an array.
-    Block(ArrayViewMut2<'a, R>),
-    /// Rows that do not follow each other.
-    Rows(Vec<ArrayViewMut1<'a, R>>),
-}
-
-impl<R: Real> Part<'_, R> {
-    /// `part = a·b` or `part += a·b`.
-    pub(crate) fn put_product(
-        &mut self,
-        a: ArrayView2<'_, R>,
-        b: ArrayView2<'_, R>,
-        store: Store,
-        temporary: &mut Vec<R>,
-    ) {
-        match self {
-            Part::Block(block) => product(a, b, store, block),
-            Part::Rows(rows) => {
-                let width = b.dim().1;
-                let buffer = super::tile::sized(temporary, rows.len() * width);
-                let mut to = ArrayViewMut2::from_shape((rows.len(), width), &mut *buffer)
-                    .expect("as many rows as the part has");
-                product(a, b, Store::Assign, &mut to);
-                for (row, from) in rows.iter_mut().zip(to.outer_iter()) {
-                    match store {
-                        Store::Assign => row.assign(&from),
-                        Store::Add => row.zip_mut_with(&from, |sum, &value| *sum += value),
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A part with the rows (of those asked for) and the columns that it holds.
-pub(crate) type Owned<'a, R> = (Range<usize>, Range<usize>, Part<'a, R>);
-
-/// Cuts these rows of a matrix, in order, into parts of so many rows and columns.
-pub(crate) fn parts<'a, R: Real>(
-    matrix: ArrayViewMut2<'a, R>,
-    rows: &[usize],
-    tile_rows: usize,
-    tile_columns: usize,
-) -> Vec<Owned<'a, R>> {
-    let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else { return Vec::new() };
-    let matrix = matrix.slice_move(s![first..=last, ..]);
-    let contiguous = last - first + 1 == rows.len();
-    let mut parts = Vec::new();
-    let mut column = 0;
-    for block in split(matrix, Axis(1), tile_columns) {
-        let columns = column..column + block.dim().1;
-        column = columns.end;
-        let mut row = 0;
-        let mut add = |part, height| {
-            parts.push((row..row + height, columns.clone(), part));
-            row += height;
-        };
-        if contiguous {
-            for block in split(block, Axis(0), tile_rows) {
-                let height = block.dim().0;
-                add(Part::Block(block), height);
-            }
-        } else {
-            let mut views = pick(block, rows, first).into_iter();
-            for tile in rows.chunks(tile_rows) {
-                add(Part::Rows(views.by_ref().take(tile.len()).collect()), tile.len());
-            }
-        }
-    }
-    parts
-}
-
 /// Pieces of so many rows (or columns), and what is left over.
 pub(crate) fn split<'a, R>(
     matrix: ArrayViewMut2<'a, R>,
@@ -389,21 +314,4 @@ pub(crate) fn split<'a, R>(
         pieces.push(rest);
     }
     pieces
-}
-
-/// A view of each of these rows of a block that begins with row `first`.
-fn pick<'a, R>(
-    block: ArrayViewMut2<'a, R>,
-    rows: &[usize],
-    first: usize,
-) -> Vec<ArrayViewMut1<'a, R>> {
-    let mut views = Vec::with_capacity(rows.len());
-    let (mut rest, mut at) = (block, first);
-    for &row in rows {
-        let (_, tail) = rest.split_at(Axis(0), row - at);
-        let (one, tail) = tail.split_at(Axis(0), 1);
-        views.push(one.index_axis_move(Axis(0), 0));
-        (rest, at) = (tail, row + 1);
-    }
-    views
 }

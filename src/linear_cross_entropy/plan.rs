@@ -6,23 +6,29 @@ use super::options::{Backward, LinearCrossEntropy};
 use super::problem::Row;
 use crate::element::Real;
 use crate::error::{Error, Result};
-use crate::gemm;
+use crate::gemm::{GROUP, PANEL, padded_rows};
+use crate::matrix::Matrix;
 use crate::parallel;
 use crate::softmax::RowState;
 use crate::softmax::top_k::Entry;
+use std::ops::Range;
 
-/// Rows of a tile of logits.
+/// Columns of a tile of logits at most: what is folded at once.
+pub(crate) const TILE_COLUMNS: usize = 8 * PANEL;
+/// Rows of what is not a product, for one task.
 pub(crate) const TILE_ROWS: usize = 512;
-/// Columns of a tile of logits: what is folded at once.
-pub(crate) const TILE_COLUMNS: usize = 256;
-/// Columns of the logits that one task of the forward folds.
-pub(crate) const SPAN: usize = 8 * TILE_COLUMNS;
-/// Columns of G that are held at once.
-pub(crate) const BLOCK: usize = 4 * TILE_COLUMNS;
-/// Rows of G that the recomputing backward holds at once.
-pub(crate) const CHUNK_ROWS: usize = 1024;
-/// Columns of a hidden gradient that one task owns; of a classifier gradient, four times as many.
-pub(crate) const GRADIENT_COLUMNS: usize = 256;
+/// Rows that the forward takes at once at most.
+const WAVE: usize = 4096;
+/// Columns of G that the recomputing backward holds at once at most.
+const BLOCK: usize = 24 * PANEL;
+/// Rows of G that it holds at once at most.
+const CHUNK_ROWS: usize = 1024;
+/// Columns of the hidden gradient that one task of a strip owns.
+pub(crate) const STRIP_COLUMNS: usize = 4 * PANEL;
+/// Classes that a task of a strip takes at once.
+pub(crate) const STRIP_CLASSES: usize = 16 * PANEL;
+/// Groups of rows of G that one task computes.
+pub(crate) const GROUPS: usize = 4;
 
 /// How the gradients of a call are computed.
 ///
@@ -85,11 +91,12 @@ pub struct Shapes {
     pub vocabulary: usize,
     /// Bytes of a number that is computed in: 4 or 8.
     pub real_bytes: usize,
-    /// Whether the classifier holds another type than is computed in.
-    pub classifier_widened: bool,
-    /// Whether the hidden gradient holds another type than is computed in.
+    /// Whether hidden states and classifier both are bf16.
+    pub bf16: bool,
+    /// Whether the hidden gradient holds another type than is computed in, or its rows are not
+    /// contiguous.
     pub hidden_gradient_rounded: bool,
-    /// Whether the classifier gradient holds another type than is computed in.
+    /// The same of the classifier gradient.
     pub classifier_gradient_rounded: bool,
     /// Whether there is a bias.
     pub bias: bool,
@@ -108,7 +115,7 @@ impl Default for Shapes {
             hidden: 0,
             vocabulary: 0,
             real_bytes: 4,
-            classifier_widened: false,
+            bf16: false,
             hidden_gradient_rounded: false,
             classifier_gradient_rounded: false,
             bias: false,
@@ -131,10 +138,10 @@ impl Shapes {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn of<R: Real>(inputs: &Inputs<'_, R>) -> Self {
-        let (rows, hidden, vocabulary, widened) = match &inputs.source {
+        let (rows, hidden, vocabulary, bf16) = match &inputs.source {
             Source::Product { hidden, classifier } => {
-                let widened = R::view(classifier).is_none();
-                (hidden.dim().0, hidden.dim().1, classifier.dim().0, widened)
+                let bf16 = [hidden, classifier].iter().all(|m| matches!(m, Matrix::Bf16(_)));
+                (hidden.dim().0, hidden.dim().1, classifier.dim().0, bf16)
             }
             Source::Given(logits) => (logits.dim().0, 0, logits.dim().1, false),
         };
@@ -143,7 +150,7 @@ impl Shapes {
             hidden,
             vocabulary,
             real_bytes: size_of::<R>(),
-            classifier_widened: widened,
+            bf16: bf16 && size_of::<R>() == 4,
             bias: inputs.bias.is_some(),
             class_weights: inputs.class_weights.map_or(0, |weights| weights.len()),
             soft_targets: matches!(inputs.targets, Targets::Soft(_)),
@@ -182,6 +189,40 @@ pub struct Plan {
     pub operations: u128,
     /// How many tasks run at a time at most.
     pub(crate) slots: usize,
+    /// Columns of a tile of logits.
+    pub(crate) tile_columns: usize,
+    /// Columns of G that are held at once, when recomputing.
+    pub(crate) block_columns: usize,
+}
+
+/// Tiles of the first tasks of the forward.
+const LONG: usize = 8;
+/// A task takes at most this part of the tiles that are left.
+const PART: usize = 32;
+
+/// The columns of each task of the forward, in order: many at first, few at the end, so that no
+/// thread waits long for the last.
+pub(crate) fn spans(columns: usize, tile_columns: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let tiles = (columns - start).div_ceil(tile_columns);
+        let end = columns.min(start + (tiles / PART).clamp(1, LONG) * tile_columns);
+        let span = start..end;
+        start = end;
+        (!span.is_empty()).then_some(span)
+    })
+}
+
+/// How many [`spans`] there are.
+fn spans_count(columns: usize, tile_columns: usize) -> usize {
+    let tiles = columns.div_ceil(tile_columns);
+    let long = (tiles + LONG).saturating_sub(LONG * PART) / LONG;
+    long + spans(columns - columns.min(long * LONG * tile_columns), tile_columns).count()
+}
+
+/// The size in whole units, without overflow.
+fn in_units(size: usize, unit: usize) -> usize {
+    size.div_ceil(unit).saturating_mul(unit)
 }
 
 /// Sizes in bytes; an overflow is carried as `None`.
@@ -229,6 +270,11 @@ impl Need {
 }
 
 impl LinearCrossEntropy {
+    /// Whether products are computed in the narrower format.
+    pub(crate) fn narrow(&self, shapes: &Shapes) -> bool {
+        shapes.bf16 && self.isa.has_bf16()
+    }
+
     /// What a call of these shapes takes, before anything is allocated; with as many threads as
     /// the ambient pool has.
     ///
@@ -314,22 +360,51 @@ impl Sizes<'_> {
             .plus(Bytes(Some(BOOKKEEPING)))
     }
 
+    /// Bytes of a number in a panel.
+    fn stored(&self) -> usize {
+        if self.loss.narrow(self.shapes) { 2 } else { self.shapes.real_bytes }
+    }
+
+    /// A matrix in panels.
+    fn panels(&self, rows: usize, columns: usize) -> Bytes {
+        match self.shapes.hidden {
+            0 => Bytes(Some(0)),
+            _ => {
+                let width = columns.div_ceil(PANEL).max(1);
+                Bytes::product(&[padded_rows(rows), width, PANEL, self.stored()])
+            }
+        }
+    }
+
+    /// Rows of the classifier in steps along k.
+    fn steps(&self, columns: usize) -> Bytes {
+        let depth = in_units(self.shapes.hidden, 2);
+        Bytes::product(&[in_units(columns, PANEL), depth, self.stored()])
+    }
+
+    /// Rows of the classifier that must be converted before they are packed.
+    fn lines(&self, columns: usize) -> Bytes {
+        Bytes::product(&[PANEL.min(columns), self.shapes.hidden, self.stored()])
+    }
+
+    /// The columns of a tile: fewer where rows are long, so that what is packed for it stays near.
+    fn tile_columns(&self) -> usize {
+        let most = (4 << 20) / self.steps(PANEL).0.unwrap_or(usize::MAX).max(1);
+        let vocabulary = self.shapes.vocabulary.div_ceil(PANEL).max(1);
+        (TILE_COLUMNS / PANEL).min(most).min(vocabulary).max(1) * PANEL
+    }
+
     /// A tile of logits with its companions, for one task.
-    fn tile_slot(&self, tile: usize) -> Bytes {
-        let Shapes { hidden, real_bytes, classifier_widened, sparse_targets, .. } = *self.shapes;
-        let widened = usize::from(classifier_widened) * TILE_COLUMNS;
+    fn tile_slot(&self, columns: usize) -> Bytes {
+        let Shapes { hidden, real_bytes, sparse_targets, .. } = *self.shapes;
         let picks = sparse_targets > 0 || self.loss.statistics.rank;
-        // A row of the classifier, a logit and a class, in vectors that grow by doubling.
-        let pick = Bytes::product(&[hidden, real_bytes]).plus(Bytes(Some(2 * real_bytes + 40)));
-        let product = match real_bytes {
-            8 => gemm::workspace_bytes::<f64>(),
-            _ => gemm::workspace_bytes::<f32>(),
-        };
-        Bytes::product(&[tile, real_bytes])
-            .plus(pick.times(if picks { sparse_targets.saturating_add(2) } else { 0 }))
-            .plus(Bytes::product(&[widened, hidden, real_bytes]))
-            .plus(Bytes::product(&[2 * BLOCK, real_bytes]))
-            .plus(Bytes(Some(product + SLOT_BOOKKEEPING)))
+        // A logit and a class, in vectors that grow by doubling, and a row of either matrix.
+        let pick = Bytes(Some(2 * real_bytes + 40)).times(sparse_targets.saturating_add(2));
+        let pick = pick.plus(Bytes::product(&[2, hidden.saturating_add(64), self.stored()]));
+        Bytes::product(&[GROUP, columns, real_bytes])
+            .plus(pick.times(usize::from(picks)))
+            .plus(Bytes::product(&[2 * TILE_COLUMNS, real_bytes]))
+            .plus(Bytes(Some(SLOT_BOOKKEEPING)))
     }
 
     /// The plan with as many slots as the budget holds.
@@ -347,7 +422,16 @@ impl Sizes<'_> {
             .iter()
             .fold(factor, |product, &factor| product.saturating_mul(factor as u128));
         let workspace_bytes = need.fixed + slots * need.slot;
-        Plan { workspace_bytes, strategy, rows_at_once, operations, slots }
+        let (tile_columns, block_columns) = (self.tile_columns(), self.tile_columns());
+        Plan {
+            workspace_bytes,
+            strategy,
+            rows_at_once,
+            operations,
+            slots,
+            tile_columns,
+            block_columns,
+        }
     }
 
     fn too_small(&self, strategy: Option<Strategy>, smallest: usize) -> Error {
@@ -359,96 +443,103 @@ impl Sizes<'_> {
         Error::MemoryBudget { strategy, budget: self.loss.memory_budget, smallest }
     }
 
-    /// The most rows at once, halving from `most`, whose need the budget holds; and that of one row.
-    fn fitting(
+    /// The first of these sizes whose need the budget holds.
+    fn fitting<T: Copy>(
         &self,
-        most: usize,
-        need: impl Fn(usize) -> Result<Need>,
-    ) -> Result<(Option<(usize, Need)>, usize)> {
-        let least = need(1)?.least();
-        if least > self.loss.memory_budget {
-            return Ok((None, least));
-        }
-        let mut rows = most;
-        loop {
-            let fits = need(rows).ok().filter(|need| need.least() <= self.loss.memory_budget);
-            match fits {
-                Some(need) => return Ok((Some((rows, need)), least)),
-                None => rows = rows.div_ceil(2),
+        sizes: impl Iterator<Item = T>,
+        need: impl Fn(T) -> Result<Need>,
+    ) -> Result<(T, Need)> {
+        let mut least = Err(Error::TooLarge { what: "the workspace of these shapes".into() });
+        for size in sizes {
+            match need(size) {
+                Ok(need) if need.least() <= self.loss.memory_budget => return Ok((size, need)),
+                other => least = other,
             }
         }
+        Err(self.too_small(None, least?.least()))
     }
 
     fn forward_need(&self, wave: usize) -> Result<Need> {
-        let Shapes { hidden, vocabulary, real_bytes, .. } = *self.shapes;
-        let spans = vocabulary.div_ceil(SPAN).max(1);
+        let Shapes { hidden, vocabulary, .. } = *self.shapes;
+        let tile = self.tile_columns();
+        let spans = spans_count(vocabulary, tile).max(1);
         let fixed = self
             .common()
-            .plus(Bytes::product(&[wave, hidden, real_bytes]))
+            .plus(self.panels(wave, hidden))
             .plus(self.state().times(wave).times(spans))
-            .plus(Bytes::product(&[wave.div_ceil(TILE_ROWS), spans, TASK]));
-        Need::new(fixed, self.tile_slot(wave.min(TILE_ROWS) * TILE_COLUMNS))
-    }
-
-    /// The rows of a wave: enough for many tasks, as long as they are few bytes.
-    fn wave(&self) -> usize {
-        let Shapes { rows, hidden, vocabulary, real_bytes, .. } = *self.shapes;
-        let tiles = 32_usize.div_ceil(vocabulary.div_ceil(SPAN).max(1)).max(2);
-        let affordable = (self.loss.memory_budget / 8) / hidden.saturating_mul(real_bytes).max(1);
-        let affordable = affordable.max(TILE_ROWS) / TILE_ROWS * TILE_ROWS;
-        (tiles * TILE_ROWS).min(affordable).min(rows).max(1)
+            .plus(Bytes::product(&[spans, TASK]));
+        let slot = self.tile_slot(tile).plus(self.steps(tile)).plus(self.lines(tile));
+        Need::new(fixed, slot)
     }
 
     fn forward(&self) -> Result<Plan> {
-        let (fit, least) = self.fitting(self.wave(), |wave| self.forward_need(wave))?;
-        let (wave, need) = fit.ok_or_else(|| self.too_small(None, least))?;
+        let rows = self.shapes.rows.clamp(1, WAVE);
+        let waves = halves(rows, GROUP).chain([1]);
+        let (wave, need) = self.fitting(waves, |wave| self.forward_need(wave))?;
         Ok(self.with_slots(None, 2, need, wave))
     }
 
-    /// What a gradient of one task's size takes beside its tile.
-    fn gradient_slot(&self, rows: usize) -> Bytes {
-        let Shapes { hidden, real_bytes, classifier_widened, .. } = *self.shapes;
-        let columns = hidden.min(GRADIENT_COLUMNS);
-        let widened = usize::from(classifier_widened) * TILE_COLUMNS;
-        Bytes::product(&[rows.min(TILE_ROWS) + widened, columns, real_bytes])
-    }
-
     /// The coefficients of each row, the accumulators of rounded gradients, the lists of views.
-    fn backward_common(&self, chunk: usize) -> Bytes {
+    fn backward_common(&self) -> Bytes {
         let Shapes { rows, hidden, real_bytes, hidden_gradient_rounded, .. } = *self.shapes;
         let accumulated = usize::from(hidden_gradient_rounded);
-        let ranges = hidden.div_ceil(GRADIENT_COLUMNS);
+        let panels = hidden.div_ceil(PANEL);
         self.common()
             .plus(Bytes::product(&[rows, ROW_BYTES]))
             .plus(Bytes::product(&[accumulated, rows, hidden, real_bytes]))
-            .plus(Bytes::product(&[2, chunk, ranges, VIEW]))
-            .plus(Bytes::product(&[chunk.div_ceil(TILE_ROWS) + 4, ranges + 4, TASK]))
+            .plus(Bytes::product(&[4, panels + 4, TASK]))
     }
 
-    fn recompute_need(&self, chunk: usize) -> Result<Need> {
-        let Shapes { hidden, vocabulary, real_bytes, classifier_widened, .. } = *self.shapes;
-        let block = vocabulary.clamp(1, BLOCK);
+    fn recompute_need(&self, (chunk, block): (usize, usize)) -> Result<Need> {
+        let Shapes { rows, hidden, real_bytes, bias, .. } = *self.shapes;
         let rounded = usize::from(self.shapes.classifier_gradient_rounded);
+        let tasks = chunk.div_ceil(GROUPS * GROUP);
+        let _ = rows;
         let fixed = self
-            .backward_common(chunk)
-            .plus(Bytes::product(&[chunk, hidden, real_bytes]))
-            .plus(Bytes::product(&[chunk, block, real_bytes]))
-            .plus(Bytes::product(&[usize::from(classifier_widened), block, hidden, real_bytes]))
+            .backward_common()
+            .plus(self.panels(chunk, hidden))
+            .plus(self.steps(block))
+            .plus(self.panels(block, hidden))
+            .plus(Bytes::product(&[padded_rows(chunk), block, real_bytes]))
             .plus(Bytes::product(&[rounded, block, hidden, real_bytes]))
-            .plus(Bytes::product(&[block, 8]));
-        Need::new(fixed, self.tile_slot(0).plus(self.gradient_slot(chunk)))
+            .plus(Bytes::product(&[tasks + 1, block, 8]).times(usize::from(bias).max(1)))
+            .plus(Bytes::product(&[tasks, block.div_ceil(PANEL), 2 * VIEW]))
+            .plus(Bytes::product(&[tasks + block.div_ceil(PANEL), TASK]));
+        let line = Bytes::product(&[STRIP_COLUMNS, self.stored()]);
+        Need::new(fixed, self.tile_slot(TILE_COLUMNS).plus(self.lines(block)).plus(line))
     }
 
     fn recompute(&self) -> Result<Plan> {
-        let most = self.shapes.rows.clamp(1, CHUNK_ROWS);
-        let (fit, least) = self.fitting(most, |chunk| self.recompute_need(chunk))?;
-        let (chunk, need) = fit.ok_or_else(|| self.too_small(Some(Strategy::Recompute), least))?;
-        Ok(self.with_slots(Some(Strategy::Recompute), 6, need, chunk))
+        let Shapes { rows, vocabulary, .. } = *self.shapes;
+        let rows = rows.clamp(1, CHUNK_ROWS);
+        let block = in_units(vocabulary, PANEL).clamp(PANEL, BLOCK);
+        // The block is halved while it is wide, else the rows.
+        let sizes = std::iter::successors(Some((rows, block)), |&(rows, block)| {
+            match (rows > 4 * block, rows > GROUP, block > PANEL) {
+                (true, true, _) | (false, true, false) => Some((halved(rows, GROUP), block)),
+                (_, _, true) => Some((rows, halved(block, PANEL))),
+                _ => None,
+            }
+        });
+        let sizes = sizes.chain([(1, PANEL)]);
+        let (size, need) = self
+            .fitting(sizes, |size| self.recompute_need(size))
+            .map_err(|error| self.named(error, Strategy::Recompute))?;
+        let plan = self.with_slots(Some(Strategy::Recompute), 6, need, size.0);
+        Ok(Plan { block_columns: size.1, ..plan })
+    }
+
+    /// The error with the strategy that it was about.
+    fn named(&self, error: Error, strategy: Strategy) -> Error {
+        match error {
+            Error::MemoryBudget { smallest, .. } => self.too_small(Some(strategy), smallest),
+            other => other,
+        }
     }
 
     /// Both passes one after the other: what the forward leaves is counted in the backward.
     fn both(&self) -> Result<Plan> {
-        let least = self.forward_need(1)?.least().max(self.recompute_need(1)?.least());
+        let least = self.forward_need(1)?.least().max(self.recompute_need((1, PANEL))?.least());
         if least > self.loss.memory_budget {
             return Err(self.too_small(Some(Strategy::Recompute), least));
         }
@@ -460,24 +551,36 @@ impl Sizes<'_> {
 
     fn strip_need(&self, strip: usize) -> Result<Need> {
         let Shapes { rows, hidden, vocabulary, real_bytes, .. } = *self.shapes;
-        let blocks = vocabulary.div_ceil(BLOCK);
-        let ranges = hidden.div_ceil(GRADIENT_COLUMNS);
+        let tile = self.tile_columns();
+        let spans = spans_count(vocabulary, tile).max(1);
         let rounded = usize::from(self.shapes.classifier_gradient_rounded);
-        let row = Bytes::product(&[vocabulary, real_bytes])
-            .plus(Bytes::product(&[hidden, real_bytes]))
-            .plus(self.state().times(blocks))
-            .plus(Bytes::product(&[2, ranges, VIEW]));
-        let tiles = Bytes::product(&[strip.div_ceil(TILE_ROWS), blocks.saturating_add(4), TASK]);
+        let panels = vocabulary.div_ceil(PANEL);
+        let height = padded_rows(strip);
         let fixed = self
-            .backward_common(0)
-            .plus(row.times(strip))
+            .backward_common()
+            .plus(Bytes::product(&[height, panels, PANEL, real_bytes]))
+            .plus(self.panels(strip, hidden))
+            .plus(self.state().times(strip).times(spans))
             // Rows without an upstream are put last, and back again.
             .plus(self.state().plus(Bytes(Some(8 + size_of::<Row>()))).times(rows))
             .plus(Bytes::product(&[rounded, vocabulary, hidden, real_bytes]))
             .plus(Bytes::product(&[vocabulary, 8]))
-            .plus(Bytes::product(&[4, blocks.saturating_add(1), ranges + 4, TASK]))
-            .plus(tiles);
-        Need::new(fixed, self.tile_slot(0).plus(self.gradient_slot(rows)))
+            .plus(Bytes::product(&[spans, TASK]))
+            .plus(Bytes::product(&[2, panels + 4, TASK]));
+        let forward = self.steps(tile).plus(self.lines(tile)).0.unwrap_or(usize::MAX);
+        let classes = padded_rows(STRIP_CLASSES.min(vocabulary));
+        let width = STRIP_COLUMNS.min(in_units(hidden, PANEL));
+        let packed = Bytes::product(&[classes, width, self.stored()]);
+        // bf16 is written over the logits that it comes from: they are copied before.
+        let copied = usize::from(self.stored() < real_bytes);
+        let copied = Bytes::product(&[copied, height, TILE_COLUMNS, real_bytes]);
+        let backward = packed.0.unwrap_or(usize::MAX);
+        let slot = self
+            .tile_slot(TILE_COLUMNS)
+            .plus(Bytes(Some(forward.max(backward))))
+            .plus(Bytes::product(&[STRIP_COLUMNS, self.stored()]))
+            .plus(copied);
+        Need::new(fixed, slot)
     }
 
     /// As many rows as the budget holds, if they are at least `least`.
@@ -506,6 +609,16 @@ impl Sizes<'_> {
     }
 }
 
+/// Half of a size, in whole `units`.
+fn halved(size: usize, unit: usize) -> usize {
+    (size / 2).next_multiple_of(unit).min(size - 1)
+}
+
+/// A size, its half and so on, down to one of `units`.
+fn halves(size: usize, unit: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(size), move |&size| (size > unit).then(|| halved(size, unit)))
+}
+
 /// Lists, locks and the pool's own bookkeeping.
 const BOOKKEEPING: usize = 64 << 10;
 /// The same for a task that runs.
@@ -514,3 +627,23 @@ const SLOT_BOOKKEEPING: usize = 4 << 10;
 const TASK: usize = 256;
 /// A view of a row in a list.
 const VIEW: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_cover_the_columns_once_and_are_counted() {
+        for tile in [32, 64, 256] {
+            for columns in (0..3000).chain([65_535, 65_536, 65_537, 256_000, 1_000_003]) {
+                let mut end = 0;
+                for span in spans(columns, tile) {
+                    assert_eq!(span.start, end);
+                    end = span.end;
+                }
+                assert_eq!(end, columns);
+                assert_eq!(spans_count(columns, tile), spans(columns, tile).count());
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::inputs::{Inputs, Selection, Source, Targets};
 use super::options::{LinearCrossEntropy, Reduction};
+use super::plan::Shapes;
 use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::matrix::{Matrix, Vector};
@@ -42,6 +43,8 @@ pub(crate) struct Problem<'a, R> {
     pub(crate) outputs: usize,
     /// D.
     pub(crate) width: usize,
+    /// Whether the products are computed in the narrower format.
+    pub(crate) narrow: bool,
     /// The number of classes of this shard.
     pub(crate) columns: usize,
     pub(crate) first_class: usize,
@@ -214,6 +217,7 @@ impl<'a, R: Real> Problem<'a, R> {
             targets: inputs.targets,
             outputs,
             width,
+            narrow: loss.narrow(&Shapes::of(inputs)),
             columns,
             first_class,
             vocabulary,

@@ -1,42 +1,51 @@
-//! Tiles of logits, wherever they come from.
+//! Tiles of logits, wherever they come from, and what their products are packed into.
 
-use ndarray::{ArrayView2, ArrayViewMut2, s};
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder};
 use std::ops::Range;
 
 use super::inputs::{Source, Targets};
-use super::plan::{BLOCK, TILE_COLUMNS};
+use super::plan::TILE_COLUMNS;
 use super::problem::{Problem, Row};
 use crate::element::Real;
-use crate::gemm::{Store, product};
+use crate::gemm::{
+    Buffer, Format, PANEL, Panels, Rows, dots, pack_rows, pack_steps, padded_rows,
+    panels_length, row_products, steps_length,
+};
 use crate::matrix::Matrix;
 use crate::parallel;
 
 /// The scratch of one task at a time.
-pub(crate) struct Slot<R> {
-    /// A tile of logits.
-    pub(crate) tile: Vec<R>,
-    /// Rows of the classifier, in the type that is computed in.
-    pub(crate) widened: Vec<R>,
-    /// `da/dz` of a row of a tile.
+pub(crate) struct Slot<F: Format> {
+    /// Some of the classifier, packed in steps or in panels.
+    pub(crate) packed: Buffer<F>,
+    /// Rows of the classifier in the format of the products.
+    pub(crate) lines: Buffer<F>,
+    /// Logits, or what becomes of them.
+    pub(crate) tile: Vec<F::Sum>,
+    pub(crate) row: RowScratch<F::Sum>,
+}
+
+/// What is computed beside a row of a tile.
+pub(crate) struct RowScratch<R> {
+    /// `da/dz`.
     pub(crate) slopes: Vec<R>,
-    /// The weights of a row of a tile.
+    /// What the classes are weighed with.
     pub(crate) weights: Vec<R>,
-    /// A part of a gradient.
-    pub(crate) temporary: Vec<R>,
-    /// The entries of a row of G that were computed one by one, with their columns.
+    /// The entries of G that were computed one by one, with their columns.
     pub(crate) exacts: Vec<(usize, R)>,
 }
 
-impl<R: Real> Slot<R> {
-    pub(crate) fn several(count: usize, columns: usize) -> Vec<Self> {
-        let width = columns.min(BLOCK);
+impl<F: Format> Slot<F> {
+    pub(crate) fn several(count: usize) -> Vec<Self> {
         let one = || Self {
+            packed: Buffer::new(),
+            lines: Buffer::new(),
             tile: Vec::new(),
-            widened: Vec::new(),
-            slopes: vec![R::ZERO; width],
-            weights: vec![R::ZERO; width],
-            temporary: Vec::new(),
-            exacts: Vec::new(),
+            row: RowScratch {
+                slopes: vec![F::Sum::ZERO; TILE_COLUMNS],
+                weights: vec![F::Sum::ZERO; TILE_COLUMNS],
+                exacts: Vec::new(),
+            },
         };
         (0..count).map(|_| one()).collect()
     }
@@ -45,59 +54,84 @@ impl<R: Real> Slot<R> {
 /// The first `length` of a buffer that grows to it once.
 pub(crate) fn sized<R: Real>(buffer: &mut Vec<R>, length: usize) -> &mut [R] {
     if buffer.len() < length {
-        buffer.reserve_exact(length - buffer.len());
+        *buffer = Vec::new();
+        buffer.reserve_exact(length);
         buffer.resize(length, R::ZERO);
     }
     &mut buffer[..length]
 }
 
-/// These rows of a matrix, in place or copied into `buffer` (in parallel).
-pub(crate) fn rows_of<'b, R: Real>(
-    matrix: &'b Matrix<'_>,
-    rows: &[Row],
-    buffer: &'b mut Vec<R>,
-    slots: usize,
-) -> ArrayView2<'b, R> {
-    let width = matrix.dim().1;
-    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
-        return ArrayView2::from_shape((0, width), &[]).expect("an empty matrix");
-    };
-    if let Some(view) = R::view(matrix)
-        && last.hidden - first.hidden + 1 == rows.len()
-    {
-        return view.reborrow().slice_move(s![first.hidden..=last.hidden, ..]);
-    }
-    let buffer = sized(buffer, rows.len() * width);
-    if width > 0 {
-        const ROWS: usize = 64;
-        let tasks = buffer.chunks_mut(ROWS * width).zip(rows.chunks(ROWS)).collect();
-        parallel::for_each(&mut vec![(); slots], tasks, |_, (to, rows): (&mut [R], &[Row])| {
-            for (to, row) in to.chunks_exact_mut(width).zip(rows) {
-                matrix.read(row.hidden, 0..width, to);
-            }
-        });
-    }
-    ArrayView2::from_shape((rows.len(), width), &*buffer).expect("rows of one width")
+/// The rows of a matrix, in place where they are of this format and contiguous.
+pub(crate) struct Lines<'a, F> {
+    matrix: Matrix<'a>,
+    stored: Option<ArrayView2<'a, F>>,
 }
 
-/// A range of rows of a matrix, in place or copied into `buffer`.
-pub(crate) fn range_of<'b, R: Real>(
-    matrix: &'b Matrix<'_>,
-    rows: Range<usize>,
-    columns: Range<usize>,
-    buffer: &'b mut Vec<R>,
-) -> ArrayView2<'b, R> {
-    if let Some(view) = R::view(matrix) {
-        return view.reborrow().slice_move(s![rows, columns]);
+impl<'a, F: Format> Lines<'a, F> {
+    pub(crate) fn new(matrix: &Matrix<'a>) -> Self {
+        let contiguous = |view: &ArrayView2<'_, F>| view.dim().1 <= 1 || view.strides()[1] == 1;
+        Self { matrix: *matrix, stored: F::stored(matrix).filter(contiguous) }
     }
-    let (height, width) = (rows.len(), columns.len());
-    let buffer = sized(buffer, height * width);
-    if width > 0 {
-        for (to, row) in buffer.chunks_exact_mut(width).zip(rows) {
-            matrix.read(row, columns.clone(), to);
+
+    /// Some columns of a row, in place or copied into `buffer`.
+    pub(crate) fn get<'l>(
+        &self,
+        row: usize,
+        columns: Range<usize>,
+        buffer: &'l mut [F],
+    ) -> &'l [F]
+    where
+        'a: 'l,
+    {
+        if let Some(line) = self.in_place(row) {
+            return &line[columns];
         }
+        let buffer = &mut buffer[..columns.len()];
+        F::read(&self.matrix, row, columns, buffer);
+        buffer
     }
-    ArrayView2::from_shape((height, width), &*buffer).expect("rows of one width")
+
+    /// A whole row where it stands.
+    fn in_place(&self, row: usize) -> Option<&'a [F]> {
+        self.stored.and_then(|view| view.index_axis_move(Axis(0), row).to_slice())
+    }
+}
+
+/// Hidden states in panels, with their height.
+pub(crate) struct Hidden<F> {
+    panels: Buffer<F>,
+    length: usize,
+    height: usize,
+}
+
+impl<F: Format> Hidden<F> {
+    pub(crate) fn new() -> Self {
+        Self { panels: Buffer::new(), length: 0, height: 0 }
+    }
+
+    /// Packs these rows; given logits have none.
+    pub(crate) fn pack(&mut self, problem: &Problem<'_, F::Sum>, rows: &[Row], slots: usize) {
+        let Source::Product { hidden, .. } = &problem.source else { return };
+        let (width, height) = (problem.width, padded_rows(rows.len()));
+        (self.height, self.length) = (height, panels_length(height, width));
+        let lines = Lines::<F>::new(hidden);
+        let panels = self.panels.sized(self.length);
+        let tasks = panels.chunks_mut(height * PANEL).enumerate().collect();
+        parallel::for_each(&mut vec![(); slots], tasks, |_, (q, to): (usize, &mut [F])| {
+            let columns = q * PANEL..width.min((q + 1) * PANEL);
+            let mut buffer = [F::default(); PANEL];
+            for (i, row) in rows.iter().enumerate() {
+                let part = lines.get(row.hidden, columns.clone(), &mut buffer);
+                pack_rows([part].into_iter(), i, height, to);
+            }
+            to[rows.len() * PANEL..].fill(F::default());
+        });
+    }
+
+    /// The panels that were packed last.
+    pub(crate) fn get(&self) -> Panels<'_, F> {
+        Panels::new(&self.panels.get()[..self.length], self.height)
+    }
 }
 
 /// The classes that a row weighs, for smoothing and soft targets.
@@ -112,31 +146,75 @@ pub(crate) enum Weights<'a, R> {
 }
 
 impl<R: Real> Problem<'_, R> {
-    /// The products of some rows with some of the classifier's rows, or the given logits.
-    pub(crate) fn products(
+    /// Packs classes of the classifier in steps along k, a panel of 32 after the other.
+    pub(crate) fn pack_classes<F: Format<Sum = R>>(
         &self,
-        hidden: ArrayView2<'_, R>,
-        rows: &[Row],
-        columns: Range<usize>,
-        widened: &mut Vec<R>,
-        mut to: ArrayViewMut2<'_, R>,
+        classes: Range<usize>,
+        buffer: &mut Buffer<F>,
+        to: &mut [F],
     ) {
+        let Source::Product { classifier, .. } = &self.source else { return };
+        let width = self.width;
+        let lines = Lines::<F>::new(classifier);
+        let length = steps_length::<F>(width).max(1);
+        for (first, to) in classes.clone().step_by(PANEL).zip(to.chunks_mut(length)) {
+            let count = PANEL.min(classes.end - first);
+            let mut rows: [&[F]; PANEL] = [&[]; PANEL];
+            let room = if lines.stored.is_some() { 0 } else { count * width };
+            let mut rest = buffer.sized(room);
+            for (i, row) in rows[..count].iter_mut().enumerate() {
+                let (line, tail) = rest.split_at_mut(width.min(rest.len()));
+                *row = lines.get(first + i, 0..width, line);
+                rest = tail;
+            }
+            pack_steps(self.loss.isa, &rows[..count], width, to);
+        }
+    }
+
+    /// Packs some columns of classes of the classifier into panels of `height` rows.
+    pub(crate) fn pack_class_rows<F: Format<Sum = R>>(
+        &self,
+        classes: Range<usize>,
+        columns: Range<usize>,
+        height: usize,
+        buffer: &mut Buffer<F>,
+        to: &mut [F],
+    ) {
+        let Source::Product { classifier, .. } = &self.source else { return };
+        let lines = Lines::<F>::new(classifier);
+        let room = if lines.stored.is_some() { 0 } else { columns.len() };
+        let buffer = buffer.sized(room);
+        for (i, class) in classes.clone().enumerate() {
+            let line = lines.get(class, columns.clone(), buffer);
+            pack_rows([line].into_iter(), i, height, to);
+        }
+        for panel in to.chunks_mut(height * PANEL) {
+            panel[classes.len() * PANEL..].fill(F::default());
+        }
+    }
+
+    /// A tile of products: rows that are packed with columns that are, or given logits.
+    pub(crate) fn products<F: Format<Sum = R>>(
+        &self,
+        hidden: &Hidden<F>,
+        rows: &[Row],
+        group: Range<usize>,
+        columns: Range<usize>,
+        packed: &[F],
+        (tile, stride): (&mut [R], usize),
+    ) {
+        let width = columns.len();
         match &self.source {
-            Source::Product { classifier, .. } => {
-                let mut start = columns.start;
-                while start < columns.end {
-                    let end = columns.end.min(start + TILE_COLUMNS);
-                    let block = range_of(classifier, start..end, 0..self.width, widened);
-                    let at = start - columns.start..end - columns.start;
-                    let mut to = to.slice_mut(s![.., at]);
-                    product(hidden, block.t(), Store::Assign, &mut to);
-                    start = end;
-                }
+            Source::Product { .. } => {
+                let shape = (group.len(), width).strides((stride, 1));
+                let to = ArrayViewMut2::from_shape(shape, tile);
+                let mut to = to.expect("a tile of its rows and columns");
+                let from = Rows::From(group.start, group.len());
+                row_products(self.loss.isa, hidden.get(), from, self.width, packed, &mut to);
             }
             Source::Given(logits) => {
-                for (mut to, row) in to.outer_iter_mut().zip(rows) {
-                    let to = to.as_slice_mut().expect("rows of a tile are contiguous");
-                    logits.read(row.hidden, columns.clone(), to);
+                for (to, row) in tile.chunks_mut(stride).zip(&rows[group]) {
+                    logits.read(row.hidden, columns.clone(), &mut to[..width]);
                 }
             }
         }
@@ -183,22 +261,34 @@ impl<R: Real> Problem<'_, R> {
 
     /// The logits of one row at some of the shard's classes, with the bits that they have in
     /// every tile.
-    pub(crate) fn logits_at(&self, row: &Row, columns: &[u32], slot: &mut Slot<R>, to: &mut [R]) {
+    pub(crate) fn logits_at<F: Format<Sum = R>>(
+        &self,
+        row: &Row,
+        columns: &[u32],
+        slot: &mut Slot<F>,
+        to: &mut [R],
+    ) {
         match &self.source {
             Source::Product { hidden, classifier } => {
-                let width = self.width;
-                let from = std::slice::from_ref(row);
-                let hidden = rows_of(hidden, from, &mut slot.temporary, 1);
-                let block = sized(&mut slot.widened, columns.len() * width);
-                for (i, &column) in columns.iter().enumerate() {
-                    let to = &mut block[i * width..(i + 1) * width];
-                    classifier.read(column as usize, 0..width, to);
+                let depth = self.width.next_multiple_of(F::DEPTH);
+                let (hidden, classes) = (Lines::<F>::new(hidden), Lines::<F>::new(classifier));
+                let [left, right] = [&mut slot.packed, &mut slot.lines].map(|buffer| {
+                    let line = buffer.sized(depth);
+                    line.fill(F::default());
+                    line
+                });
+                let put = |lines: &Lines<'_, F>, row, to: &mut [F]| {
+                    // What is in place is copied, what is not is read where it is to be.
+                    match lines.in_place(row) {
+                        Some(line) => to[..self.width].copy_from_slice(line),
+                        None => F::read(&lines.matrix, row, 0..self.width, &mut to[..self.width]),
+                    }
+                };
+                put(&hidden, row.hidden, left);
+                for (to, &column) in to.iter_mut().zip(columns) {
+                    put(&classes, column as usize, right);
+                    dots(self.loss.isa, left, right, depth, std::slice::from_mut(to));
                 }
-                let block = ArrayView2::from_shape((columns.len(), width), &*block)
-                    .expect("rows of one width");
-                let mut to = ArrayViewMut2::from_shape((1, columns.len()), &mut *to)
-                    .expect("as many logits as columns");
-                product(hidden, block.t(), Store::Assign, &mut to);
             }
             Source::Given(logits) => {
                 for (to, &column) in to.iter_mut().zip(columns) {

@@ -7,7 +7,9 @@ use super::vector::{Simd, Vector};
 
 /// The token of AVX-512 F, BW, DQ and VL: it exists only where the processor has all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx512(());
+pub struct Avx512 {
+    bf16: bool,
+}
 
 impl Avx512 {
     /// The token, where the processor has what [`enter`] enables.
@@ -16,7 +18,12 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl"))
-        .then_some(Self(()))
+        .then(|| Self { bf16: is_x86_feature_detected!("avx512bf16") })
+    }
+
+    /// Whether the processor has products of bf16 too.
+    pub(crate) fn has_bf16(self) -> bool {
+        self.bf16
     }
 }
 

@@ -100,6 +100,15 @@ impl Isa {
         }
     }
 
+    /// Whether there are products of bf16 with sums in f32.
+    pub(crate) fn has_bf16(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(token) => token.has_bf16(),
+            _ => false,
+        }
+    }
+
     /// Whether `mul_add` rounds once.
     #[cfg(test)]
     pub(crate) fn fuses(self) -> bool {

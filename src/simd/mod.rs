@@ -11,7 +11,12 @@ mod portable;
 pub(crate) mod tanh;
 mod vector;
 
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
 pub use isa::{Isa, Kernel};
+pub use portable::Portable;
 pub use vector::{Simd, SimdReal, Vector};
 pub(crate) use vector::{for_each_vector, read, splat};
 

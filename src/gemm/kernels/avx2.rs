@@ -1,0 +1,158 @@
+//! 256-bit registers: 6 rows × 16 sums in f32, × 8 in f64.
+
+use std::arch::x86_64::*;
+use std::marker::PhantomData;
+use std::ptr::read;
+
+use super::{Lanes, PANEL};
+use crate::gemm::products::Job;
+use crate::simd::Avx2;
+
+macro_rules! lanes {
+    ($(#[$doc:meta])* $name:ident, $enter:ident, $real:ty, $vector:ty, $width:literal,
+     $zero:ident, $splat:ident, $load:ident, $add:ident, $store:ident, $fused:ident,
+     $transpose:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        pub(in crate::gemm) struct $name(PhantomData<Avx2>);
+
+        // SAFETY of each call: lanes are made only from the token, whose existence proves the
+        // features; what is loaded or stored the caller has promised.
+        impl Lanes for $name {
+            type Format = $real;
+            type Factor = $vector;
+            type Sums = $vector;
+            const WIDTH: usize = $width;
+            const ROWS: usize = 6;
+            const COLUMNS: usize = 4;
+            const TRANSPOSED: usize = $width;
+
+            #[inline(always)]
+            fn zero(self) -> $vector {
+                // SAFETY: see above.
+                unsafe { $zero() }
+            }
+            #[inline(always)]
+            unsafe fn broadcast(self, from: *const $real) -> $vector {
+                // SAFETY: see above.
+                unsafe { $splat(read(from)) }
+            }
+            #[inline(always)]
+            unsafe fn load(self, from: *const $real) -> $vector {
+                // SAFETY: see above.
+                unsafe { $load(from) }
+            }
+            #[inline(always)]
+            unsafe fn load_rows(self, rows: [*const $real; 2]) -> [$vector; 2] {
+                // SAFETY: see above.
+                unsafe { [$load(rows[0]), $load(rows[0].add($width))] }
+            }
+            #[inline(always)]
+            fn multiply_add(self, a: $vector, b: $vector, sums: $vector) -> $vector {
+                // SAFETY: see above.
+                unsafe { $fused(a, b, sums) }
+            }
+            #[inline(always)]
+            unsafe fn add_to(self, at: *const $real, sums: $vector) -> $vector {
+                // SAFETY: see above.
+                unsafe { $add($load(at), sums) }
+            }
+            #[inline(always)]
+            unsafe fn store(self, at: *mut $real, sums: $vector) {
+                // SAFETY: see above.
+                unsafe { $store(at, sums) }
+            }
+            #[inline(always)]
+            unsafe fn put(self, from: [*const $real; 2], rows: [*mut $real; 2], _: *mut $real) {
+                // SAFETY: the caller has promised both rows, which do not overlap.
+                unsafe {
+                    rows[0].copy_from_nonoverlapping(from[0], PANEL);
+                    rows[1].copy_from_nonoverlapping(from[1], PANEL);
+                }
+            }
+            #[inline(always)]
+            unsafe fn transpose(self, from: impl Fn(usize) -> *const $real, to: *mut $real) {
+                // SAFETY: see above.
+                unsafe { $transpose(from, to) }
+            }
+        }
+
+        /// Runs a job.
+        pub(in crate::gemm) fn $enter<J: Job<$real>>(_: Avx2, job: J) {
+            // The features here must be those that `detect` tests.
+            #[target_feature(enable = "avx2,fma")]
+            fn inner<J: Job<$real>>(lanes: $name, job: J) {
+                job.run(lanes);
+            }
+            // SAFETY: the token exists, so `detect` has seen every feature that `inner` enables.
+            unsafe { inner($name(PhantomData), job) }
+        }
+    };
+}
+
+lanes!(
+    /// Of f32.
+    F32, single, f32, __m256, 8,
+    _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_add_ps, _mm256_storeu_ps,
+    _mm256_fmadd_ps, transpose_single
+);
+lanes!(
+    /// Of f64.
+    F64, double, f64, __m256d, 4,
+    _mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_add_pd, _mm256_storeu_pd,
+    _mm256_fmadd_pd, transpose_double
+);
+
+/// 8×8 numbers.
+///
+/// # Safety
+/// As [`Lanes::transpose`].
+#[inline(always)]
+unsafe fn transpose_single(from: impl Fn(usize) -> *const f32, to: *mut f32) {
+    // SAFETY: AVX2 is there, as the caller's lanes prove; rows and panel are as it has promised.
+    unsafe {
+        let mut rows = [_mm256_setzero_ps(); 8];
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = _mm256_loadu_ps(from(i));
+        }
+        let mut pairs = rows;
+        for i in (0..8).step_by(2) {
+            pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+            pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+        }
+        let mut quads = pairs;
+        for i in (0..8).step_by(4) {
+            quads[i] = _mm256_shuffle_ps::<0x44>(pairs[i], pairs[i + 2]);
+            quads[i + 1] = _mm256_shuffle_ps::<0xee>(pairs[i], pairs[i + 2]);
+            quads[i + 2] = _mm256_shuffle_ps::<0x44>(pairs[i + 1], pairs[i + 3]);
+            quads[i + 3] = _mm256_shuffle_ps::<0xee>(pairs[i + 1], pairs[i + 3]);
+        }
+        for i in 0..4 {
+            let low = _mm256_permute2f128_ps::<0x20>(quads[i], quads[i + 4]);
+            let high = _mm256_permute2f128_ps::<0x31>(quads[i], quads[i + 4]);
+            _mm256_storeu_ps(to.add(i * PANEL), low);
+            _mm256_storeu_ps(to.add((i + 4) * PANEL), high);
+        }
+    }
+}
+
+/// 4×4 numbers.
+///
+/// # Safety
+/// As [`Lanes::transpose`].
+#[inline(always)]
+unsafe fn transpose_double(from: impl Fn(usize) -> *const f64, to: *mut f64) {
+    // SAFETY: AVX2 is there, as the caller's lanes prove; rows and panel are as it has promised.
+    unsafe {
+        let mut rows = [_mm256_setzero_pd(); 4];
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = _mm256_loadu_pd(from(i));
+        }
+        let (a, b) = (_mm256_unpacklo_pd(rows[0], rows[1]), _mm256_unpacklo_pd(rows[2], rows[3]));
+        _mm256_storeu_pd(to, _mm256_permute2f128_pd::<0x20>(a, b));
+        _mm256_storeu_pd(to.add(2 * PANEL), _mm256_permute2f128_pd::<0x31>(a, b));
+        let (a, b) = (_mm256_unpackhi_pd(rows[0], rows[1]), _mm256_unpackhi_pd(rows[2], rows[3]));
+        _mm256_storeu_pd(to.add(PANEL), _mm256_permute2f128_pd::<0x20>(a, b));
+        _mm256_storeu_pd(to.add(3 * PANEL), _mm256_permute2f128_pd::<0x31>(a, b));
+    }
+}

@@ -1,0 +1,302 @@
+//! Register tiles: M rows × two vectors of sums, one multiply-add after the other over the whole k.
+//!
+//! Written once over [`Lanes`], of which every instruction set and number format has its own. The
+//! left factor is broadcast, the right one loaded. Each sum takes its products one at a time and in
+//! the order of k, so that an element has the same bits wherever in a tile it stands.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+pub(super) mod portable;
+
+use super::PANEL;
+use super::format::Format;
+
+/// The registers of one instruction set for one format.
+///
+/// A *step* is what one multiply-add takes along k: [`Format::DEPTH`] numbers.
+///
+/// A value proves that the processor has the instruction set; its methods must be inlined into a
+/// function that enables it.
+pub trait Lanes: Copy {
+    /// What panels hold.
+    type Format: Format;
+    /// The left factor of a step in every lane, or the right factor of a step in each.
+    type Factor: Copy;
+    /// The sums of the lanes.
+    type Sums: Copy;
+    /// Sums in a vector.
+    const WIDTH: usize;
+    /// Rows of a tile whose left factor stands in rows.
+    const ROWS: usize;
+    /// Rows of a tile whose left factor stands in columns; divides [`PANEL`].
+    const COLUMNS: usize;
+    /// Rows and steps that are transposed at once; 0 where that is not faster than one by one.
+    const TRANSPOSED: usize;
+
+    /// No products yet.
+    fn zero(self) -> Self::Sums;
+    /// # Safety
+    /// A step can be read from `from`, which is aligned to it.
+    unsafe fn broadcast(self, from: *const Self::Format) -> Self::Factor;
+    /// # Safety
+    /// `WIDTH` steps can be read from `from`.
+    unsafe fn load(self, from: *const Self::Format) -> Self::Factor;
+    /// The steps that two rows make together, or the first row where a step is one number.
+    ///
+    /// # Safety
+    /// 2·`WIDTH` numbers can be read from each.
+    unsafe fn load_rows(self, rows: [*const Self::Format; 2]) -> [Self::Factor; 2];
+    fn multiply_add(self, a: Self::Factor, b: Self::Factor, sums: Self::Sums) -> Self::Sums;
+    /// # Safety
+    /// `WIDTH` sums can be read from `at`.
+    unsafe fn add_to(self, at: *const Real<Self>, sums: Self::Sums) -> Self::Sums;
+    /// # Safety
+    /// `WIDTH` sums can be written to `at`.
+    unsafe fn store(self, at: *mut Real<Self>, sums: Self::Sums);
+    /// Rounds two rows of 32 sums into two rows of a panel, and where a step is a pair into one row of
+    /// pairs too.
+    ///
+    /// # Safety
+    /// The rows can be read and written; so can the pairs, where there are any.
+    unsafe fn put(
+        self,
+        from: [*const Real<Self>; 2],
+        rows: [*mut Self::Format; 2],
+        pairs: *mut Self::Format,
+    );
+    /// Turns `TRANSPOSED` rows of as many steps into as many rows of a panel of steps.
+    ///
+    /// # Safety
+    /// So many steps can be read from each row, and written from every 32nd step of `to` on.
+    unsafe fn transpose(
+        self,
+        from: impl Fn(usize) -> *const Self::Format,
+        to: *mut Self::Format,
+    );
+}
+
+/// What the sums of some lanes are.
+pub type Real<L> = <<L as Lanes>::Format as Format>::Sum;
+
+/// Numbers along k in a step.
+const fn depth<L: Lanes>() -> usize {
+    <L::Format as Format>::DEPTH
+}
+
+/// Columns of a tile.
+pub(super) const fn columns<L: Lanes>() -> usize {
+    2 * L::WIDTH
+}
+
+/// Where the left factor of row i at step k stands.
+pub(super) trait Left<T>: Copy {
+    /// # Safety
+    /// Row and step are within what it was made for.
+    unsafe fn at(self, i: usize, k: usize) -> *const T;
+}
+
+/// Rows of a panel that follow each other.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<T>(pub(super) *const T);
+
+/// Rows of a panel from anywhere.
+#[derive(Clone, Copy)]
+pub(super) struct Gathered<T, const M: usize>(pub(super) [*const T; M]);
+
+/// Columns of a panel: k runs along its rows.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<T>(pub(super) *const T);
+
+impl<T: Format> Left<T> for Rows<T> {
+    #[inline(always)]
+    unsafe fn at(self, i: usize, k: usize) -> *const T {
+        // SAFETY: the row and the step are of the panel.
+        unsafe { self.0.add(i * PANEL + k * T::DEPTH) }
+    }
+}
+
+impl<T: Format, const M: usize> Left<T> for Gathered<T, M> {
+    #[inline(always)]
+    unsafe fn at(self, i: usize, k: usize) -> *const T {
+        // SAFETY: the step is of the panel.
+        unsafe { self.0[i].add(k * T::DEPTH) }
+    }
+}
+
+impl<T: Format> Left<T> for Columns<T> {
+    #[inline(always)]
+    unsafe fn at(self, i: usize, k: usize) -> *const T {
+        // SAFETY: the column and the step are of the panel.
+        unsafe { self.0.add((k * PANEL + i) * T::DEPTH) }
+    }
+}
+
+/// Where the right factors of step k stand.
+pub(super) trait Right<L: Lanes>: Copy {
+    /// # Safety
+    /// The step is within what it was made for.
+    unsafe fn at(self, lanes: L, k: usize) -> [L::Factor; 2];
+}
+
+/// Steps that were interleaved when they were packed.
+#[derive(Clone, Copy)]
+pub(super) struct Steps<T>(pub(super) *const T);
+
+/// Rows of a panel, in order.
+#[derive(Clone, Copy)]
+pub(super) struct InOrder<T>(pub(super) *const T);
+
+/// Rows of a panel, each named.
+#[derive(Clone, Copy)]
+pub(super) struct Named<T>(pub(super) *const T, pub(super) *const u32);
+
+impl<L: Lanes> Right<L> for Steps<L::Format> {
+    #[inline(always)]
+    unsafe fn at(self, lanes: L, k: usize) -> [L::Factor; 2] {
+        // SAFETY: the step is of the panel, which is PANEL steps wide.
+        unsafe {
+            let first = self.0.add(k * PANEL * depth::<L>());
+            [lanes.load(first), lanes.load(first.add(L::WIDTH * depth::<L>()))]
+        }
+    }
+}
+
+impl<L: Lanes> Right<L> for InOrder<L::Format> {
+    #[inline(always)]
+    unsafe fn at(self, lanes: L, k: usize) -> [L::Factor; 2] {
+        // SAFETY: the rows are of the panel, which is PANEL numbers wide.
+        unsafe {
+            let first = self.0.add(k * depth::<L>() * PANEL);
+            lanes.load_rows([first, first.add((depth::<L>() - 1) * PANEL)])
+        }
+    }
+}
+
+impl<L: Lanes> Right<L> for Named<L::Format> {
+    #[inline(always)]
+    unsafe fn at(self, lanes: L, k: usize) -> [L::Factor; 2] {
+        // SAFETY: the names are as many as there are numbers along k, and name rows of the panel.
+        unsafe {
+            let (first, last) = (k * depth::<L>(), (k + 1) * depth::<L>() - 1);
+            let row = |at| self.0.add(*self.1.add(at) as usize * PANEL);
+            lanes.load_rows([row(first), row(last)])
+        }
+    }
+}
+
+/// The sums of a tile.
+pub(super) type Tile<L, const M: usize> = [[<L as Lanes>::Sums; 2]; M];
+
+/// A tile without products.
+#[inline(always)]
+pub(super) fn empty<L: Lanes, const M: usize>(lanes: L) -> Tile<L, M> {
+    [[lanes.zero(); 2]; M]
+}
+
+/// Adds the products of so many steps.
+///
+/// # Safety
+/// Both factors were made for M rows (of tile) and `steps` steps.
+#[inline(always)]
+pub(super) unsafe fn accumulate<L: Lanes, const M: usize>(
+    lanes: L,
+    mut tile: Tile<L, M>,
+    steps: usize,
+    left: impl Left<L::Format>,
+    right: impl Right<L>,
+) -> Tile<L, M> {
+    for k in 0..steps {
+        // SAFETY: the step is below `steps`, the row below M.
+        unsafe {
+            let [b0, b1] = right.at(lanes, k);
+            for (i, row) in tile.iter_mut().enumerate() {
+                let a = lanes.broadcast(left.at(i, k));
+                row[0] = lanes.multiply_add(a, b0, row[0]);
+                row[1] = lanes.multiply_add(a, b1, row[1]);
+            }
+        }
+    }
+    tile
+}
+
+/// Where a tile goes: `rows` of it, `columns` wide, row i from `at + offset(i)` on.
+pub(super) struct Destination<T, O> {
+    pub(super) at: *mut T,
+    pub(super) offset: O,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) add: bool,
+}
+
+/// Writes a tile, or adds it.
+///
+/// # Safety
+/// The numbers of the destination can be written (and read, to be added to).
+#[inline(always)]
+pub(super) unsafe fn finish<L: Lanes, const M: usize>(
+    lanes: L,
+    tile: Tile<L, M>,
+    to: Destination<Real<L>, impl Fn(usize) -> isize>,
+) {
+    let Destination { at, offset, rows, columns: width, add } = to;
+    if width == columns::<L>() {
+        for (i, row) in tile.into_iter().enumerate() {
+            if i < rows {
+                // SAFETY: the row is of the destination, and as wide as the tile.
+                unsafe {
+                    let at = at.offset(offset(i));
+                    for (v, sums) in row.into_iter().enumerate() {
+                        let at = at.add(v * L::WIDTH);
+                        let sums = if add { lanes.add_to(at, sums) } else { sums };
+                        lanes.store(at, sums);
+                    }
+                }
+            }
+        }
+        return;
+    }
+    // A tile is at most PANEL wide.
+    let mut line = [Real::<L>::default(); PANEL];
+    for (i, row) in tile.into_iter().enumerate() {
+        if i < rows {
+            for (v, sums) in row.into_iter().enumerate() {
+                // SAFETY: two vectors are no wider than a panel.
+                unsafe { lanes.store(line.as_mut_ptr().add(v * L::WIDTH), sums) };
+            }
+            for (j, &value) in line[..width].iter().enumerate() {
+                // SAFETY: row and column are of the destination.
+                unsafe {
+                    let at = at.offset(offset(i)).add(j);
+                    *at = if add { *at + value } else { value };
+                }
+            }
+        }
+    }
+}
+
+/// Calls `$body` with a constant `$m` that equals `$value`, one of the heights that lanes have.
+macro_rules! with_height {
+    ($value:expr, $m:ident => $body:expr) => {
+        match $value {
+            12 => {
+                const $m: usize = 12;
+                $body
+            }
+            8 => {
+                const $m: usize = 8;
+                $body
+            }
+            6 => {
+                const $m: usize = 6;
+                $body
+            }
+            _ => {
+                const $m: usize = 4;
+                $body
+            }
+        }
+    };
+}
+pub(super) use with_height;

@@ -1,0 +1,110 @@
+//! Matrices into panels.
+
+use std::ops::Range;
+
+use super::format::Format;
+use super::kernels::Lanes;
+use super::products::Job;
+use super::{GROUP, PANEL};
+use crate::simd::Isa;
+
+/// The height of panels of so many rows: whole groups, and at least one row of zeros, for what has
+/// no partner.
+pub(crate) fn padded_rows(rows: usize) -> usize {
+    (rows / GROUP + 1).saturating_mul(GROUP)
+}
+
+/// The numbers of panels of this height.
+pub(crate) fn panels_length(height: usize, columns: usize) -> usize {
+    height.saturating_mul(columns.div_ceil(PANEL).max(1)).saturating_mul(PANEL)
+}
+
+/// The numbers of one panel packed in steps along k.
+pub(crate) fn steps_length<F: Format>(depth: usize) -> usize {
+    depth.next_multiple_of(F::DEPTH).saturating_mul(PANEL)
+}
+
+/// Puts rows of a matrix into panels `to` of `height` rows, from row `first` on. What lies beyond
+/// the columns is zero.
+pub(crate) fn pack_rows<'r, F: Format>(
+    rows: impl Iterator<Item = &'r [F]>,
+    first: usize,
+    height: usize,
+    to: &mut [F],
+) {
+    for (row, from) in (first..).zip(rows) {
+        for (q, from) in from.chunks(PANEL).enumerate() {
+            let at = (q * height + row) * PANEL;
+            let to = &mut to[at..at + PANEL];
+            match <&[F; PANEL]>::try_from(from) {
+                Ok(whole) => to.copy_from_slice(whole),
+                Err(_) => {
+                    to[..from.len()].copy_from_slice(from);
+                    to[from.len()..].fill(F::default());
+                }
+            }
+        }
+    }
+}
+
+/// Packs at most 32 rows of `depth` numbers in steps along k: step k of row j at `k·32 + j`.
+pub(crate) fn pack_steps<F: Format>(isa: Isa, rows: &[&[F]], depth: usize, to: &mut [F]) {
+    assert!(rows.len() <= PANEL && rows.iter().all(|row| row.len() == depth), "rows of a panel");
+    let to = &mut to[..steps_length::<F>(depth)];
+    F::dispatch(isa, PackSteps { rows, depth, to });
+}
+
+struct PackSteps<'a, F> {
+    rows: &'a [&'a [F]],
+    depth: usize,
+    to: &'a mut [F],
+}
+
+impl<F: Format> Job<F> for PackSteps<'_, F> {
+    #[inline(always)]
+    fn run<L: Lanes<Format = F>>(self, lanes: L) {
+        let Self { rows, depth, to } = self;
+        let steps = depth / F::DEPTH;
+        let block = L::TRANSPOSED;
+        let (mut done, mut lanes_done) = (0, 0);
+        if block > 0 {
+            done = steps / block * block;
+            lanes_done = rows.len() / block * block;
+            for first in (0..lanes_done).step_by(block) {
+                for k in (0..done).step_by(block) {
+                    // SAFETY: `block` rows from `first` on have `block` steps from k on, and the
+                    // panel has room for each.
+                    unsafe {
+                        let from = |i: usize| rows[first + i].as_ptr().add(k * F::DEPTH);
+                        let to = to.as_mut_ptr().add((k * PANEL + first) * F::DEPTH);
+                        lanes.transpose(from, to);
+                    }
+                }
+            }
+        }
+        let all = 0..steps;
+        for (j, row) in rows.iter().enumerate() {
+            copy(row, if j < lanes_done { done..steps } else { all.clone() }, j, to);
+            // Half a step at the end.
+            for d in steps * F::DEPTH..depth.next_multiple_of(F::DEPTH) {
+                let value = row.get(d).copied().unwrap_or_default();
+                to[(d / F::DEPTH * PANEL + j) * F::DEPTH + d % F::DEPTH] = value;
+            }
+        }
+        for j in rows.len()..PANEL {
+            for step in to.chunks_exact_mut(PANEL * F::DEPTH) {
+                step[j * F::DEPTH..(j + 1) * F::DEPTH].fill(F::default());
+            }
+        }
+    }
+}
+
+/// Copies some steps of a row one by one.
+#[inline(always)]
+fn copy<F: Format>(row: &[F], steps: Range<usize>, j: usize, to: &mut [F]) {
+    let from = row[steps.start * F::DEPTH..steps.end * F::DEPTH].chunks_exact(F::DEPTH);
+    let to = to[steps.start * PANEL * F::DEPTH..].chunks_exact_mut(PANEL * F::DEPTH);
+    for (to, from) in to.zip(from) {
+        to[j * F::DEPTH..(j + 1) * F::DEPTH].copy_from_slice(from);
+    }
+}

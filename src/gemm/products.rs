@@ -1,0 +1,459 @@
+//! The products of panels, behind assertions.
+
+use ndarray::ArrayViewMut2;
+use std::ops::Range;
+
+use super::format::Format;
+use super::kernels::{
+    self, Columns, Destination, Gathered, InOrder, Lanes, Left, Right, Steps, Tile, accumulate,
+    empty, finish, with_height,
+};
+use super::pack::steps_length;
+use super::{GROUP, PANEL, Store};
+use crate::simd::Isa;
+
+/// A computation written once and compiled for each instruction set.
+pub trait Job<F: Format> {
+    /// The computation; must be `#[inline(always)]`, as all that it calls.
+    fn run<L: Lanes<Format = F>>(self, lanes: L);
+}
+
+/// A matrix in panels: panel q holds columns 32·q.. of `height` rows, each row 32 numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Panels<'a, F> {
+    data: &'a [F],
+    height: usize,
+}
+
+impl<'a, F: Format> Panels<'a, F> {
+    /// Panels of so many rows.
+    pub(crate) fn new(data: &'a [F], height: usize) -> Self {
+        assert!(height > 0 && data.len().is_multiple_of(height * PANEL), "whole panels");
+        Self { data, height }
+    }
+
+    /// How many panels there are.
+    fn count(&self) -> usize {
+        self.data.len() / (self.height * PANEL)
+    }
+
+    /// Where row r of panel q begins.
+    fn at(&self, q: usize, r: usize) -> usize {
+        (q * self.height + r) * PANEL
+    }
+}
+
+/// Rows of panels.
+#[derive(Clone, Copy)]
+pub(crate) enum Rows<'a> {
+    /// That many from this one on.
+    From(usize, usize),
+    /// These.
+    Named(&'a [u32]),
+}
+
+impl Rows<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Rows::From(_, count) => *count,
+            Rows::Named(names) => names.len(),
+        }
+    }
+}
+
+/// Rows that stand in no order.
+pub(crate) type Named<'a> = &'a [u32];
+
+/// Where a product goes: rows of contiguous numbers.
+#[derive(Clone, Copy)]
+struct Target<T> {
+    at: *mut T,
+    stride: isize,
+    rows: usize,
+    columns: usize,
+}
+
+impl<T> Target<T> {
+    fn new(view: &mut ArrayViewMut2<'_, T>) -> Self {
+        let (rows, columns) = view.dim();
+        assert!(columns <= 1 || view.strides()[1] == 1, "contiguous rows");
+        Self { at: view.as_mut_ptr(), stride: view.strides()[0], rows, columns }
+    }
+
+    /// The tile at this column, where it is `width` wide at most, with rows by `row`.
+    #[inline(always)]
+    fn tile(
+        self,
+        column: usize,
+        width: usize,
+        rows: usize,
+        store: Store,
+        row: impl Fn(usize) -> usize,
+    ) -> Destination<T, impl Fn(usize) -> isize> {
+        Destination {
+            at: self.at.wrapping_add(column),
+            offset: move |i| row(i) as isize * self.stride,
+            rows,
+            columns: width.min(self.columns - column),
+            add: store == Store::Add,
+        }
+    }
+}
+
+/// Adds the products of a row group over all panels of the left factor.
+///
+/// # Safety
+/// The left factor has M rows from each base on, the right one a row or step for each of `depth`.
+#[inline(always)]
+unsafe fn over_panels<L: Lanes, A: Left<L::Format>, B: Right<L>, const M: usize>(
+    lanes: L,
+    panels: Range<usize>,
+    depth: usize,
+    left: impl Fn(usize) -> A,
+    right: impl Fn(usize) -> B,
+) -> Tile<L, M> {
+    let step = <L::Format as Format>::DEPTH;
+    let mut tile = empty::<L, M>(lanes);
+    for q in panels.clone() {
+        let k = (q - panels.start) * PANEL;
+        let steps = PANEL.min(depth - k).div_ceil(step);
+        // SAFETY: the caller's promise for this panel.
+        tile = unsafe { accumulate::<L, M>(lanes, tile, steps, left(q), right(k)) };
+    }
+    tile
+}
+
+/// `to[i, j] = Σ_k left[rows[i], k] · right[j, k]`: logits. The right factor is packed in steps.
+pub(crate) fn row_products<F: Format>(
+    isa: Isa,
+    left: Panels<'_, F>,
+    rows: Rows<'_>,
+    depth: usize,
+    right: &[F],
+    to: &mut ArrayViewMut2<'_, F::Sum>,
+) {
+    let count = rows.len();
+    let panels = to.dim().1.div_ceil(PANEL);
+    assert_eq!(to.dim().0, count, "a row for each");
+    assert!(left.count() >= depth.div_ceil(PANEL), "the left factor's panels");
+    assert!(right.len() >= panels * steps_length::<F>(depth), "the right factor's steps");
+    match rows {
+        // Kernels read whole groups.
+        Rows::From(first, count) => {
+            assert!(first + count.next_multiple_of(GROUP) <= left.height, "rows of the panels");
+        }
+        Rows::Named(names) => {
+            assert!(count.is_multiple_of(GROUP), "whole groups");
+            assert!(names.iter().all(|&row| (row as usize) < left.height), "rows of the panels");
+        }
+    }
+    F::dispatch(isa, RowProducts { left, rows, depth, right, to: Target::new(to) });
+}
+
+struct RowProducts<'a, F: Format> {
+    left: Panels<'a, F>,
+    rows: Rows<'a>,
+    depth: usize,
+    right: &'a [F],
+    to: Target<F::Sum>,
+}
+
+impl<F: Format> Job<F> for RowProducts<'_, F> {
+    #[inline(always)]
+    fn run<L: Lanes<Format = F>>(self, lanes: L) {
+        with_height!(L::ROWS, M => self.tiles::<L, M>(lanes));
+    }
+}
+
+impl<F: Format> RowProducts<'_, F> {
+    #[inline(always)]
+    fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
+        let Self { left, rows, depth, right, to } = self;
+        let wide = kernels::columns::<L>();
+        let steps = steps_length::<F>(depth);
+        let all = 0..depth.div_ceil(PANEL);
+        for group in (0..to.rows).step_by(GROUP) {
+            for column in (0..to.columns).step_by(wide) {
+                let from = column / PANEL * steps + column % PANEL * F::DEPTH;
+                // SAFETY: `row_products` has asserted that the steps are there.
+                let right = |k| Steps(unsafe { right.as_ptr().add(from + k * PANEL) });
+                for first in (group..to.rows.min(group + GROUP)).step_by(M) {
+                    // SAFETY: `row_products` has asserted that whole groups of these rows are in
+                    // the panels, and that the destination has a row for each.
+                    unsafe {
+                        let tile = match rows {
+                            Rows::From(row, _) => over_panels::<L, _, _, M>(
+                                lanes,
+                                all.clone(),
+                                depth,
+                                |q| kernels::Rows(left.data.as_ptr().add(left.at(q, row + first))),
+                                right,
+                            ),
+                            Rows::Named(names) => over_panels::<L, _, _, M>(
+                                lanes,
+                                all.clone(),
+                                depth,
+                                |q| {
+                                    let names = &names[first..first + M];
+                                    let panel = left.data.as_ptr().add(left.at(q, 0));
+                                    let mut bases = [panel; M];
+                                    for (base, &name) in bases.iter_mut().zip(names) {
+                                        *base = panel.add(name as usize * PANEL);
+                                    }
+                                    Gathered(bases)
+                                },
+                                right,
+                            ),
+                        };
+                        let valid = to.rows - first;
+                        let to = to.tile(column, wide, valid, Store::Assign, |i| first + i);
+                        finish::<L, M>(lanes, tile, to);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `to[names[i], j] += Σ_k left[first + i, k] · right[row + k, j]`: a part of the hidden gradient.
+/// `columns` are those of the right factor that `to` stands for, from the beginning of a panel on.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn add_rows<F: Format>(
+    isa: Isa,
+    left: Panels<'_, F>,
+    first: usize,
+    depth: usize,
+    (right, row): (Panels<'_, F>, usize),
+    columns: Range<usize>,
+    names: Named<'_>,
+    to: &mut ArrayViewMut2<'_, F::Sum>,
+) {
+    let panels = 0..depth.div_ceil(PANEL);
+    let rows = names.len().next_multiple_of(GROUP);
+    assert!(first + rows <= left.height, "rows of the left factor");
+    assert!(left.count() >= panels.end, "the left factor's panels");
+    assert!(names.iter().all(|&name| (name as usize) < to.dim().0), "rows of the destination");
+    check_right(&right, row + depth, &columns, to.dim().1);
+    let to = Target::new(to);
+    F::dispatch(isa, AddRows { left, first, panels, depth, right, row, columns, names, to });
+}
+
+fn check_right<F: Format>(
+    right: &Panels<'_, F>,
+    depth: usize,
+    columns: &Range<usize>,
+    width: usize,
+) {
+    assert!(depth.next_multiple_of(F::DEPTH) <= right.height, "rows of the right factor");
+    assert!(columns.start.is_multiple_of(PANEL) && columns.len() == width, "columns");
+    assert!(columns.end.div_ceil(PANEL) <= right.count(), "the right factor's panels");
+}
+
+struct AddRows<'a, F: Format> {
+    left: Panels<'a, F>,
+    first: usize,
+    panels: Range<usize>,
+    depth: usize,
+    right: Panels<'a, F>,
+    row: usize,
+    columns: Range<usize>,
+    names: Named<'a>,
+    to: Target<F::Sum>,
+}
+
+impl<F: Format> Job<F> for AddRows<'_, F> {
+    #[inline(always)]
+    fn run<L: Lanes<Format = F>>(self, lanes: L) {
+        with_height!(L::ROWS, M => self.tiles::<L, M>(lanes));
+    }
+}
+
+impl<F: Format> AddRows<'_, F> {
+    #[inline(always)]
+    fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
+        let Self { left, first, panels, depth, right, row, columns, names, to } = self;
+        let wide = kernels::columns::<L>();
+        let rows = names.len();
+        for column in (0..to.columns).step_by(wide) {
+            let at = columns.start + column;
+            let from = right.at(at / PANEL, row) + at % PANEL;
+            // SAFETY: `check_right` has asserted that these rows are there.
+            let right = |k| InOrder(unsafe { right.data.as_ptr().add(from + k * PANEL) });
+            for group in (0..rows).step_by(M) {
+                // SAFETY: the callers have asserted that whole groups of these rows are in the
+                // panels, and that the destination has those that are named.
+                unsafe {
+                    let left = |q| {
+                        kernels::Rows(left.data.as_ptr().add(left.at(q, first + group)))
+                    };
+                    let panels = panels.clone();
+                    let tile = over_panels::<L, _, _, M>(lanes, panels, depth, left, right);
+                    let valid = rows - group;
+                    let row = |i: usize| names[group + i] as usize;
+                    let to = to.tile(column, wide, valid, Store::Add, row);
+                    finish::<L, M>(lanes, tile, to);
+                }
+            }
+        }
+    }
+}
+
+/// `to[i, j] = Σ_k left[k, i] · right[rows[k], j]`, or added: a part of the classifier gradient.
+///
+/// `left` is one panel (in steps along its rows) whose columns from `first` on `to` stands for;
+/// `columns` are those of the right factor.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn add_columns<F: Format>(
+    isa: Isa,
+    left: &[F],
+    first: usize,
+    right: Panels<'_, F>,
+    rows: Rows<'_>,
+    columns: Range<usize>,
+    store: Store,
+    to: &mut ArrayViewMut2<'_, F::Sum>,
+) {
+    let depth = rows.len().next_multiple_of(F::DEPTH);
+    assert!(first + to.dim().0 <= PANEL, "columns of the left factor");
+    assert!(first.is_multiple_of(8), "whole tiles");
+    assert!(left.len() >= depth * PANEL, "steps of the left factor");
+    let within = match rows {
+        Rows::From(first, count) => first + count.next_multiple_of(F::DEPTH) <= right.height,
+        Rows::Named(names) => {
+            assert!(names.len().is_multiple_of(F::DEPTH), "whole steps");
+            names.iter().all(|&row| (row as usize) < right.height)
+        }
+    };
+    assert!(within, "rows of the right factor");
+    check_right(&right, 0, &columns, to.dim().1);
+    let to = Target::new(to);
+    F::dispatch(isa, AddColumns { left, first, right, rows, columns, store, to });
+}
+
+struct AddColumns<'a, F: Format> {
+    left: &'a [F],
+    first: usize,
+    right: Panels<'a, F>,
+    rows: Rows<'a>,
+    columns: Range<usize>,
+    store: Store,
+    to: Target<F::Sum>,
+}
+
+impl<F: Format> Job<F> for AddColumns<'_, F> {
+    #[inline(always)]
+    fn run<L: Lanes<Format = F>>(self, lanes: L) {
+        with_height!(L::COLUMNS, M => self.tiles::<L, M>(lanes));
+    }
+}
+
+impl<F: Format> AddColumns<'_, F> {
+    #[inline(always)]
+    fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
+        let Self { left, first, right, rows, columns, store, to } = self;
+        let wide = kernels::columns::<L>();
+        let steps = rows.len().div_ceil(F::DEPTH);
+        for column in (0..to.columns).step_by(wide) {
+            let at = columns.start + column;
+            for group in (0..to.rows).step_by(M) {
+                // SAFETY: `add_columns` has asserted that the panel has a step for each row (or
+                // pair), that these rows are in the right factor, and that groups end within the
+                // panel, which their height divides.
+                unsafe {
+                    let left = Columns(left.as_ptr().add((first + group) * F::DEPTH));
+                    let panel = |row| right.data.as_ptr().add(right.at(at / PANEL, row));
+                    let tile = empty::<L, M>(lanes);
+                    let tile = match rows {
+                        Rows::From(row, _) => {
+                            let right = InOrder(panel(row).add(at % PANEL));
+                            accumulate::<L, M>(lanes, tile, steps, left, right)
+                        }
+                        Rows::Named(names) => {
+                            let right =
+                                kernels::Named(panel(0).add(at % PANEL), names.as_ptr());
+                            accumulate::<L, M>(lanes, tile, steps, left, right)
+                        }
+                    };
+                    let to = to.tile(column, wide, to.rows - group, store, |i| group + i);
+                    finish::<L, M>(lanes, tile, to);
+                }
+            }
+        }
+    }
+}
+
+/// `to[i] = Σ_k left[i·depth + k] · right[i·depth + k]`, each with the bits of [`row_products`].
+/// `depth` is a multiple of the format's.
+pub(crate) fn dots<F: Format>(isa: Isa, left: &[F], right: &[F], depth: usize, to: &mut [F::Sum]) {
+    assert!(depth.is_multiple_of(F::DEPTH), "whole steps");
+    assert!(left.len() >= depth * to.len() && right.len() >= depth * to.len(), "rows for each");
+    F::dispatch(isa, Dots { left, right, depth, to });
+}
+
+struct Dots<'a, F: Format> {
+    left: &'a [F],
+    right: &'a [F],
+    depth: usize,
+    to: &'a mut [F::Sum],
+}
+
+impl<F: Format> Job<F> for Dots<'_, F> {
+    #[inline(always)]
+    fn run<L: Lanes<Format = F>>(self, lanes: L) {
+        let Self { left, right, depth, to } = self;
+        for (i, to) in to.iter_mut().enumerate() {
+            let mut sums = lanes.zero();
+            for k in (0..depth).step_by(F::DEPTH) {
+                // SAFETY: `dots` has asserted that there are so many rows of so many numbers.
+                unsafe {
+                    let a = lanes.broadcast(left.as_ptr().add(i * depth + k));
+                    let b = lanes.broadcast(right.as_ptr().add(i * depth + k));
+                    sums = lanes.multiply_add(a, b, sums);
+                }
+            }
+            let mut line = [F::Sum::default(); PANEL];
+            // SAFETY: a vector is no wider than a panel.
+            unsafe { lanes.store(line.as_mut_ptr(), sums) };
+            *to = line[0];
+        }
+    }
+}
+
+/// Rounds rows of a tile (32 numbers every `stride`) into rows of a panel, and where steps are pairs
+/// into `pairs` too, two rows in each.
+pub(crate) fn put_rows<F: Format>(
+    isa: Isa,
+    tile: &[F::Sum],
+    stride: usize,
+    rows: &mut [F],
+    pairs: &mut [F],
+) {
+    let count = rows.len() / PANEL;
+    assert!(count.is_multiple_of(2) && rows.len() == count * PANEL, "pairs of rows");
+    assert!(tile.len() >= (count - 1) * stride + PANEL, "rows of the tile");
+    assert!(F::DEPTH == 1 || pairs.len() == rows.len(), "room for the pairs");
+    F::dispatch(isa, PutRows { tile, stride, rows, pairs });
+}
+
+struct PutRows<'a, F: Format> {
+    tile: &'a [F::Sum],
+    stride: usize,
+    rows: &'a mut [F],
+    pairs: &'a mut [F],
+}
+
+impl<F: Format> Job<F> for PutRows<'_, F> {
+    #[inline(always)]
+    fn run<L: Lanes<Format = F>>(self, lanes: L) {
+        let Self { tile, stride, rows, pairs } = self;
+        for i in (0..rows.len() / PANEL).step_by(2) {
+            // SAFETY: `put_rows` has asserted that tile, rows and pairs hold two more rows.
+            unsafe {
+                let from = tile.as_ptr().add(i * stride);
+                let to = rows.as_mut_ptr().add(i * PANEL);
+                let pairs = pairs.as_mut_ptr().wrapping_add(i * PANEL);
+                lanes.put([from, from.add(stride)], [to, to.add(PANEL)], pairs);
+            }
+        }
+    }
+}
