@@ -7,11 +7,13 @@ mod avx2;
 mod avx512;
 pub(crate) mod exp;
 mod isa;
+mod peak;
 mod portable;
 pub(crate) mod tanh;
 mod vector;
 
 pub use isa::{Isa, Kernel};
+pub use peak::Precision;
 pub use vector::{Simd, SimdReal, Vector};
 pub(crate) use vector::{for_each_vector, read, splat};
 
