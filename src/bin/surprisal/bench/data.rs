@@ -18,9 +18,9 @@ const DENSE_DEVIATION: f32 = 1.5;
 /// The trained data. A row has this many likely classes, or fewer where there are few classes or
 /// dimensions: so many that the mean sorted probability falls below 2⁻¹² at about the 50th.
 const CANDIDATES: usize = 40;
-/// Dimensions for each candidate at least: with fewer, the logits that the candidates need would
-/// make more noise on all others than [`NOISE`].
-const DIMENSIONS_A_CANDIDATE: usize = 24;
+/// Dimensions for each candidate at least. The logits that the candidates need make noise on all
+/// other classes, its variance their squares over D: with many more they would drown in it.
+const DIMENSIONS_A_CANDIDATE: usize = 19;
 /// The classes beside the candidates have this probability together.
 const TAIL: f64 = 0.02;
 /// The standard deviation of the logits about the bias.

@@ -150,6 +150,11 @@ impl Bench {
                 return Err(Failure::Input(format!("{flag} is 0, expected at least 1")));
             }
         }
+        if self.vocab >= u32::MAX as usize {
+            let most = u32::MAX - 1;
+            let what = format!("--vocab is {}, expected at most {most}", self.vocab);
+            return Err(Failure::Input(what));
+        }
         if self.order.is_some() && self.data == DataName::Dense {
             return Err(Failure::Input("--order goes with --data trained: give that too".into()));
         }
