@@ -8,15 +8,14 @@ pub fn total() -> u128 {
     field("MemTotal:").unwrap_or(UNKNOWN)
 }
 
-/// The bytes that can be had; where the system does not tell, `needed` if it gives them.
-pub fn available(needed: u128) -> u128 {
-    let reserved = usize::try_from(needed)
-        .is_ok_and(|needed| Vec::<u8>::new().try_reserve_exact(needed).is_ok());
-    match (field("MemAvailable:"), reserved) {
-        (Some(available), _) => available,
-        (None, true) => needed,
-        (None, false) => needed.min(UNKNOWN).saturating_sub(1),
-    }
+/// The bytes that are free, as far as the system tells.
+pub fn free() -> u128 {
+    field("MemAvailable:").unwrap_or(u128::MAX)
+}
+
+/// Whether the system gives so many bytes; it may be generous.
+pub fn given(needed: u128) -> bool {
+    usize::try_from(needed).is_ok_and(|needed| Vec::<u8>::new().try_reserve_exact(needed).is_ok())
 }
 
 /// A line of Linux's list, in bytes.

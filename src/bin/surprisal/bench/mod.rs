@@ -294,17 +294,25 @@ impl Bench {
         let gradients = if self.backward() { real_bytes as u128 } else { 0 };
         let targets = (sizes.tokens as u128 + 2 * sizes.vocabulary as u128) * 4;
         let needed = sizes.numbers() * (size_of::<T>() as u128 + gradients) + workspace + targets;
-        let free = memory::available(needed);
-        if needed > free {
-            let [needed, free] = [needed, free].map(|bytes| bytes as f64 / f64::from(1 << 30));
+        let free = memory::free();
+        if needed > free || !memory::given(needed) {
+            let gibibytes = |bytes: u128| bytes as f64 / f64::from(1 << 30);
+            let expected = match needed > free {
+                true => format!("at most the {:.1} GiB that are free", gibibytes(free)),
+                false => "no more than the system gives".into(),
+            };
             return Err(Failure::Input(format!(
-                "--tokens {}, --hidden {} and --vocab {} need {needed:.1} GiB, expected at most \
-                 the {free:.1} GiB that are free",
-                sizes.tokens, sizes.hidden, sizes.vocabulary
+                "--tokens {}, --hidden {} and --vocab {} need {:.1} GiB, expected {expected}",
+                sizes.tokens,
+                sizes.hidden,
+                sizes.vocabulary,
+                gibibytes(needed)
             )));
         }
         let baseline = Baseline::<T::Real>::bytes::<T>(sizes, self.backward());
-        let fits = baseline <= memory::total() / 4 && needed + baseline <= free;
+        let fits = baseline <= memory::total() / 4
+            && needed + baseline <= free
+            && memory::given(needed + baseline);
         Ok(fits && !self.no_baseline)
     }
 }
