@@ -21,5 +21,5 @@ pub use linear_cross_entropy::{
     Upstream,
 };
 pub use matrix::{Matrix, MatrixMut, Vector, VectorMut};
-pub use simd::Isa;
+pub use simd::{Isa, Precision};
 pub use softmax::RowState;

@@ -1834,10 +1834,14 @@ fn gradients_of_16_bits_are_rounded_once() {
             let wide = everything(&loss, &inputs, shapes);
             narrow_gradients::<bf16>(&loss, &inputs, &wide);
             narrow_gradients::<f16>(&loss, &inputs, &wide);
-            // The type of the inputs makes no difference either.
-            let (hidden, classifier) = (hidden.mapv(f32::from), classifier.mapv(f32::from));
-            let inputs = Inputs::new(hidden.view(), classifier.view(), &targets);
-            assert_eq!(everything(&loss, &inputs, shapes), wide, "{backward:?}");
+            // Where one matrix is f32, the type of the other makes no difference.
+            let (wide_hidden, wide_classifier) = (hidden.mapv(f32::from), classifier.mapv(f32::from));
+            let one = Inputs::new(hidden.view(), wide_classifier.view(), &targets);
+            let other = Inputs::new(wide_hidden.view(), classifier.view(), &targets);
+            let both = Inputs::new(wide_hidden.view(), wide_classifier.view(), &targets);
+            let both = everything(&loss, &both, shapes);
+            assert_eq!(everything(&loss, &one, shapes), both, "{backward:?}");
+            assert_eq!(everything(&loss, &other, shapes), both, "{backward:?}");
         }
     }
 }

@@ -154,14 +154,14 @@ fn golden_in_f64() {
 ///
 /// a logit of D products is off by δ = (D + 4) u Σ|e||c|, times the scale; −ln p by 2δ and the
 /// few u of exp, ln and the sum; p by the same, relatively. G is p times the coefficients of the
-/// row, and a gradient sums N or V of them.
+/// row, and a gradient sums N or V of them. Products of bf16 round G to bf16: 2⁻⁸ of each term.
 struct ErrorModel {
     loss: f64,
     gradient: f64,
 }
 
 impl ErrorModel {
-    fn of(case: &Case, truth: &Answer) -> Self {
+    fn of(case: &Case, truth: &Answer, rounds: bool) -> Self {
         let u = 2.0_f64.powi(-24);
         let magnitude = case.hidden.mapv(f64::abs).dot(&case.classifier.mapv(f64::abs).t());
         let bias = case.bias.as_ref().map_or(0.0, |b| b.iter().fold(0.0, |m, b| b.abs().max(m)));
@@ -182,7 +182,14 @@ impl ErrorModel {
         let factor = largest(&case.classifier).max(largest(&case.hidden)).max(1.0);
         let terms = rows.max(classes) as f64;
         let gradient = coefficient * case.scale.abs() * factor * (relative + u * terms) * 2.0;
-        Self { loss, gradient: gradient * rows as f64 }
+        let g = truth.d_products.mapv(f64::abs);
+        let terms = [
+            g.dot(&case.classifier.mapv(f64::abs)),
+            g.t().dot(&case.hidden.mapv(f64::abs)),
+        ];
+        let rounding = terms.iter().map(&largest).fold(0.0, f64::max) * 2.0_f64.powi(-8);
+        let gradient = gradient * rows as f64 + if rounds { rounding } else { 0.0 };
+        Self { loss, gradient }
     }
 }
 
@@ -199,7 +206,7 @@ where
             ..case.clone()
         };
         let truth = rounded.run();
-        let model = ErrorModel::of(&rounded, &truth);
+        let model = ErrorModel::of(&rounded, &truth, T::NAME == "bf16" && common::multiplies_bf16(isa));
         let result = run::<T, f32>(&rounded, backward, isa);
         let wide = |m: &Array2<f32>| m.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
         assert_close("losses", f64s(&result.losses), &truth.losses, 1e-7, model.loss);

@@ -626,7 +626,7 @@ fn recompute<F: Format>(
     }
     let mut slots = Slot::<F>::several(plan.slots);
     let rows: Vec<Row> = active.iter().map(|active| active.row).collect();
-    let block_columns = plan.block_columns.min(columns.next_multiple_of(PANEL));
+    let block_columns = plan.block_columns.min(columns.next_multiple_of(PANEL)).max(PANEL);
     let length = steps_length::<F>(width);
     let class_height = padded_rows(block_columns);
     let mut steps = Buffer::<F>::zeros(block_columns / PANEL * length);

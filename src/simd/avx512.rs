@@ -1,6 +1,7 @@
 //! 512-bit vectors.
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 use super::isa::Kernel;
 use super::vector::{Simd, Vector};
@@ -42,6 +43,34 @@ pub(super) fn enter<K: Kernel>(token: Avx512, kernel: K) -> K::Output {
     }
     // SAFETY: the token exists, so `detect` has seen every feature that `inner` enables.
     unsafe { inner(token, kernel) }
+}
+
+/// Chains of `vdpbf16ps` as [`Isa::peak_flops`](super::Isa::peak_flops) times them, from the number
+/// of steps to that of operations; `None` where the processor has no AVX-512 BF16.
+pub(super) fn bf16_chains(_: Avx512) -> Option<impl Fn(usize) -> usize> {
+    const CHAINS: usize = 24;
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn inner(steps: usize, starts: [f32; CHAINS], operands: [f32; 2]) -> [f32; CHAINS] {
+        // A step adds two products to each lane, 1 in all: the sums stay finite.
+        let [a, b] = operands.map(|operand| {
+            let lanes = _mm512_set1_ps(operand);
+            _mm512_cvtne2ps_pbh(lanes, lanes)
+        });
+        let mut chains = starts.map(|start| _mm512_set1_ps(start));
+        for _ in 0..steps {
+            for chain in &mut chains {
+                *chain = _mm512_dpbf16_ps(*chain, a, b);
+            }
+        }
+        chains.map(|chain| _mm512_reduce_add_ps(chain))
+    }
+    is_x86_feature_detected!("avx512bf16").then_some(|steps| {
+        let starts = std::array::from_fn(|i| i as f32);
+        let (starts, operands) = (black_box(starts), black_box([0.5, 1.0]));
+        // SAFETY: the token exists and the processor was asked for AVX-512 BF16 just now.
+        black_box(unsafe { inner(steps, starts, operands) });
+        64 * CHAINS * steps
+    })
 }
 
 /// Calls an intrinsic from a method of a vector.

@@ -7,6 +7,7 @@ mod avx2;
 mod avx512;
 pub(crate) mod exp;
 mod isa;
+mod peak;
 mod portable;
 pub(crate) mod tanh;
 mod vector;
@@ -16,6 +17,7 @@ pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
 pub use isa::{Isa, Kernel};
+pub use peak::Precision;
 pub use portable::Portable;
 pub use vector::{Simd, SimdReal, Vector};
 pub(crate) use vector::{for_each_vector, read, splat};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::exp::exp;
 use super::tanh::tanh_with_derivative;
-use super::{Isa, Kernel, Simd, SimdReal, Vector};
+use super::{Isa, Kernel, Precision, Simd, SimdReal, Vector};
 use crate::element::Real;
 
 /// Applies `exp` in place.
@@ -205,4 +205,14 @@ fn check_tanh<R: Real>(ulp: impl Fn(f64) -> f64) {
 fn tanh_and_its_derivative() {
     check_tanh::<f32>(ulp_f32);
     check_tanh::<f64>(ulp_f64);
+}
+
+#[test]
+fn every_instruction_set_has_a_peak() {
+    for isa in Isa::available() {
+        for precision in [Precision::F64, Precision::F32, Precision::Bf16] {
+            let peak = isa.peak_flops(precision);
+            assert!(peak.is_finite() && peak > 0.0, "{} {precision:?}: {peak}", isa.name());
+        }
+    }
 }

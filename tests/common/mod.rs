@@ -315,3 +315,12 @@ pub fn assert_close<'a>(
     }
     assert!(b.next().is_none(), "{what} is too short");
 }
+
+/// Whether products of bf16 are computed as such, and G is rounded to it.
+#[allow(dead_code)]
+pub fn multiplies_bf16(isa: surprisal::Isa) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return isa.name() == "avx512" && std::arch::is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}

@@ -102,14 +102,24 @@ enum ReductionName {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum BackwardName {
+pub enum BackwardName {
     Auto,
     Recompute,
     Strip,
 }
 
+impl From<BackwardName> for Backward {
+    fn from(name: BackwardName) -> Self {
+        match name {
+            BackwardName::Auto => Backward::Auto,
+            BackwardName::Recompute => Backward::Recompute,
+            BackwardName::Strip => Backward::Strip,
+        }
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
-enum Device {
+pub enum Device {
     Cpu,
 }
 
@@ -267,11 +277,7 @@ impl Loss {
             .entropy(true)
             .varentropy(self.emits(|emit| matches!(emit, Emit::Statistic("varentropy", _))))
             .rank(self.emits(|emit| matches!(emit, Emit::Rank)))
-            .backward(match self.backward {
-                BackwardName::Auto => Backward::Auto,
-                BackwardName::Recompute => Backward::Recompute,
-                BackwardName::Strip => Backward::Strip,
-            })
+            .backward(self.backward.into())
             .reduction(match (self.divisor, self.reduction) {
                 (Some(divisor), _) => Reduction::Divide(divisor),
                 (None, ReductionName::None) => Reduction::None,

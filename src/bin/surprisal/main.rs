@@ -2,8 +2,11 @@
 //!
 //! Exit status 0; 2 for a bad argument or bad input, with one line on stderr; 1 for anything else.
 
+mod bench;
 mod loss;
 mod output;
+mod parallel;
+mod random;
 mod train;
 
 use clap::error::ErrorKind;
@@ -36,6 +39,7 @@ pub struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Bench),
     Loss(Box<loss::Loss>),
     Train(train::Train),
 }
@@ -76,7 +80,7 @@ fn main() -> ExitCode {
                 };
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                ("a subcommand is missing, expected loss or train; see --help".into(), 2)
+                ("a subcommand is missing, expected bench, loss or train; see --help".into(), 2)
             }
             _ => (first_paragraph(&error.to_string()), 2),
         },
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let global = cli.global;
     with_threads(global.threads, || match cli.command {
+        Command::Bench(bench) => bench.run(&global),
         Command::Loss(loss) => loss.run(&global),
         Command::Train(train) => train.run(&global),
     })

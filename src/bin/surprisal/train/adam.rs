@@ -1,6 +1,6 @@
 //! Adam with decoupled weight decay (Kingma and Ba 2015; Loshchilov and Hutter 2019).
 
-use super::parallel::for_each_chunk;
+use crate::parallel::for_each_chunk;
 
 /// β₁, the paper's.
 const MEAN_DECAY: f32 = 0.9;

@@ -6,8 +6,6 @@
 
 mod adam;
 mod model;
-mod parallel;
-mod random;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -27,9 +25,9 @@ use surprisal::{Gradients, Inputs, LinearCrossEntropy, Upstream};
 
 use self::adam::Adam;
 use self::model::{Context, Parameters};
-use self::random::Random;
 use self::text::Corpus;
 use crate::output::{make_directory, number, print};
+use crate::random::Random;
 use crate::{Failure, Global};
 
 /// The text without `--text`.

@@ -5,9 +5,9 @@
 
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1, ArrayViewMut2, azip};
 
-use super::parallel::for_each_row;
-use super::random::Random;
 use super::text::Corpus;
+use crate::parallel::for_each_row;
+use crate::random::Random;
 
 /// Bound of the first embeddings: small, so that the first steps are those of the unigram model.
 const FIRST_EMBEDDING: f32 = 0.1;

@@ -3,10 +3,10 @@ use proptest::prelude::*;
 
 use super::adam::Adam;
 use super::model::{Context, Parameters};
-use super::random::Random;
 use super::text::{Corpus, tokens};
 use super::{TRAGEDIES, learning_rate};
 use crate::Failure;
+use crate::random::Random;
 use surprisal::{Gradients, Inputs, LinearCrossEntropy, Upstream};
 
 fn cut(text: &str) -> Vec<&str> {

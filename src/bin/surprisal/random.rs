@@ -12,6 +12,12 @@ impl Random {
         Self { state: seed }
     }
 
+    /// One of many sequences of a seed: what `index` stands for may be done in any order.
+    pub fn of(seed: u64, stream: u64, index: usize) -> Self {
+        let stream = Self::new(seed).bits().wrapping_add(stream);
+        Self::new(Self::new(Self::new(stream).bits().wrapping_add(index as u64)).bits())
+    }
+
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -23,6 +29,19 @@ impl Random {
     /// Uniform from −1 to 1, without 1.
     pub fn symmetric(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+    }
+
+    /// Uniform from 0 to 1, without 1.
+    pub fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Nearly normal with mean 0 and variance 1: the sum of four uniform numbers, within ±√12.
+    pub fn normal(&mut self) -> f32 {
+        let bits = self.bits();
+        let two = (bits & 0xffff_0000_ffff) + ((bits >> 16) & 0xffff_0000_ffff);
+        let sum = (two & 0xffff_ffff) + (two >> 32);
+        (sum as f32 - 131_070.0) * (1.732_050_8 / 65_536.0)
     }
 
     /// Uniform below a bound above 0: no number is more likely than another by more than 2⁻⁶⁴.

@@ -1,5 +1,5 @@
-//! Element-wise work on all threads. What an element becomes depends on no other, so neither the
-//! chunks nor the threads change a bit.
+//! Work on all threads. What an element becomes depends on no other, so neither the chunks nor the
+//! threads change a bit.
 
 #[cfg(feature = "parallel")]
 use rayon::prelude::*;
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 const CHUNK: usize = 1 << 12;
 
 /// Gives `work` each row of an array, with its number.
-pub fn for_each_row(array: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+pub fn for_each_row<T: Send>(array: &mut [T], width: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     #[cfg(feature = "parallel")]
     array
         .par_chunks_mut(width)
@@ -35,4 +35,28 @@ pub fn for_each_chunk(
     }
     #[cfg(not(feature = "parallel"))]
     work(changed, read);
+}
+
+/// How many threads the pool has.
+pub fn threads() -> usize {
+    #[cfg(feature = "parallel")]
+    return rayon::current_num_threads();
+    #[cfg(not(feature = "parallel"))]
+    1
+}
+
+/// What `work` makes of each item, in their order.
+pub fn map<I: Send, O: Send>(items: Vec<I>, work: impl Fn(I) -> O + Sync + Send) -> Vec<O> {
+    #[cfg(feature = "parallel")]
+    return items.into_par_iter().map(work).collect();
+    #[cfg(not(feature = "parallel"))]
+    items.into_iter().map(work).collect()
+}
+
+/// What `work` returns on each thread of the pool, all at once.
+pub fn on_each_thread<O: Send>(work: impl Fn() -> O + Sync) -> Vec<O> {
+    #[cfg(feature = "parallel")]
+    return rayon::broadcast(|_| work());
+    #[cfg(not(feature = "parallel"))]
+    vec![work()]
 }

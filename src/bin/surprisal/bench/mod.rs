@@ -1,0 +1,380 @@
+//! `surprisal bench`: how fast the fused loss is here, beside what the processor can do.
+
+mod baseline;
+mod data;
+mod memory;
+mod sparsity;
+
+use clap::{Args, ValueEnum};
+use half::{bf16, f16};
+use indicatif::{ProgressBar, ProgressStyle};
+use ndarray::{Array2, ArrayViewMut2, LinalgScalar};
+use serde_json::Map;
+use std::time::Instant;
+
+use surprisal::{
+    Element, Filter, Forward, Gradients, Inputs, Isa, LinearCrossEntropy, MatrixMut, Pass,
+    Precision, Shapes, Upstream,
+};
+
+use self::baseline::Baseline;
+use self::data::{Data, Number, Sizes};
+use self::sparsity::Sparsity;
+use crate::loss::{BackwardName, Device};
+use crate::output::{number, optional, print};
+use crate::{Failure, Global, parallel};
+
+/// The most passes of the baseline: it is there for the ratio.
+const BASELINE_REPETITIONS: usize = 3;
+
+/// Time the fused loss on made-up data, beside the peak of the processor and a pass with all logits
+/// in memory
+///
+/// Medians of the repetitions, after one that does not count. Gradients are f32, or f64 for f64.
+#[derive(Args)]
+pub struct Bench {
+    /// Tokens N
+    #[arg(long, value_name = "N", default_value_t = 1024, allow_hyphen_values = true)]
+    tokens: usize,
+    /// Width D of the hidden states
+    #[arg(long, value_name = "D", default_value_t = 768, allow_hyphen_values = true)]
+    hidden: usize,
+    /// Classes V
+    #[arg(long, value_name = "V", default_value_t = 50257, allow_hyphen_values = true)]
+    vocab: usize,
+    /// Type of hidden states and classifier
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    dtype: Dtype,
+    /// What is timed
+    #[arg(long, value_enum, default_value_t = PassName::ForwardBackward)]
+    pass: PassName,
+    /// Nothing negligible, or as sparse a softmax as a trained model's
+    #[arg(long, value_enum, default_value_t = DataName::Dense)]
+    data: DataName,
+    /// Order of the classes, with --data trained [default: frequency]
+    #[arg(long, value_enum)]
+    order: Option<Order>,
+    /// Leave entries of the softmax below EPS out of the gradients
+    #[arg(long, value_name = "auto|EPS", allow_hyphen_values = true)]
+    filter: Option<FilterName>,
+    /// Replace what the filter leaves out by its mean
+    #[arg(long, requires = "filter")]
+    tail_correction: bool,
+    /// How the gradients are computed
+    #[arg(long, value_enum, default_value_t = BackwardName::Auto)]
+    backward: BackwardName,
+    /// Bytes of scratch that the computation may take
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = LinearCrossEntropy::DEFAULT_MEMORY_BUDGET,
+        allow_hyphen_values = true
+    )]
+    memory_budget: usize,
+    /// Where it is computed
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    device: Device,
+    /// Passes that are timed
+    #[arg(long, value_name = "R", default_value_t = 5, allow_hyphen_values = true)]
+    repetitions: usize,
+    /// Seed of the random numbers
+    #[arg(long, value_name = "S", default_value_t = 0, allow_hyphen_values = true)]
+    seed: u64,
+    /// Do not time the pass with all logits in memory
+    #[arg(long)]
+    no_baseline: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Dtype {
+    F32,
+    F64,
+    Bf16,
+    F16,
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq)]
+enum PassName {
+    Forward,
+    ForwardBackward,
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq)]
+enum DataName {
+    Dense,
+    Trained,
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq)]
+enum Order {
+    Frequency,
+    Random,
+}
+
+#[derive(Clone, Copy)]
+struct FilterName(Filter);
+
+impl std::str::FromStr for FilterName {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "auto" => Ok(Self(Filter::Auto)),
+            _ => match name.parse() {
+                Ok(threshold) => Ok(Self(Filter::Below(threshold))),
+                Err(_) => Err("expected auto or a number from 0 to 1"),
+            },
+        }
+    }
+}
+
+/// Hidden states and classifier, or their gradients.
+type Pair<R> = (Array2<R>, Array2<R>);
+
+impl Sizes {
+    /// How many numbers hidden states and classifier hold.
+    fn numbers(self) -> u128 {
+        (self.tokens as u128 + self.vocabulary as u128) * self.hidden as u128
+    }
+}
+
+impl Bench {
+    pub fn run(&self, global: &Global) -> Result<(), Failure> {
+        for (flag, value) in [
+            ("--tokens", self.tokens),
+            ("--hidden", self.hidden),
+            ("--vocab", self.vocab),
+            ("--repetitions", self.repetitions),
+        ] {
+            if value == 0 {
+                return Err(Failure::Input(format!("{flag} is 0, expected at least 1")));
+            }
+        }
+        if self.vocab >= u32::MAX as usize {
+            let most = u32::MAX - 1;
+            let what = format!("--vocab is {}, expected at most {most}", self.vocab);
+            return Err(Failure::Input(what));
+        }
+        if self.order.is_some() && self.data == DataName::Dense {
+            return Err(Failure::Input("--order goes with --data trained: give that too".into()));
+        }
+        let Device::Cpu = self.device;
+        match self.dtype {
+            Dtype::F32 => self.run_in::<f32>(global, Precision::F32),
+            Dtype::F64 => self.run_in::<f64>(global, Precision::F64),
+            Dtype::Bf16 => self.run_in::<bf16>(global, Precision::Bf16),
+            Dtype::F16 => self.run_in::<f16>(global, Precision::F32),
+        }
+    }
+
+    fn options(&self) -> Result<LinearCrossEntropy, Failure> {
+        let mut builder = LinearCrossEntropy::builder()
+            .memory_budget(self.memory_budget)
+            .backward(self.backward.into())
+            .tail_correction(self.tail_correction);
+        if let Some(FilterName(filter)) = self.filter {
+            builder = builder.filter(filter);
+        }
+        Ok(builder.build()?)
+    }
+
+    fn backward(&self) -> bool {
+        self.pass == PassName::ForwardBackward
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { tokens: self.tokens, hidden: self.hidden, vocabulary: self.vocab }
+    }
+
+    fn run_in<T>(&self, global: &Global, precision: Precision) -> Result<(), Failure>
+    where
+        T: Number,
+        T::Real: LinalgScalar,
+        for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, T::Real>>,
+    {
+        let (loss, sizes) = (self.options()?, self.sizes());
+        let with_baseline = self.check_memory::<T>(&loss)?;
+        let pass = if self.backward() { Pass::LossAndGradients } else { Pass::Forward };
+        let steps = Steps::new(3 + self.repetitions, global.quiet);
+
+        steps.begin("making data");
+        let data: Data<T> = match self.data {
+            DataName::Dense => Data::dense(sizes, self.seed),
+            DataName::Trained => Data::trained(sizes, self.order != Some(Order::Random), self.seed),
+        };
+        steps.begin("counting the softmax");
+        let sparsity = Sparsity::of(&data, sizes);
+        let zero = <T::Real as Element>::from_f64(0.0);
+        let mut gradients = self.backward().then(|| {
+            let zeros = |array: &Array2<T>| Array2::from_elem(array.dim(), zero);
+            (zeros(&data.hidden), zeros(&data.classifier))
+        });
+        let mut baseline = match with_baseline {
+            true => Some(Baseline::new::<T>(sizes, self.backward())?),
+            false => None,
+        };
+
+        let inputs = Inputs::<T::Real>::from_matrices(
+            T::matrix(data.hidden.view()),
+            T::matrix(data.classifier.view()),
+            &data.targets,
+        )?;
+        let plan = loss.plan(&Shapes::of(&inputs), pass)?;
+        let isa = Isa::current()?;
+        let peak = || parallel::on_each_thread(|| isa.peak_flops(precision)).iter().sum::<f64>();
+
+        steps.begin("warming up");
+        let mut last = timed(&loss, &inputs, gradients.as_mut())?.0;
+        let (mut seconds, mut baseline_seconds, mut peaks) = (Vec::new(), Vec::new(), vec![peak()]);
+        for repetition in 0..self.repetitions {
+            steps.begin("timing");
+            let (forward, elapsed) = timed(&loss, &inputs, gradients.as_mut())?;
+            seconds.push(elapsed);
+            last = forward;
+            peaks.push(peak());
+            if let Some(baseline) = &mut baseline
+                && repetition < BASELINE_REPETITIONS
+            {
+                baseline_seconds.push(baseline.run(&data, gradients.as_mut())?);
+            }
+        }
+        steps.end();
+
+        let [median, least, most] = spread(&mut seconds);
+        let [peak, ..] = spread(&mut peaks);
+        let rate = plan.operations as f64 / median.max(1e-9);
+        let mut result = Map::new();
+        let mut add = |key: &str, value| result.insert(key.into(), value);
+        add("tokens", self.tokens.into());
+        add("hidden", self.hidden.into());
+        add("vocabulary", self.vocab.into());
+        add("dtype", T::NAME.into());
+        add("pass", name(self.pass).into());
+        add("data", name(self.data).into());
+        add("isa", isa.name().into());
+        add("threads", parallel::threads().into());
+        add("seconds", number(median));
+        add("seconds_least", number(least));
+        add("seconds_most", number(most));
+        add("gflops", number(rate / 1e9));
+        add("peak_gflops", number(peak / 1e9));
+        add("fraction_of_peak", number(rate / peak));
+        add("strategy", plan.strategy.map_or("forward", |strategy| strategy.name()).into());
+        add("workspace_bytes", plan.workspace_bytes.into());
+        if self.filter.is_some() {
+            add("tiles_kept", optional(last.tiles_kept()));
+            add("dropped_mass_max", optional(last.dropped_mass().map(|(largest, _)| largest)));
+        }
+        add("softmax_at_least_2e_12", number(sparsity.at_least));
+        add("mean_probability_at_50", optional(sparsity.at_50));
+        add("tokens_above_2e_12", sparsity.above.into());
+        let baseline_median = baseline.map(|_| spread(&mut baseline_seconds)[0]);
+        add("baseline_seconds", optional(baseline_median));
+        print(global.json, &result)
+    }
+
+    /// Whether the baseline fits, where the rest does.
+    fn check_memory<T>(&self, loss: &LinearCrossEntropy) -> Result<bool, Failure>
+    where
+        T: Number,
+        T::Real: LinalgScalar,
+        for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, T::Real>>,
+    {
+        let (sizes, real_bytes) = (self.sizes(), size_of::<T::Real>());
+        let shapes = Shapes {
+            rows: sizes.tokens,
+            hidden: sizes.hidden,
+            vocabulary: sizes.vocabulary,
+            real_bytes,
+            classifier_widened: size_of::<T>() != real_bytes,
+            ..Shapes::default()
+        };
+        let pass = if self.backward() { Pass::LossAndGradients } else { Pass::Forward };
+        let workspace = loss.plan(&shapes, pass)?.workspace_bytes as u128;
+        let gradients = if self.backward() { real_bytes as u128 } else { 0 };
+        let targets = (sizes.tokens as u128 + 2 * sizes.vocabulary as u128) * 4;
+        let needed = sizes.numbers() * (size_of::<T>() as u128 + gradients) + workspace + targets;
+        let free = memory::free();
+        if needed > free || !memory::given(needed) {
+            let gibibytes = |bytes: u128| bytes as f64 / f64::from(1 << 30);
+            let expected = match needed > free {
+                true => format!("at most the {:.1} GiB that are free", gibibytes(free)),
+                false => "no more than the system gives".into(),
+            };
+            return Err(Failure::Input(format!(
+                "--tokens {}, --hidden {} and --vocab {} need {:.1} GiB, expected {expected}",
+                sizes.tokens,
+                sizes.hidden,
+                sizes.vocabulary,
+                gibibytes(needed)
+            )));
+        }
+        let baseline = Baseline::<T::Real>::bytes::<T>(sizes, self.backward());
+        let fits = baseline <= memory::total() / 4
+            && needed + baseline <= free
+            && memory::given(needed + baseline);
+        Ok(fits && !self.no_baseline)
+    }
+}
+
+/// One pass of the fused loss, with its seconds.
+fn timed<R>(
+    loss: &LinearCrossEntropy,
+    inputs: &Inputs<'_, R>,
+    gradients: Option<&mut Pair<R>>,
+) -> Result<(Forward<R>, f64), Failure>
+where
+    R: surprisal::Real,
+    for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, R>>,
+{
+    let start = Instant::now();
+    let forward = match gradients {
+        Some((hidden, classifier)) => {
+            let gradients =
+                Gradients::new().hidden(hidden.view_mut()).classifier(classifier.view_mut());
+            loss.loss_and_gradients(inputs, &Upstream::default(), gradients)?
+        }
+        None => loss.forward(inputs)?,
+    };
+    Ok((forward, start.elapsed().as_secs_f64()))
+}
+
+/// The median, the least and the most.
+fn spread(numbers: &mut [f64]) -> [f64; 3] {
+    numbers.sort_by(f64::total_cmp);
+    let (middle, last) = (numbers.len() / 2, numbers.len() - 1);
+    let median = match numbers.len() % 2 {
+        0 => f64::midpoint(numbers[middle - 1], numbers[middle]),
+        _ => numbers[middle],
+    };
+    [median, numbers[0], numbers[last]]
+}
+
+/// The name of an argument's value.
+fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
+}
+
+/// What is being done, on a terminal.
+struct Steps(ProgressBar);
+
+impl Steps {
+    fn new(count: usize, quiet: bool) -> Self {
+        if quiet {
+            return Self(ProgressBar::hidden());
+        }
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len}  {msg}");
+        // A bar draws on stderr, and only where that is a terminal.
+        let bar = ProgressBar::new(count as u64);
+        Self(bar.with_style(style.expect("a template that is right")))
+    }
+
+    fn begin(&self, what: &'static str) {
+        self.0.set_message(what);
+        self.0.inc(1);
+    }
+
+    fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}
