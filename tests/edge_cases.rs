@@ -942,7 +942,8 @@ fn half_precision_hidden_states_are_computed_in_f32() {
         // 274 tiles that sum exactly, one logarithm, one rounding.
         assert!((found - expected).abs() <= 2.0_f64.powi(-23) * expected, "{found}");
 
-        // bf16 in is not bf16 out: the same bits as of the same numbers in f32.
+        // bf16 in is not bf16 out: the digits of the same numbers in f32, but for the order of the
+        // sums within a pair.
         let case = random_case(17, 5, 8, 300);
         let hidden = case.hidden.mapv(bf16::from_f64);
         let classifier = case.classifier.mapv(bf16::from_f64);
@@ -951,7 +952,10 @@ fn half_precision_hidden_states_are_computed_in_f32() {
             loss.forward(&Inputs::new(hidden.view(), classifier.view(), &targets)).unwrap();
         let (hidden, classifier) = (hidden.mapv(f32::from), classifier.mapv(f32::from));
         let wide = loss.forward(&Inputs::new(hidden.view(), classifier.view(), &targets)).unwrap();
-        assert_eq!(narrow.losses(), wide.losses());
+        let unit = f32::EPSILON / 2.0;
+        for (a, b) in narrow.losses().iter().zip(wide.losses()) {
+            assert!((a - b).abs() <= 32.0 * unit * (1.0 + b.abs()), "{a} {b}");
+        }
     }
 }
 

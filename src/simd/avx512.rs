@@ -48,7 +48,7 @@ pub(super) fn enter<K: Kernel>(token: Avx512, kernel: K) -> K::Output {
 /// Chains of `vdpbf16ps` as [`Isa::peak_flops`](super::Isa::peak_flops) times them, from the number
 /// of steps to that of operations; `None` where the processor has no AVX-512 BF16.
 pub(super) fn bf16_chains(_: Avx512) -> Option<impl Fn(usize) -> usize> {
-    const CHAINS: usize = 24;
+    const CHAINS: usize = 16;
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn inner(steps: usize, starts: [f32; CHAINS], operands: [f32; 2]) -> [f32; CHAINS] {
         // A step adds two products to each lane, 1 in all: the sums stay finite.

@@ -286,7 +286,7 @@ impl Bench {
             hidden: sizes.hidden,
             vocabulary: sizes.vocabulary,
             real_bytes,
-            classifier_widened: size_of::<T>() != real_bytes,
+            bf16: T::NAME == "bf16",
             ..Shapes::default()
         };
         let pass = if self.backward() { Pass::LossAndGradients } else { Pass::Forward };
