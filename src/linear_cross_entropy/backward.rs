@@ -1,8 +1,9 @@
 //! The second fold: from the rows' scalars to the gradients, by recomputing or from a strip.
 
-use ndarray::{ArrayViewMut2, Axis, s};
+use ndarray::{ArrayViewMut2, Axis, ShapeBuilder, s};
 use std::ops::Range;
 
+use super::filter::{Cut, Lists};
 use super::forward::{Folded, Forward, Partial, add_sparse_targets, fold_rows, in_format};
 use super::gradients::{
     Gradients, Sink, Upstream, clear, clear_vector, put_row, put_vector, split,
@@ -18,9 +19,9 @@ use crate::element::{Element, Real};
 use crate::error::{Error, Result};
 use crate::gemm::{
     Buffer, Format, GROUP, PANEL, Panels, Rows, Store, add_columns, add_rows, padded_rows,
-    panels_length, put_rows, steps_length,
+    panels_length, put_rows, row_products, steps_length,
 };
-use crate::matrix::MatrixMut;
+use crate::matrix::{Matrix, MatrixMut};
 use crate::parallel;
 use crate::softmax::RowState;
 use crate::softmax::gradient::{RowGradient, Slope};
@@ -31,6 +32,10 @@ pub(crate) const ROW_BYTES: usize = size_of::<Active<f64>>() + size_of::<Row>();
 /// A row with all that its derivative needs.
 struct Active<R> {
     row: Row,
+    /// Its place among the kept rows.
+    index: usize,
+    /// lse.
+    log_sum_exp: f64,
     gradient: RowGradient<R>,
     /// Σ of what single classes are weighed with: k (1−ε) w_y, or the sum of the sparse weights.
     picked: f64,
@@ -109,7 +114,8 @@ impl LinearCrossEntropy {
             });
         }
         let active = active_rows(&problem, &forward.states, &problem.rows, upstream);
-        in_format!(problem, recompute(&problem, &plan, &active, gradients));
+        let cut = Cut::new(&problem, forward.record.as_ref());
+        in_format!(problem, recompute(&problem, &plan, active, cut.as_ref(), gradients));
         Ok(())
     }
 
@@ -147,19 +153,23 @@ impl LinearCrossEntropy {
         let mut problem = Problem::new(self, inputs)?;
         upstream.check(&problem)?;
         check_gradients(inputs, &gradients)?;
-        let folded = match plan.strategy {
+        let (folded, dropped) = match plan.strategy {
             Some(Strategy::Strip) => {
-                in_format!(problem, strip(&mut problem, &plan, upstream, gradients))
+                let folded = in_format!(problem, strip(&mut problem, &plan, upstream, gradients));
+                (folded, None)
             }
             _ => {
                 let forward = self.plan(&Shapes::of(inputs), Pass::Forward)?;
-                let folded = in_format!(problem, fold_rows(&problem, &forward));
+                let mut folded = in_format!(problem, fold_rows(&problem, &forward));
+                let record = folded.record.take();
+                let cut = Cut::new(&problem, record.as_ref());
                 let active = active_rows(&problem, &folded.states, &problem.rows, upstream);
-                in_format!(problem, recompute(&problem, &plan, &active, gradients));
-                folded
+                in_format!(problem, recompute(&problem, &plan, active, cut.as_ref(), gradients));
+                let dropped = cut.map(|cut| cut.dropped(&problem, &folded.states, plan.slots));
+                (folded, dropped)
             }
         };
-        Ok(Forward::new(problem, folded))
+        Ok(Forward::new(problem, folded, dropped))
     }
 }
 
@@ -244,7 +254,7 @@ fn active_rows<R: Real>(
     upstream: &Upstream<'_, R>,
 ) -> Vec<Active<R>> {
     let mut active = Vec::with_capacity(rows.len());
-    for (state, row) in states.iter().zip(rows) {
+    for (index, (state, row)) in states.iter().zip(rows).enumerate() {
         let above = upstream.of(row);
         if above.is_zero() {
             continue;
@@ -275,6 +285,8 @@ fn active_rows<R: Real>(
         let mean = state.first_moment / (1.0 + state.remainder);
         active.push(Active {
             row: *row,
+            index,
+            log_sum_exp: state.log_sum_exp(),
             gradient: RowGradient {
                 maximum: R::from_f64(state.maximum),
                 // A row without a finite maximum has no probabilities.
@@ -445,6 +457,67 @@ impl<F: Format> Derivatives<F> {
         &panel[whole * (F::DEPTH - 1)..]
     }
 
+    /// For the rows that are kept of each panel.
+    fn resize_to(&mut self, lists: &Lists) {
+        (self.height, self.panels) = (lists.names.len(), 1);
+    }
+
+    /// The rows kept of each panel, to be written.
+    fn kept_panels(&mut self, lists: &Lists) -> Vec<PanelPart<'_, F>> {
+        let length = self.length();
+        let mut rest: &mut [F] = bytemuck::cast_slice_mut(self.data.sized(length));
+        let mut parts = Vec::with_capacity(lists.counts.len());
+        for p in 0..lists.counts.len() {
+            let length = lists.places(p).len() * PANEL;
+            let (own, tail) = std::mem::take(&mut rest).split_at_mut(length * F::DEPTH);
+            let (rows, pairs) = own.split_at_mut(length);
+            rest = tail;
+            parts.push(PanelPart { rows, pairs });
+        }
+        parts
+    }
+
+    /// The rows kept of a panel as the left factor of the hidden gradient.
+    fn kept_rows(&self, lists: &Lists, panel: usize) -> Panels<'_, F> {
+        let places = lists.places(panel);
+        let own = &self.get()[places.start * PANEL * F::DEPTH..][..places.len() * PANEL];
+        Panels::new(own, places.len().max(1))
+    }
+
+    /// The rows kept of a panel as the left factor of the classifier gradient.
+    fn kept_columns(&self, lists: &Lists, panel: usize) -> &[F] {
+        let places = lists.places(panel);
+        let length = places.len() * PANEL;
+        &self.get()[places.start * PANEL * F::DEPTH + length * (F::DEPTH - 1)..][..length]
+    }
+
+    /// Takes over what is kept of another's; the rest is 0.
+    fn mask(&mut self, other: &Self, lists: &Lists, rows: usize) {
+        if self.data.get().len() < other.data.get().len() {
+            self.data = Buffer::zeros(other.data.get().len());
+        }
+        (self.height, self.panels) = (other.height, other.panels);
+        let length = self.length();
+        self.data.sized(length).copy_from_slice(&other.data.get()[..length]);
+        let whole = self.height * PANEL;
+        let data: &mut [F] = bytemuck::cast_slice_mut(self.data.sized(length));
+        for (p, panel) in data.chunks_mut(whole * F::DEPTH).enumerate() {
+            let (own, pairs) = panel.split_at_mut(whole);
+            let first = lists.starts[p];
+            let mut kept = lists.names[first..first + lists.counts[p]].iter().peekable();
+            for row in 0..rows {
+                if kept.next_if(|&&kept| kept as usize == row).is_some() {
+                    continue;
+                }
+                own[row * PANEL..(row + 1) * PANEL].fill(F::default());
+                if !pairs.is_empty() {
+                    let pair = &mut pairs[row / 2 * 2 * PANEL..][..2 * PANEL];
+                    pair.iter_mut().skip(row % 2).step_by(2).for_each(|x| *x = F::default());
+                }
+            }
+        }
+    }
+
     /// What each task writes of every panel, where a task has so many rows.
     fn parts(&mut self, rows: usize) -> Vec<Vec<PanelPart<'_, F>>> {
         let (height, length, panels) = (self.height, self.length(), self.panels);
@@ -464,9 +537,9 @@ impl<F: Format> Derivatives<F> {
 
 /// G of a group of rows in `tile`, from products or logits in place; rows `stride` apart, zero where
 /// there is none. `sums` takes the sums of its columns.
-fn gradient_group<F: Format>(
+fn gradient_group<'r, F: Format>(
     problem: &Problem<'_, F::Sum>,
-    active: &[Active<F::Sum>],
+    active: impl Fn(usize) -> Option<&'r Active<F::Sum>>,
     columns: Range<usize>,
     (tile, stride): (&mut [F::Sum], usize),
     scratch: &mut RowScratch<F::Sum>,
@@ -474,7 +547,7 @@ fn gradient_group<F: Format>(
 ) {
     let width = columns.len();
     for (i, products) in tile.chunks_mut(stride).enumerate() {
-        match active.get(i) {
+        match active(i) {
             Some(active) => {
                 problem.row_gradient(active, columns.clone(), &mut products[..width], scratch);
                 products[width..].fill(F::Sum::ZERO);
@@ -496,8 +569,6 @@ enum HiddenGradient<'a, R> {
 
 /// Some columns of some rows of the hidden gradient, for one task.
 struct HiddenPart<'a, R> {
-    /// Which of the rows.
-    rows: Range<usize>,
     columns: Range<usize>,
     view: ArrayViewMut2<'a, R>,
     /// Where each row stands in the view.
@@ -548,7 +619,7 @@ impl<'a, R: Real> HiddenGradient<'a, R> {
         let part = |view: ArrayViewMut2<'p, R>| {
             let columns = start..start + view.dim().1;
             start = columns.end;
-            HiddenPart { rows: at.clone(), columns, view, names }
+            HiddenPart { columns, view, names }
         };
         split(view, Axis(1), columns).into_iter().map(part).collect()
     }
@@ -608,32 +679,63 @@ fn clear_rest(
     }
 }
 
+/// The arrays of a block of classes, for all chunks of rows.
+struct Block<'b, F> {
+    columns: Range<usize>,
+    /// Packed in steps, a panel after the other.
+    steps: &'b [F],
+    /// Packed in panels of so many rows.
+    classes: &'b [F],
+    height: usize,
+}
+
+impl<F: Format> Block<'_, F> {
+    fn panels(&self) -> usize {
+        self.columns.len().div_ceil(PANEL)
+    }
+
+    fn classes(&self) -> Panels<'_, F> {
+        Panels::new(self.classes, self.height)
+    }
+}
+
 fn recompute<F: Format>(
     problem: &Problem<'_, F::Sum>,
     plan: &Plan,
-    active: &[Active<F::Sum>],
+    mut active: Vec<Active<F::Sum>>,
+    cut: Option<&Cut<'_>>,
     gradients: Gradients<'_>,
 ) {
     if let Source::Given(_) = problem.source {
-        return given::<F>(problem, plan, active, gradients);
+        return given::<F>(problem, plan, &active, gradients);
     }
     let Gradients { hidden: d_hidden, mut classifier, mut bias, .. } = gradients;
     let (width, columns) = (problem.width, problem.columns);
     let (chunk, isa) = (plan.rows_at_once, problem.loss.isa);
-    let mut d_hidden = HiddenGradient::new(d_hidden, active.len(), width);
     if active.is_empty() {
+        HiddenGradient::<F::Sum>::new(d_hidden, 0, width);
         return clear_rest(&mut classifier, &mut bias);
     }
-    let mut slots = Slot::<F>::several(plan.slots);
+    let filtered = problem.loss.filtered;
+    let mixed = (d_hidden.is_some() && !filtered.hidden)
+        || (classifier.is_some() && !filtered.classifier)
+        || (bias.is_some() && !filtered.bias);
     let rows: Vec<Row> = active.iter().map(|active| active.row).collect();
+    let mut d_hidden = HiddenGradient::new(d_hidden, active.len(), width);
+    let mut slots = Slot::<F>::several(plan.slots);
+    let spread = cut.and_then(|_| Spread::new(problem, &mut active, &mut slots));
+    let active = &active[..];
     let block_columns = plan.block_columns.min(columns.next_multiple_of(PANEL)).max(PANEL);
     let length = steps_length::<F>(width);
-    let class_height = padded_rows(block_columns);
+    let height = padded_rows(block_columns);
     let mut steps = Buffer::<F>::zeros(block_columns / PANEL * length);
-    let mut classes = Buffer::<F>::zeros(panels_length(class_height, width));
+    let mut classes = Buffer::<F>::zeros(panels_length(height, width));
     let mut hidden = Hidden::<F>::new();
-    let mut g = Derivatives::<F>::new(chunk.min(active.len()), block_columns);
-    let mut names = Vec::with_capacity(chunk.min(active.len()));
+    let at_once = chunk.min(active.len());
+    let mut g = Derivatives::<F>::new(at_once, block_columns);
+    let mut masked = Derivatives::<F>::new(0, 0);
+    let mut lists = Lists::with_capacity(if cut.is_some() { at_once } else { 0 }, block_columns / PANEL);
+    let mut names = Vec::with_capacity(at_once);
     let direct = classifier.as_ref().is_some_and(|sink| is_direct::<F::Sum>(&sink.array));
     let accumulated = classifier.is_some() && !direct;
     let mut classifier_sums = vec![F::Sum::ZERO; if accumulated { block_columns * width } else { 0 }];
@@ -645,28 +747,17 @@ fn recompute<F: Format>(
     for start in (0..columns).step_by(block_columns) {
         let block = start..(start + block_columns).min(columns);
         let panels = block.len().div_ceil(PANEL);
-        let steps = steps.sized(panels * length);
-        let classes = classes.sized(panels_length(class_height, width));
-        pack_block(problem, &block, steps, classes, class_height, &mut slots);
         sums.fill(0.0);
+        let steps = steps.sized(panels * length);
+        let classes = classes.sized(panels_length(height, width));
+        pack_block(problem, &block, steps, classes, height, &mut slots);
+        let block = Block { columns: block, steps, classes, height };
         for first in (0..active.len()).step_by(chunk) {
             let at = first..(first + chunk).min(active.len());
-            let active_chunk = &active[at.clone()];
-            if active.len() > chunk {
-                hidden.pack(problem, &rows[at.clone()], plan.slots);
+            let (active, chunk_rows) = (&active[at.clone()], &rows[at.clone()]);
+            if rows.len() > chunk {
+                hidden.pack(problem, chunk_rows, plan.slots);
             }
-            g.resize(at.len(), block.len());
-            fill_gradient(
-                problem,
-                active_chunk,
-                &rows[at.clone()],
-                &hidden,
-                &block,
-                steps,
-                &mut g,
-                (&mut sums, &mut partial_sums),
-                &mut slots,
-            );
             let mut tasks: Vec<Task<'_, F::Sum>> = Vec::new();
             let parts = d_hidden.parts(&rows, at.clone(), width, PANEL, &mut names);
             tasks.extend(parts.into_iter().map(Task::Hidden));
@@ -678,11 +769,11 @@ fn recompute<F: Format>(
                 let view = match direct {
                     true => {
                         let view = F::Sum::view_mut(array).expect("a direct gradient");
-                        view.slice_move(s![block.clone(), ..])
+                        view.slice_move(s![block.columns.clone(), ..])
                     }
                     false => {
-                        let sums = &mut classifier_sums[..block.len() * width];
-                        ArrayViewMut2::from_shape((block.len(), width), sums)
+                        let sums = &mut classifier_sums[..block.columns.len() * width];
+                        ArrayViewMut2::from_shape((block.columns.len(), width), sums)
                             .expect("an accumulator of a block")
                     }
                 };
@@ -694,17 +785,54 @@ fn recompute<F: Format>(
                     }
                 }
             }
-            let classes = Panels::new(classes, class_height);
+            if let Some(cut) = cut {
+                let of = |active: &'_ Active<F::Sum>| (active.index, active.log_sum_exp);
+                cut.list(problem, active.iter().map(of), chunk_rows, &block.columns, &mut lists);
+                let kept: usize = lists.counts.iter().sum();
+                // Where most is kept, gathering it is no gain.
+                if !mixed && 2 * kept < active.len() * panels {
+                    g.resize_to(&lists);
+                    fill_kept(problem, active, &hidden, &block, &lists, &mut g, &mut sums, &mut slots);
+                    parallel::for_each(&mut slots, tasks, |_, task| {
+                        put_kept(problem, &g, &hidden, &block, &lists, store, task);
+                    });
+                    continue;
+                }
+            }
+            g.resize(active.len(), block.columns.len());
+            let partial = (&mut sums[..], &mut partial_sums);
+            fill_gradient(problem, active, chunk_rows, &hidden, &block, &mut g, partial, &mut slots);
+            if cut.is_some() && mixed {
+                masked.mask(&g, &lists, active.len());
+            }
+            let of = |filtered: bool| match cut.is_some() && mixed && filtered {
+                true => &masked,
+                false => &g,
+            };
+            let (left, columns_left) = (of(filtered.hidden), of(filtered.classifier));
             parallel::for_each(&mut slots, tasks, |_, task| match task {
-                Task::Hidden(HiddenPart { columns, mut view, names, .. }) => {
-                    let (left, depth) = (g.rows(), block.len());
-                    add_rows(isa, left, 0, depth, (classes, 0), columns, names, &mut view);
+                Task::Hidden(HiddenPart { columns, mut view, names }) => {
+                    let (left, depth) = (left.rows(), block.columns.len());
+                    let right = (block.classes(), 0);
+                    add_rows(isa, left, 0, depth, right, columns, names, &mut view);
                 }
                 Task::Classifier(columns, mut view, panels) => {
-                    let (first, rows) = (panels.start, at.len());
-                    put_classifier(problem, &g, first, &hidden, rows, columns, store, &mut view);
+                    let (g, first, rows) = (columns_left, panels.start, at.len());
+                    put_classifier(problem, g, first, &hidden, rows, columns, store, &mut view);
                 }
             });
+        }
+        let block = block.columns;
+        if let Some(spread) = &spread {
+            let view = classifier.as_mut().and_then(|sink| match direct {
+                true => F::Sum::view_mut(&mut sink.array)
+                    .map(|view| view.slice_move(s![block.clone(), ..])),
+                false => {
+                    let sums = &mut classifier_sums[..block.len() * width];
+                    ArrayViewMut2::from_shape((block.len(), width), sums).ok()
+                }
+            });
+            spread.put_classes(problem, &block, view, &mut sums);
         }
         if let Some(Sink { array, accumulate }) = &mut classifier
             && accumulated
@@ -716,6 +844,13 @@ fn recompute<F: Format>(
         }
         if let Some(Sink { array, accumulate }) = &mut bias {
             put_vector(array, block.start, &sums[..block.len()], *accumulate);
+        }
+    }
+    if let Some(spread) = &spread {
+        for (at, part) in (0..rows.len()).step_by(chunk).map(|at| (at, rows.len().min(at + chunk))) {
+            for part in d_hidden.parts(&rows, at..part, width, width.max(1), &mut names) {
+                spread.put_hidden(at, part);
+            }
         }
     }
     d_hidden.finish(&rows, width);
@@ -759,12 +894,12 @@ fn fill_gradient<F: Format>(
     active: &[Active<F::Sum>],
     rows: &[Row],
     hidden: &Hidden<F>,
-    block: &Range<usize>,
-    steps: &[F],
+    block: &Block<'_, F>,
     g: &mut Derivatives<F>,
     (sums, partial): (&mut [f64], &mut Vec<f64>),
     slots: &mut [Slot<F>],
 ) {
+    let Block { columns: block, steps, .. } = block;
     const ROWS: usize = GROUPS * GROUP;
     let length = steps_length::<F>(problem.width);
     let parts = g.parts(ROWS);
@@ -792,8 +927,9 @@ fn fill_gradient<F: Format>(
                     packed,
                     (&mut *tile, stride),
                 );
-                let (tile_, sums) = ((&mut *tile, stride), &mut sums[part.clone()]);
-                gradient_group::<F>(problem, &active[group], columns.clone(), tile_, row, sums);
+                let (to, sums) = ((&mut *tile, stride), &mut sums[part.clone()]);
+                let of = |i| active[group.clone()].get(i);
+                gradient_group::<F>(problem, of, columns.clone(), to, row, sums);
                 for (p, panel) in panels.iter_mut().enumerate() {
                     let at = first * PANEL..(first + GROUP) * PANEL;
                     let pairs = panel.pairs.get_mut(at.clone()).unwrap_or_default();
@@ -808,6 +944,183 @@ fn fill_gradient<F: Format>(
             *sum += value;
         }
     }
+}
+
+/// Makes G of the rows that are kept of each panel, in parallel over the panels.
+#[allow(clippy::too_many_arguments)]
+fn fill_kept<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    active: &[Active<F::Sum>],
+    hidden: &Hidden<F>,
+    block: &Block<'_, F>,
+    lists: &Lists,
+    g: &mut Derivatives<F>,
+    sums: &mut [f64],
+    slots: &mut [Slot<F>],
+) {
+    let length = steps_length::<F>(problem.width);
+    let isa = problem.loss.isa;
+    let panels = g.kept_panels(lists);
+    let tasks = panels.into_iter().zip(sums.chunks_mut(PANEL)).enumerate().collect();
+    parallel::for_each(slots, tasks, |slot, (p, (panel, sums)): (usize, (PanelPart<'_, F>, _))| {
+        let Slot { tile, row, .. } = slot;
+        let first = block.columns.start + p * PANEL;
+        let columns = first..block.columns.end.min(first + PANEL);
+        let steps = &block.steps[p * length..(p + 1) * length];
+        let tile = &mut sized(tile, GROUP * TILE_COLUMNS)[..GROUP * PANEL];
+        for (i, names) in lists.names[lists.places(p)].chunks(GROUP).enumerate() {
+            let shape = (GROUP, columns.len()).strides((PANEL, 1));
+            let to = ArrayViewMut2::from_shape(shape, &mut *tile);
+            let mut to = to.expect("a tile of one panel");
+            let rows = Rows::Named(names);
+            row_products(isa, hidden.get(), rows, problem.width, steps, &mut to);
+            let of = |i: usize| active.get(names[i] as usize);
+            let to = (&mut *tile, PANEL);
+            gradient_group::<F>(problem, of, columns.clone(), to, row, sums);
+            let at = i * GROUP * PANEL..(i + 1) * GROUP * PANEL;
+            let pairs = panel.pairs.get_mut(at.clone()).unwrap_or_default();
+            put_rows(isa, tile, PANEL, &mut panel.rows[at], pairs);
+        }
+    });
+}
+
+/// What the rows kept of each panel add to some columns of a gradient.
+fn put_kept<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    g: &Derivatives<F>,
+    hidden: &Hidden<F>,
+    block: &Block<'_, F>,
+    lists: &Lists,
+    store: Store,
+    task: Task<'_, F::Sum>,
+) {
+    let isa = problem.loss.isa;
+    match task {
+        Task::Hidden(HiddenPart { columns, mut view, names }) => {
+            let mut own = [0; GROUP];
+            for p in 0..block.panels() {
+                let depth = PANEL.min(block.columns.len() - p * PANEL);
+                let (panel, places) = (g.kept_rows(lists, p), lists.places(p));
+                for (i, kept) in lists.names[places].chunks(GROUP).enumerate() {
+                    let count = GROUP.min(lists.counts[p] - i * GROUP);
+                    for (own, &kept) in own[..count].iter_mut().zip(kept) {
+                        *own = names[kept as usize];
+                    }
+                    let right = (block.classes(), p * PANEL);
+                    let (first, columns) = (i * GROUP, columns.clone());
+                    let own = &own[..count];
+                    add_rows(isa, panel, first, depth, right, columns, own, &mut view);
+                }
+            }
+        }
+        Task::Classifier(columns, mut view, panels) => {
+            for (i, mut view) in split(view.view_mut(), Axis(0), PANEL).into_iter().enumerate() {
+                let p = panels.start + i;
+                let first = lists.starts[p];
+                let count = lists.counts[p].next_multiple_of(F::DEPTH);
+                let rows = Rows::Named(&lists.names[first..first + count]);
+                let (left, right) = (g.kept_columns(lists, p), hidden.get());
+                add_columns(isa, left, 0, right, rows, columns.clone(), store, &mut view);
+            }
+        }
+    }
+}
+
+/// What label smoothing takes from every class, kept or not: a term of rank one.
+///
+/// ```text
+/// dE_i −= s k_i Σ_v w_v C_v      dC_v −= s w_v Σ_i k_i E_i      db_v −= s w_v Σ_i k_i
+/// ```
+struct Spread<R> {
+    /// s k_i of each row.
+    coefficients: Vec<f64>,
+    /// Σ_v w_v C_v.
+    classes: Vec<R>,
+    /// s Σ_i k_i E_i.
+    hidden: Vec<R>,
+    total: f64,
+}
+
+impl<R: Real> Spread<R> {
+    /// Takes the smoothing out of the rows' coefficients; `None` where there is none.
+    fn new<F: Format<Sum = R>>(
+        problem: &Problem<'_, R>,
+        active: &mut [Active<R>],
+        slots: &mut [Slot<F>],
+    ) -> Option<Self> {
+        if problem.loss.label_smoothing == 0.0 {
+            return None;
+        }
+        let Source::Product { hidden, classifier } = &problem.source else { return None };
+        let (width, scale) = (problem.width, problem.loss.transform.scale);
+        let mut coefficients = Vec::with_capacity(active.len());
+        for active in active.iter_mut() {
+            coefficients.push(scale * active.weights);
+            active.weights = 0.0;
+            active.gradient.weights = R::ZERO;
+        }
+        let of_rows = |i: usize| (active[i].row.hidden, coefficients[i]);
+        let of_classes = |v: usize| (v, problem.class_weight(problem.first_class + v));
+        let hidden = weighed_rows(hidden, active.len(), width, of_rows, slots);
+        let classes = weighed_rows(classifier, problem.columns, width, of_classes, slots);
+        let total = coefficients.iter().sum();
+        Some(Self { coefficients, classes, hidden, total })
+    }
+
+    fn put_classes(
+        &self,
+        problem: &Problem<'_, R>,
+        block: &Range<usize>,
+        view: Option<ArrayViewMut2<'_, R>>,
+        sums: &mut [f64],
+    ) {
+        let weight = |i: usize| problem.class_weight(problem.first_class + block.start + i);
+        for (i, sum) in sums[..block.len()].iter_mut().enumerate() {
+            *sum += -weight(i) * self.total;
+        }
+        if let Some(mut view) = view {
+            for (i, mut row) in view.outer_iter_mut().enumerate() {
+                let w = R::from_f64(-weight(i));
+                for (to, &value) in row.iter_mut().zip(&self.hidden) {
+                    *to += w * value;
+                }
+            }
+        }
+    }
+
+    fn put_hidden(&self, first: usize, part: HiddenPart<'_, R>) {
+        let HiddenPart { mut view, names, .. } = part;
+        for (i, &name) in names.iter().enumerate() {
+            let k = R::from_f64(-self.coefficients[first + i]);
+            for (to, &value) in view.row_mut(name as usize).iter_mut().zip(&self.classes) {
+                *to += k * value;
+            }
+        }
+    }
+}
+
+/// Σ_i w_i X_i over rows of a matrix, in f64 and in the order of the rows.
+fn weighed_rows<F: Format>(
+    matrix: &Matrix<'_>,
+    count: usize,
+    width: usize,
+    row: impl Fn(usize) -> (usize, f64) + Sync,
+    slots: &mut [Slot<F>],
+) -> Vec<F::Sum> {
+    let mut sums = vec![0.0; width];
+    let tasks = sums.chunks_mut(STRIP_COLUMNS).enumerate().collect();
+    parallel::for_each(slots, tasks, |slot, (q, sums): (usize, &mut [f64])| {
+        let line = &mut sized(&mut slot.tile, STRIP_COLUMNS)[..sums.len()];
+        let columns = q * STRIP_COLUMNS..q * STRIP_COLUMNS + sums.len();
+        for i in 0..count {
+            let (at, weight) = row(i);
+            matrix.read(at, columns.clone(), line);
+            for (sum, value) in sums.iter_mut().zip(&*line) {
+                *sum += weight * value.to_f64();
+            }
+        }
+    });
+    sums.into_iter().map(F::Sum::from_f64).collect()
 }
 
 /// The gradients of given logits: there is nothing to multiply.
@@ -844,8 +1157,8 @@ fn given<F: Format>(
                 let tile = (&mut *g, width);
                 problem.products(&hidden, &rows, group.clone(), block.clone(), &[], tile);
                 let (row, sums) = (&mut slot.row, &mut []);
-                let active = &active[group];
-                gradient_group::<F>(problem, active, block.clone(), (g, width), row, sums);
+                let of = |i| active[group.clone()].get(i);
+                gradient_group::<F>(problem, of, block.clone(), (g, width), row, sums);
             });
             for (row, g) in rows[at].iter().zip(g.chunks(width)) {
                 if let Some(Sink { array, .. }) = &mut logits {
@@ -975,7 +1288,7 @@ fn strip_in_order<F: Format>(
             }
         }
         parallel::for_each(&mut slots, tasks, |slot, task| match task {
-            Task::Hidden(HiddenPart { columns: own, mut view, names, .. }) => {
+            Task::Hidden(HiddenPart { columns: own, mut view, names }) => {
                 for start in (0..columns).step_by(STRIP_CLASSES) {
                     let classes = start..(start + STRIP_CLASSES).min(columns);
                     let height = padded_rows(classes.len());
@@ -1041,7 +1354,8 @@ fn strip_gradient<F: Format>(
         }
         let group = first.min(active.len())..(first + GROUP).min(active.len());
         let to = (&mut *tile, stride);
-        gradient_group::<F>(problem, &active[group], columns.clone(), to, row, sums);
+        let of = |i| active[group.clone()].get(i);
+        gradient_group::<F>(problem, of, columns.clone(), to, row, sums);
         for (p, panel) in panels.chunks_mut(height * PANEL).enumerate() {
             let panel: &mut [F] = bytemuck::cast_slice_mut(panel);
             let (rows, pairs) = panel.split_at_mut(height * PANEL);

@@ -3,6 +3,7 @@
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1};
 use std::ops::Range;
 
+use super::filter::{Cut, Dropped, Record, RecordPart};
 use super::inputs::{Inputs, Targets};
 use super::options::{LinearCrossEntropy, Statistics};
 use super::plan::{Pass, Plan, Shapes, TILE_ROWS, spans};
@@ -106,18 +107,9 @@ pub struct Forward<R> {
     class_weights_of_targets: Option<Vec<R>>,
     soft: bool,
     divisors: Divisors,
+    /// What a filter decides by, until shards are merged.
+    pub(crate) record: Option<Record>,
     dropped: Option<Dropped>,
-}
-
-/// What a filter leaves out of the gradients.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Dropped {
-    /// The share of segments kept.
-    pub(crate) kept: f64,
-    /// The largest probability that one row loses.
-    pub(crate) largest: f64,
-    /// The mean probability that a row loses.
-    pub(crate) mean: f64,
 }
 
 impl LinearCrossEntropy {
@@ -169,8 +161,12 @@ impl LinearCrossEntropy {
     pub fn fold<R: Real>(&self, inputs: &Inputs<'_, R>) -> Result<Fold<R>> {
         let plan = self.plan(&Shapes::of(inputs), Pass::Forward)?;
         let problem = Problem::new(self, inputs)?;
-        let folded = in_format!(problem, fold_rows(&problem, &plan));
-        Ok(Fold { forward: Forward::new(problem, folded) })
+        let mut folded = in_format!(problem, fold_rows(&problem, &plan));
+        let record = folded.record.take();
+        let cut = Cut::new(&problem, record.as_ref());
+        let dropped = cut.map(|cut| cut.dropped(&problem, &folded.states, plan.slots));
+        let forward = Forward::new(problem, folded, dropped);
+        Ok(Fold { forward: Forward { record, ..forward } })
     }
 
     /// ln p of some classes of each row `[N,K]`, in nats, after a forward of the same inputs: what a
@@ -346,13 +342,15 @@ fn initial_states<F: Format>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Vec<
 pub(crate) struct Folded<R> {
     pub(crate) states: Vec<RowState>,
     pub(crate) top: Vec<Entry<R>>,
+    /// What a filter decides by.
+    pub(crate) record: Option<Record>,
 }
 
 impl<R: Real> Folded<R> {
     /// Nothing but what must be known ahead: the targets, and for the rank their logits.
     pub(crate) fn new<F: Format<Sum = R>>(problem: &Problem<'_, R>, plan: &Plan) -> Self {
         let top = vec![Entry::empty(); problem.rows.len() * problem.loss.statistics.top_k];
-        Self { states: initial_states::<F>(problem, plan), top }
+        Self { states: initial_states::<F>(problem, plan), top, record: None }
     }
 
     /// Joins in what each of some columns has made of these rows, in the order of the columns.
@@ -380,17 +378,30 @@ pub(crate) fn fold_rows<F: Format>(problem: &Problem<'_, F::Sum>, plan: &Plan) -
     let mut slots = Slot::several(plan.slots);
     let mut hidden = Hidden::<F>::new();
     let mut partial = Partial::new(problem, plan);
-    for start in (0..problem.rows.len()).step_by(plan.rows_at_once) {
-        let at = start..(start + plan.rows_at_once).min(problem.rows.len());
+    let (kept, wave) = (problem.rows.len(), plan.rows_at_once);
+    let mut record = problem
+        .threshold
+        .map(|_| Record::new(kept, wave, problem.columns, plan.tile_columns));
+    for start in (0..kept).step_by(wave) {
+        let at = start..(start + wave).min(kept);
         let rows = &problem.rows[at.clone()];
         hidden.pack(problem, rows, plan.slots);
-        let tasks = partial.tasks(&folded.states[at.clone()]);
+        let mut tasks = partial.tasks(&folded.states[at.clone()]);
+        if let Some(record) = &mut record {
+            let tiles = tasks.iter().map(|task| task.columns.len().div_ceil(plan.tile_columns));
+            let tiles: Vec<usize> = tiles.collect();
+            let parts = record.parts(at.clone(), tiles.into_iter());
+            for (task, part) in tasks.iter_mut().zip(parts) {
+                task.record = Some(part);
+            }
+        }
         parallel::for_each(&mut slots, tasks, |slot, task| {
             problem.fold_span(&hidden, rows, task, plan.tile_columns, slot, |_, _, _| {});
         });
         folded.merge(at, &partial.states, &partial.top);
     }
     add_sparse_targets(problem, &mut slots, &mut folded.states, &problem.rows);
+    folded.record = record;
     folded
 }
 
@@ -399,6 +410,7 @@ pub(crate) struct FoldTask<'a, R> {
     pub(crate) columns: Range<usize>,
     states: &'a mut [RowState],
     top: &'a mut [Entry<R>],
+    record: Option<RecordPart<'a>>,
 }
 
 /// What each task has made of the rows of a wave.
@@ -432,7 +444,7 @@ impl<R: Real> Partial<R> {
         for (columns, states) in self.spans.iter().zip(states) {
             let (top, rest) = tops.split_at_mut(states.len() * self.k);
             tops = rest;
-            tasks.push(FoldTask { columns: columns.clone(), states, top });
+            tasks.push(FoldTask { columns: columns.clone(), states, top, record: None });
         }
         tasks
     }
@@ -486,10 +498,10 @@ impl<R: Real> Problem<'_, R> {
         slot: &mut Slot<F>,
         mut keep: impl FnMut(Range<usize>, Range<usize>, &[R]),
     ) {
-        let FoldTask { columns, states, top } = task;
+        let FoldTask { columns, states, top, mut record } = task;
         let k = top.len() / states.len().max(1);
         let length = steps_length::<F>(self.width);
-        for start in columns.clone().step_by(tile_columns) {
+        for (t, start) in columns.clone().step_by(tile_columns).enumerate() {
             let columns = start..(start + tile_columns).min(columns.end);
             let width = columns.len();
             let Slot { packed, lines, tile, row, .. } = &mut *slot;
@@ -504,13 +516,18 @@ impl<R: Real> Problem<'_, R> {
                 for (i, products) in group.zip(tile.chunks_mut(width)) {
                     let list = &mut top[i * k..(i + 1) * k];
                     let (columns, weights) = (columns.clone(), &mut row.weights);
-                    self.fold_row(&rows[i], columns, products, weights, &mut states[i], list);
+                    let maximum =
+                        self.fold_row(&rows[i], columns, products, weights, &mut states[i], list);
+                    if let Some(record) = &mut record {
+                        record.put(self.loss.isa, t, i, products, maximum);
+                    }
                 }
             }
         }
     }
 
-    /// Turns some products of a row into logits, in place, and folds them into its state.
+    /// Turns some products of a row into logits, in place, and folds them into its state. Returns
+    /// the largest.
     pub(crate) fn fold_row(
         &self,
         row: &Row,
@@ -519,7 +536,7 @@ impl<R: Real> Problem<'_, R> {
         buffer: &mut [R],
         state: &mut RowState,
         top: &mut [Entry<R>],
-    ) {
+    ) -> R {
         let LinearCrossEntropy { isa, transform, statistics, .. } = self.loss;
         let first_class = self.first_class + columns.start;
         transform.apply(isa, self.bias_of(columns.clone()), products, None);
@@ -544,6 +561,7 @@ impl<R: Real> Problem<'_, R> {
         }
         top_k::push(top, first_class as u32, logits, block.maximum);
         state.merge(&part);
+        block.maximum
     }
 }
 
@@ -608,6 +626,7 @@ impl<R: Real> Fold<R> {
             return conflict("the lists of the top k are not in the states, expected whole folds");
         }
         mine.cover(&[classes])?;
+        mine.forget();
         for (state, other) in mine.states.iter_mut().zip(states) {
             state.merge(other);
         }
@@ -651,6 +670,7 @@ impl<R: Real> Fold<R> {
             return Err(Error::Conflict { what });
         }
         mine.cover(&theirs.covered)?;
+        mine.forget();
         for (state, other) in mine.states.iter_mut().zip(&theirs.states) {
             state.merge(other);
         }
@@ -712,8 +732,18 @@ impl<R: Real> Fold<R> {
 }
 
 impl<R: Real> Forward<R> {
-    pub(crate) fn new(problem: Problem<'_, R>, folded: Folded<R>) -> Self {
-        let Folded { states, top } = folded;
+    /// Forgets what a filter could decide by: it is of other classes than the fold.
+    fn forget(&mut self) {
+        self.record = None;
+        self.dropped = self.dropped.map(|_| Dropped::NOTHING);
+    }
+
+    pub(crate) fn new(
+        problem: Problem<'_, R>,
+        folded: Folded<R>,
+        dropped: Option<Dropped>,
+    ) -> Self {
+        let Folded { states, top, .. } = folded;
         let soft = !matches!(problem.targets, Targets::Hard(_));
         let class_weights_of_targets = problem
             .class_weights
@@ -730,7 +760,8 @@ impl<R: Real> Forward<R> {
             class_weights_of_targets,
             soft,
             divisors: problem.divisors,
-            dropped: None,
+            record: None,
+            dropped: dropped.or(problem.threshold.map(|_| Dropped::NOTHING)),
             rows: problem.rows,
         }
     }

@@ -1,6 +1,7 @@
 //! The fused linear cross-entropy: `E·Cᵀ` folded tile by tile, forward and backward.
 
 mod backward;
+mod filter;
 mod forward;
 mod gradients;
 mod inputs;

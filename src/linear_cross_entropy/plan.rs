@@ -1,8 +1,9 @@
 //! How a call is cut into tiles, and what it takes from the heap: from shapes and options alone.
 
 use super::backward::ROW_BYTES;
+use super::filter::{Lists, Record};
 use super::inputs::{Inputs, Source, Targets};
-use super::options::{Backward, LinearCrossEntropy};
+use super::options::{Backward, Filter, LinearCrossEntropy};
 use super::problem::Row;
 use crate::element::Real;
 use crate::error::{Error, Result};
@@ -275,6 +276,15 @@ impl LinearCrossEntropy {
         shapes.bf16 && self.isa.has_bf16()
     }
 
+    /// Whether the filter leaves so much out that recomputing the rest is less work than a strip.
+    fn filters_much(&self, shapes: &Shapes) -> bool {
+        match self.filter {
+            None => false,
+            Some(Filter::Auto) => shapes.bf16,
+            Some(Filter::Below(threshold)) => threshold >= 2.0_f64.powi(-22),
+        }
+    }
+
     /// What a call of these shapes takes, before anything is allocated; with as many threads as
     /// the ambient pool has.
     ///
@@ -318,6 +328,8 @@ impl LinearCrossEntropy {
                 Backward::Recompute => sizes.both(),
                 Backward::Strip => sizes.strip(1),
                 Backward::Auto if shapes.hidden == 0 => sizes.both(),
+                // What a filter of this size leaves is less than the logits computed twice.
+                Backward::Auto if self.filters_much(shapes) => sizes.both(),
                 // A strip of few rows reads and writes the classifier's gradient too often.
                 Backward::Auto => match sizes.strip(shapes.rows.clamp(1, 128)) {
                     Err(Error::MemoryBudget { .. }) => sizes.both(),
@@ -357,7 +369,22 @@ impl Sizes<'_> {
             .plus(Bytes::product(&[usize::from(bias), vocabulary, real_bytes]))
             .plus(Bytes::product(&[class_weights, real_bytes]))
             .plus(Bytes::product(&[usize::from(soft_targets), vocabulary, 8]))
+            .plus(self.record())
             .plus(Bytes(Some(BOOKKEEPING)))
+    }
+
+    /// Whether something is recorded and left out.
+    fn filters(&self) -> bool {
+        self.loss.filter.is_some() && self.shapes.hidden > 0
+    }
+
+    /// What the forward records for a filter.
+    fn record(&self) -> Bytes {
+        let Shapes { rows, vocabulary, .. } = *self.shapes;
+        let [rows, tiles, tile] = Record::bytes(rows, vocabulary, self.tile_columns());
+        Bytes::product(&[usize::from(self.filters()), rows, tiles, tile])
+            // What each row loses.
+            .plus(Bytes::product(&[usize::from(self.filters()), rows, 16]))
     }
 
     /// Bytes of a number in a panel.
@@ -494,7 +521,6 @@ impl Sizes<'_> {
         let Shapes { rows, hidden, real_bytes, bias, .. } = *self.shapes;
         let rounded = usize::from(self.shapes.classifier_gradient_rounded);
         let tasks = chunk.div_ceil(GROUPS * GROUP);
-        let _ = rows;
         let fixed = self
             .backward_common()
             .plus(self.panels(chunk, hidden))
@@ -505,6 +531,18 @@ impl Sizes<'_> {
             .plus(Bytes::product(&[tasks + 1, block, 8]).times(usize::from(bias).max(1)))
             .plus(Bytes::product(&[tasks, block.div_ceil(PANEL), 2 * VIEW]))
             .plus(Bytes::product(&[tasks + block.div_ceil(PANEL), TASK]));
+        let (filters, panels) = (usize::from(self.filters()), block.div_ceil(PANEL));
+        let [a, b] = Lists::bytes(chunk, panels);
+        let filtered = self.loss.filtered;
+        let masked = !(filtered.hidden && filtered.classifier && filtered.bias);
+        let masked = filters * usize::from(masked);
+        let smoothed = filters * usize::from(self.loss.label_smoothing > 0.0);
+        let fixed = fixed
+            .plus(Bytes::product(&[filters, a, b]))
+            .plus(Bytes::product(&[filters, padded_rows(0), block, real_bytes]))
+            .plus(Bytes::product(&[masked, padded_rows(chunk), block, real_bytes]))
+            .plus(Bytes::product(&[smoothed, hidden, 32]))
+            .plus(Bytes::product(&[smoothed, rows, 8]));
         let line = Bytes::product(&[STRIP_COLUMNS, self.stored()]);
         Need::new(fixed, self.tile_slot(TILE_COLUMNS).plus(self.lines(block)).plus(line))
     }

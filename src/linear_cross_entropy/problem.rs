@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::inputs::{Inputs, Selection, Source, Targets};
-use super::options::{LinearCrossEntropy, Reduction};
+use super::options::{Filter, LinearCrossEntropy, Reduction};
 use super::plan::Shapes;
 use crate::element::Real;
 use crate::error::{Error, Result};
@@ -45,6 +45,8 @@ pub(crate) struct Problem<'a, R> {
     pub(crate) width: usize,
     /// Whether the products are computed in the narrower format.
     pub(crate) narrow: bool,
+    /// ε of a filter that has something to leave out.
+    pub(crate) threshold: Option<f64>,
     /// The number of classes of this shard.
     pub(crate) columns: usize,
     pub(crate) first_class: usize,
@@ -218,6 +220,7 @@ impl<'a, R: Real> Problem<'a, R> {
             outputs,
             width,
             narrow: loss.narrow(&Shapes::of(inputs)),
+            threshold: threshold(loss, inputs)?,
             columns,
             first_class,
             vocabulary,
@@ -250,6 +253,25 @@ impl<'a, R: Real> Problem<'a, R> {
     pub(crate) fn class_weight(&self, class: usize) -> f64 {
         self.class_weights.as_ref().map_or(1.0, |weights| weights[class].to_f64())
     }
+}
+
+/// ε of the filter; `None` without one, and for given logits, which need no products.
+fn threshold<R: Real>(loss: &LinearCrossEntropy, inputs: &Inputs<'_, R>) -> Result<Option<f64>> {
+    let (Some(filter), Source::Product { hidden, classifier }) = (loss.filter, &inputs.source)
+    else {
+        return Ok(None);
+    };
+    let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
+    if matches!(inputs.targets, Targets::Soft(_)) {
+        return conflict("a filter goes with hard or sparse targets: dense ones weigh every class");
+    }
+    if loss.label_smoothing > 0.0 && loss.transform.softcap.is_some() {
+        return conflict("a filter goes with label smoothing or with a softcap, not with both");
+    }
+    Ok(Some(match filter {
+        Filter::Auto => hidden.epsilon().min(classifier.epsilon()) / 32.0,
+        Filter::Below(threshold) => threshold,
+    }))
 }
 
 /// Scale and softcap as numbers of the type that is computed in.

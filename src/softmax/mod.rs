@@ -3,6 +3,7 @@
 
 pub(crate) mod block;
 pub(crate) mod gradient;
+pub(crate) mod segments;
 mod row_state;
 pub(crate) mod top_k;
 pub(crate) mod transform;
