@@ -37,11 +37,23 @@ impl<'a, F: Format> Panels<'a, F> {
         self.data.len() / (self.height * PANEL)
     }
 
+    /// Rows of panel q from row r on, where `last` is the last that is read: after it the first is
+    /// read again.
+    #[inline(always)]
+    fn rows(&self, q: usize, r: usize, last: usize) -> kernels::Rows<F> {
+        let next = if q < last { q + 1 } else { 0 };
+        let at = |q| self.data.as_ptr().wrapping_add(self.at(q, r));
+        kernels::Rows(at(q), at(next))
+    }
+
     /// Where row r of panel q begins.
     fn at(&self, q: usize, r: usize) -> usize {
         (q * self.height + r) * PANEL
     }
 }
+
+/// Bytes of the right factor that are read again and again: the larger part of a second cache.
+const NEAR: usize = 640 << 10;
 
 /// Rows of panels.
 #[derive(Clone, Copy)]
@@ -172,8 +184,15 @@ impl<F: Format> RowProducts<'_, F> {
         let wide = kernels::columns::<L>();
         let steps = steps_length::<F>(depth);
         let all = 0..depth.div_ceil(PANEL);
-        for group in (0..to.rows).step_by(GROUP) {
-            for column in (0..to.columns).step_by(wide) {
+        let last = all.end.saturating_sub(1);
+        // Few enough panels that they stay in the second cache while the rows go by.
+        let near = NEAR / (steps * size_of::<F>()).max(1) * PANEL;
+        let near = near.clamp(PANEL, to.columns.max(PANEL));
+        for (start, group) in (0..to.columns)
+            .step_by(near)
+            .flat_map(|start| (0..to.rows).step_by(GROUP).map(move |group| (start, group)))
+        {
+            for column in (start..to.columns.min(start + near)).step_by(wide) {
                 let from = column / PANEL * steps + column % PANEL * F::DEPTH;
                 // SAFETY: `row_products` has asserted that the steps are there.
                 let right = |k| Steps(unsafe { right.as_ptr().add(from + k * PANEL) });
@@ -186,7 +205,7 @@ impl<F: Format> RowProducts<'_, F> {
                                 lanes,
                                 all.clone(),
                                 depth,
-                                |q| kernels::Rows(left.data.as_ptr().add(left.at(q, row + first))),
+                                |q| left.rows(q, row + first, last),
                                 right,
                             ),
                             Rows::Named(names) => over_panels::<L, _, _, M>(
@@ -274,6 +293,7 @@ impl<F: Format> AddRows<'_, F> {
         let Self { left, first, panels, depth, right, row, columns, names, to } = self;
         let wide = kernels::columns::<L>();
         let rows = names.len();
+        let last = panels.end.saturating_sub(1);
         for column in (0..to.columns).step_by(wide) {
             let at = columns.start + column;
             let from = right.at(at / PANEL, row) + at % PANEL;
@@ -283,9 +303,7 @@ impl<F: Format> AddRows<'_, F> {
                 // SAFETY: the callers have asserted that whole groups of these rows are in the
                 // panels, and that the destination has those that are named.
                 unsafe {
-                    let left = |q| {
-                        kernels::Rows(left.data.as_ptr().add(left.at(q, first + group)))
-                    };
+                    let left = |q| left.rows(q, first + group, last);
                     let panels = panels.clone();
                     let tile = over_panels::<L, _, _, M>(lanes, panels, depth, left, right);
                     let valid = rows - group;

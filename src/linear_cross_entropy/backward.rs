@@ -518,17 +518,23 @@ impl<F: Format> Derivatives<F> {
         }
     }
 
-    /// What each task writes of every panel, where a task has so many rows.
-    fn parts(&mut self, rows: usize) -> Vec<Vec<PanelPart<'_, F>>> {
-        let (height, length, panels) = (self.height, self.length(), self.panels);
+    /// What each task writes, where a task has so many rows of so many panels: for all rows of the
+    /// first panels, then of the next.
+    fn parts(&mut self, rows: usize, panels: usize) -> Vec<Vec<PanelPart<'_, F>>> {
+        let (height, length) = (self.height, self.length());
         let data: &mut [F] = bytemuck::cast_slice_mut(self.data.sized(length));
-        let mut parts: Vec<Vec<_>> = Vec::with_capacity(height.div_ceil(rows));
-        parts.extend((0..height.div_ceil(rows)).map(|_| Vec::with_capacity(panels)));
-        for panel in data.chunks_mut(height * PANEL * F::DEPTH) {
-            let (whole, pairs) = panel.split_at_mut(height * PANEL);
-            let mut pairs = pairs.chunks_mut(rows * PANEL);
-            for (part, rows) in parts.iter_mut().zip(whole.chunks_mut(rows * PANEL)) {
-                part.push(PanelPart { rows, pairs: pairs.next().unwrap_or_default() });
+        let panel_length = height * PANEL * F::DEPTH;
+        let mut parts: Vec<Vec<_>> = Vec::new();
+        for some in data.chunks_mut(panels * panel_length) {
+            let first = parts.len();
+            parts.extend((0..height.div_ceil(rows)).map(|_| Vec::with_capacity(panels)));
+            for panel in some.chunks_mut(panel_length) {
+                let (whole, pairs) = panel.split_at_mut(height * PANEL);
+                let mut pairs = pairs.chunks_mut(rows * PANEL);
+                let whole = whole.chunks_mut(rows * PANEL);
+                for (part, rows) in parts[first..].iter_mut().zip(whole) {
+                    part.push(PanelPart { rows, pairs: pairs.next().unwrap_or_default() });
+                }
             }
         }
         parts
@@ -902,45 +908,34 @@ fn fill_gradient<F: Format>(
     let Block { columns: block, steps, .. } = block;
     const ROWS: usize = GROUPS * GROUP;
     let length = steps_length::<F>(problem.width);
-    let parts = g.parts(ROWS);
+    let rows_of_parts = g.height.div_ceil(ROWS);
+    let parts = g.parts(ROWS, TILE_COLUMNS / PANEL);
     partial.clear();
-    partial.resize(parts.len() * block.len(), 0.0);
-    let tasks = parts.into_iter().zip(partial.chunks_mut(block.len())).enumerate().collect();
-    parallel::for_each(slots, tasks, |slot, (i, (mut parts, sums)): (usize, (Vec<_>, &mut [f64]))| {
+    partial.resize(parts.len() * TILE_COLUMNS, 0.0);
+    let tasks = parts.into_iter().zip(partial.chunks_mut(TILE_COLUMNS)).enumerate().collect();
+    let work = |slot: &mut Slot<F>, (i, (mut panels, sums)): (usize, (Vec<PanelPart<'_, F>>, _))| {
         let Slot { tile, row, .. } = slot;
-        for start in (0..block.len()).step_by(TILE_COLUMNS) {
-            let part = start..(start + TILE_COLUMNS).min(block.len());
-            let columns = block.start + part.start..block.start + part.end;
-            let stride = part.len().next_multiple_of(PANEL);
-            let panels = &mut parts[start / PANEL..part.end.div_ceil(PANEL)];
-            let packed = &steps[start / PANEL * length..];
-            let height = panels[0].rows.len() / PANEL;
-            for first in (0..height).step_by(GROUP) {
-                let from = (i * ROWS + first).min(rows.len());
-                let group = from..(from + GROUP).min(rows.len());
-                let tile = &mut sized(tile, GROUP * TILE_COLUMNS)[..GROUP * stride];
-                problem.products(
-                    hidden,
-                    rows,
-                    group.clone(),
-                    columns.clone(),
-                    packed,
-                    (&mut *tile, stride),
-                );
-                let (to, sums) = ((&mut *tile, stride), &mut sums[part.clone()]);
-                let of = |i| active[group.clone()].get(i);
-                gradient_group::<F>(problem, of, columns.clone(), to, row, sums);
-                for (p, panel) in panels.iter_mut().enumerate() {
-                    let at = first * PANEL..(first + GROUP) * PANEL;
-                    let pairs = panel.pairs.get_mut(at.clone()).unwrap_or_default();
-                    let from = &tile[p * PANEL..];
-                    put_rows(problem.loss.isa, from, stride, &mut panel.rows[at], pairs);
-                }
-            }
+        let start = i / rows_of_parts * TILE_COLUMNS;
+        let columns = block.start + start..(block.start + start + TILE_COLUMNS).min(block.end);
+        let stride = panels.len() * PANEL;
+        let packed = &steps[start / PANEL * length..];
+        let first = i % rows_of_parts * ROWS;
+        let height = panels[0].rows.len() / PANEL;
+        let all = first.min(rows.len())..(first + height).min(rows.len());
+        let tile = &mut sized(tile, ROWS * TILE_COLUMNS)[..height * stride];
+        let to = (&mut *tile, stride);
+        problem.products(hidden, rows, all.clone(), columns.clone(), packed, to);
+        let of = |i| active[all.clone()].get(i);
+        let to = (&mut *tile, stride);
+        gradient_group::<F>(problem, of, columns.clone(), to, row, sums);
+        for (p, panel) in panels.iter_mut().enumerate() {
+            put_rows(problem.loss.isa, &tile[p * PANEL..], stride, panel.rows, panel.pairs);
         }
-    });
-    for partial in partial.chunks(block.len()) {
-        for (sum, value) in sums.iter_mut().zip(partial) {
+    };
+    parallel::for_each(slots, tasks, work);
+    for (i, partial) in partial.chunks(TILE_COLUMNS).enumerate() {
+        let start = i / rows_of_parts * TILE_COLUMNS;
+        for (sum, value) in sums[start..].iter_mut().zip(partial) {
             *sum += value;
         }
     }

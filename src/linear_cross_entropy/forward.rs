@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::filter::{Cut, Dropped, Record, RecordPart};
 use super::inputs::{Inputs, Targets};
 use super::options::{LinearCrossEntropy, Statistics};
-use super::plan::{Pass, Plan, Shapes, TILE_ROWS, spans};
+use super::plan::{Pass, Plan, Shapes, TILE_GROUPS, TILE_ROWS, spans};
 use super::problem::{Divisors, Problem, Row};
 use super::tile::{Hidden, Slot, Weights, sized};
 use crate::element::{Element, Real};
@@ -507,9 +507,10 @@ impl<R: Real> Problem<'_, R> {
             let Slot { packed, lines, tile, row, .. } = &mut *slot;
             let packed = packed.sized(width.div_ceil(PANEL) * length);
             self.pack_classes(columns.clone(), lines, packed);
-            for first in (0..rows.len()).step_by(GROUP) {
-                let group = first..(first + GROUP).min(rows.len());
-                let tile = &mut sized(tile, GROUP * tile_columns)[..group.len() * width];
+            for first in (0..rows.len()).step_by(TILE_GROUPS * GROUP) {
+                let group = first..(first + TILE_GROUPS * GROUP).min(rows.len());
+                let most = TILE_GROUPS * GROUP * tile_columns;
+                let tile = &mut sized(tile, most)[..group.len() * width];
                 let to = (&mut *tile, width);
                 self.products(hidden, rows, group.clone(), columns.clone(), packed, to);
                 keep(group.clone(), columns.clone(), tile);

@@ -28,6 +28,8 @@ const CHUNK_ROWS: usize = 1024;
 pub(crate) const STRIP_COLUMNS: usize = 4 * PANEL;
 /// Classes that a task of a strip takes at once.
 pub(crate) const STRIP_CLASSES: usize = 16 * PANEL;
+/// Groups of rows of a tile of logits.
+pub(crate) const TILE_GROUPS: usize = 8;
 /// Groups of rows of G that one task computes.
 pub(crate) const GROUPS: usize = 4;
 
@@ -428,7 +430,7 @@ impl Sizes<'_> {
         // A logit and a class, in vectors that grow by doubling, and a row of either matrix.
         let pick = Bytes(Some(2 * real_bytes + 40)).times(sparse_targets.saturating_add(2));
         let pick = pick.plus(Bytes::product(&[2, hidden.saturating_add(64), self.stored()]));
-        Bytes::product(&[GROUP, columns, real_bytes])
+        Bytes::product(&[TILE_GROUPS * GROUP, columns, real_bytes])
             .plus(pick.times(usize::from(picks)))
             .plus(Bytes::product(&[2 * TILE_COLUMNS, real_bytes]))
             .plus(Bytes(Some(SLOT_BOOKKEEPING)))
@@ -530,7 +532,7 @@ impl Sizes<'_> {
             .plus(Bytes::product(&[rounded, block, hidden, real_bytes]))
             .plus(Bytes::product(&[tasks + 1, block, 8]).times(usize::from(bias).max(1)))
             .plus(Bytes::product(&[tasks, block.div_ceil(PANEL), 2 * VIEW]))
-            .plus(Bytes::product(&[tasks + block.div_ceil(PANEL), TASK]));
+            .plus(Bytes::product(&[tasks, block.div_ceil(TILE_COLUMNS) + 1, TASK]));
         let (filters, panels) = (usize::from(self.filters()), block.div_ceil(PANEL));
         let [a, b] = Lists::bytes(chunk, panels);
         let filtered = self.loss.filtered;

@@ -48,6 +48,11 @@ macro_rules! lanes {
                 unsafe { [$load(rows[0]), $load(rows[0].add($width))] }
             }
             #[inline(always)]
+            fn prefetch(self, at: *const $real) {
+                // SAFETY: a prefetch reads nothing that the program sees, whatever the address.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+            }
+            #[inline(always)]
             fn multiply_add(self, a: $vector, b: $vector, sums: $vector) -> $vector {
                 // SAFETY: see above.
                 unsafe { $fused(a, b, sums) }

@@ -67,6 +67,11 @@ macro_rules! lanes {
                 $load_rows
             }
             #[inline(always)]
+            fn prefetch(self, at: *const $format) {
+                // SAFETY: a prefetch reads nothing that the program sees, whatever the address.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+            }
+            #[inline(always)]
             fn multiply_add(self, $a: $factor, $b: $factor, $c: $sums) -> $sums {
                 $multiply_add
             }

@@ -48,6 +48,8 @@ pub trait Lanes: Copy {
     /// # Safety
     /// 2·`WIDTH` numbers can be read from each.
     unsafe fn load_rows(self, rows: [*const Self::Format; 2]) -> [Self::Factor; 2];
+    /// Brings what stands there near; nothing where that is not known to help.
+    fn prefetch(self, at: *const Self::Format);
     fn multiply_add(self, a: Self::Factor, b: Self::Factor, sums: Self::Sums) -> Self::Sums;
     /// # Safety
     /// `WIDTH` sums can be read from `at`.
@@ -90,16 +92,25 @@ pub(super) const fn columns<L: Lanes>() -> usize {
     2 * L::WIDTH
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Steps between two jumps back.
+const UNROLL: usize = 4;
+/// Steps that a column of the left factor is fetched ahead.
+const AHEAD: usize = 24;
+
 /// Where the left factor of row i at step k stands.
 pub(super) trait Left<T>: Copy {
     /// # Safety
     /// Row and step are within what it was made for.
     unsafe fn at(self, i: usize, k: usize) -> *const T;
+    /// What is read some steps after step k; any address.
+    fn soon(self, k: usize) -> *const T;
 }
 
-/// Rows of a panel that follow each other.
+/// Rows of a panel that follow each other, and where the same rows of the next panel stand.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<T>(pub(super) *const T);
+pub(super) struct Rows<T>(pub(super) *const T, pub(super) *const T);
 
 /// Rows of a panel from anywhere.
 #[derive(Clone, Copy)]
@@ -115,6 +126,10 @@ impl<T: Format> Left<T> for Rows<T> {
         // SAFETY: the row and the step are of the panel.
         unsafe { self.0.add(i * PANEL + k * T::DEPTH) }
     }
+    #[inline(always)]
+    fn soon(self, k: usize) -> *const T {
+        self.1.wrapping_add(k * (LINE / size_of::<T>()))
+    }
 }
 
 impl<T: Format, const M: usize> Left<T> for Gathered<T, M> {
@@ -123,6 +138,10 @@ impl<T: Format, const M: usize> Left<T> for Gathered<T, M> {
         // SAFETY: the step is of the panel.
         unsafe { self.0[i].add(k * T::DEPTH) }
     }
+    #[inline(always)]
+    fn soon(self, k: usize) -> *const T {
+        self.0[0].wrapping_add(k * T::DEPTH)
+    }
 }
 
 impl<T: Format> Left<T> for Columns<T> {
@@ -130,6 +149,10 @@ impl<T: Format> Left<T> for Columns<T> {
     unsafe fn at(self, i: usize, k: usize) -> *const T {
         // SAFETY: the column and the step are of the panel.
         unsafe { self.0.add((k * PANEL + i) * T::DEPTH) }
+    }
+    #[inline(always)]
+    fn soon(self, k: usize) -> *const T {
+        self.0.wrapping_add((k + AHEAD) * PANEL * T::DEPTH)
     }
 }
 
@@ -207,16 +230,29 @@ pub(super) unsafe fn accumulate<L: Lanes, const M: usize>(
     left: impl Left<L::Format>,
     right: impl Right<L>,
 ) -> Tile<L, M> {
-    for k in 0..steps {
-        // SAFETY: the step is below `steps`, the row below M.
-        unsafe {
-            let [b0, b1] = right.at(lanes, k);
-            for (i, row) in tile.iter_mut().enumerate() {
-                let a = lanes.broadcast(left.at(i, k));
-                row[0] = lanes.multiply_add(a, b0, row[0]);
-                row[1] = lanes.multiply_add(a, b1, row[1]);
+    // Not a closure: one that is not inlined would lose the instruction set.
+    macro_rules! step {
+        ($k:expr) => {
+            // SAFETY: the step is below `steps`, the row below M.
+            unsafe {
+                let [b0, b1] = right.at(lanes, $k);
+                lanes.prefetch(left.soon($k));
+                for (i, row) in tile.iter_mut().enumerate() {
+                    let a = lanes.broadcast(left.at(i, $k));
+                    row[0] = lanes.multiply_add(a, b0, row[0]);
+                    row[1] = lanes.multiply_add(a, b1, row[1]);
+                }
             }
+        };
+    }
+    let whole = steps / UNROLL * UNROLL;
+    for k in (0..whole).step_by(UNROLL) {
+        for u in 0..UNROLL {
+            step!(k + u);
         }
+    }
+    for k in whole..steps {
+        step!(k);
     }
     tile
 }

@@ -41,6 +41,8 @@ macro_rules! lanes {
                 unsafe { [self.load(rows[0]), self.load(rows[0].add($width))] }
             }
             #[inline(always)]
+            fn prefetch(self, _: *const $real) {}
+            #[inline(always)]
             fn multiply_add(self, a: $vector, b: $vector, sums: $vector) -> $vector {
                 a.mul_add(b, sums)
             }
