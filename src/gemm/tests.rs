@@ -209,39 +209,47 @@ fn ours_agrees_with_another_implementation() {
     }
 }
 
-/// How fast the products are, one thread: `cargo test --release --lib speed -- --ignored --nocapture`.
+/// How fast the products are, one thread, as a part of the peak:
+/// `cargo test --release --lib speed -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn speed() {
-    fn rate(name: &str, flops: f64, mut run: impl FnMut()) {
-        let mut times: Vec<f64> = (0..7)
-            .map(|_| {
-                let start = std::time::Instant::now();
-                run();
-                start.elapsed().as_secs_f64()
-            })
-            .collect();
-        times.sort_by(f64::total_cmp);
-        println!("{name}: {:.1} GFLOP/s", flops / times[3] / 1e9);
-    }
-    fn of<F: Format + crate::Element>(isa: Isa) {
+    use crate::simd::Precision;
+    fn of<F: Format + crate::Element>(isa: Isa, precision: Precision) {
+        let rate = |name: &str, flops: f64, run: &mut dyn FnMut()| {
+            let mut parts: Vec<f64> = (0..9)
+                .map(|_| {
+                    let before = isa.peak_flops(precision);
+                    let start = std::time::Instant::now();
+                    run();
+                    let seconds = start.elapsed().as_secs_f64();
+                    let peak = (before + isa.peak_flops(precision)) / 2.0;
+                    flops / seconds / peak
+                })
+                .collect();
+            parts.sort_by(f64::total_cmp);
+            let (isa, format) = (isa.name(), F::NAME);
+            println!("{isa} {format} {name}: {:.1} % of the peak", 100.0 * parts[4]);
+        };
         for depth in [768, 2304] {
-            let (rows, classes) = (516, 1024);
+            let (rows, classes) = (1024, 512);
             let (a, b) = (matrix::<F>(rows, depth, 1), matrix::<F>(classes, depth, 2));
             let (left, height) = packed(&a);
             let panels = Panels::new(left.get(), height);
             let steps = in_steps(isa, &b);
             let length = steps_length::<F>(depth);
             let flops = 2.0 * (rows * depth * classes) as f64;
-            let name = format!("{} {} D={depth}", isa.name(), F::NAME);
-            for block in [2, 4, 8] {
-                let mut tile = Array2::from_elem((GROUP, block * PANEL), F::Sum::default());
-                rate(&format!("{name} logits, {block} panels"), flops, || {
+            for (block, groups) in [(1, 4), (2, 8), (8, 4), (8, 8)] {
+                let shape = (groups * GROUP, block * PANEL);
+                let mut tile = Array2::from_elem(shape, F::Sum::default());
+                let name = format!("logits {block}×{groups} D={depth}");
+                rate(&name, flops, &mut || {
                     for panel in (0..classes / PANEL).step_by(block) {
                         let right = &steps.get()[panel * length..(panel + block) * length];
-                        for row in (0..rows).step_by(GROUP) {
-                            let from = Rows::From(row, GROUP);
-                            let to = &mut tile.view_mut();
+                        for row in (0..rows).step_by(groups * GROUP) {
+                            let count = (rows - row).min(groups * GROUP);
+                            let from = Rows::From(row, count);
+                            let to = &mut tile.slice_mut(s![..count, ..]);
                             row_products(isa, panels, from, depth, right, to);
                         }
                     }
@@ -253,43 +261,34 @@ fn speed() {
             let (right, right_height) = packed(&b);
             let right = Panels::new(right.get(), right_height);
             let mut d = Array2::from_elem((rows, depth), F::Sum::default());
-            rate(&format!("{name} add_rows"), flops, || {
+            let names: Vec<u32> = (0..rows as u32).collect();
+            rate(&format!("add_rows D={depth}"), flops, &mut || {
                 for column in (0..depth).step_by(PANEL) {
                     let columns = column..column + PANEL;
                     let to = &mut d.slice_mut(s![.., columns.clone()]);
-                    let names: Vec<u32> = (0..rows as u32).collect();
                     add_rows(isa, g_rows, 0, classes, (right, 0), columns, &names, to);
                 }
             });
             let columns = columns_in_steps(&g);
             let mut d = Array2::from_elem((classes, depth), F::Sum::default());
-            rate(&format!("{name} add_columns"), flops, || {
+            rate(&format!("add_columns D={depth}"), flops, &mut || {
                 for column in (0..depth).step_by(PANEL) {
                     for class in (0..classes).step_by(PANEL) {
                         let from = &columns[class / PANEL * rows * PANEL..];
                         let columns = column..column + PANEL;
                         let mut to = d.slice_mut(s![class..class + PANEL, columns.clone()]);
-                        let rows = Rows::From(0, rows);
-                        let store = Store::Assign;
+                        let (rows, store) = (Rows::From(0, rows), Store::Assign);
                         add_columns(isa, from, 0, panels, rows, columns, store, &mut to);
                     }
-                }
-            });
-            let mut to = Buffer::<F>::zeros(length);
-            rate(&format!("{name} pack_steps (elements)"), (classes * depth) as f64, || {
-                for class in (0..classes).step_by(PANEL) {
-                    let row = |i| b.slice(s![class + i, ..]).to_slice().unwrap();
-                    let rows: Vec<&[F]> = (0..PANEL).map(row).collect();
-                    pack_steps(isa, &rows, depth, to.sized(length));
                 }
             });
         }
     }
     for isa in Isa::available() {
-        of::<f32>(isa);
-        of::<f64>(isa);
+        of::<f32>(isa, Precision::F32);
+        of::<f64>(isa, Precision::F64);
         if isa.has_bf16() {
-            of::<bf16>(isa);
+            of::<bf16>(isa, Precision::Bf16);
         }
     }
 }

@@ -161,6 +161,8 @@ pub(super) trait Right<L: Lanes>: Copy {
     /// # Safety
     /// The step is within what it was made for.
     unsafe fn at(self, lanes: L, k: usize) -> [L::Factor; 2];
+    /// What is read some steps after step k; any address.
+    fn soon(self, k: usize) -> *const L::Format;
 }
 
 /// Steps that were interleaved when they were packed.
@@ -184,6 +186,10 @@ impl<L: Lanes> Right<L> for Steps<L::Format> {
             [lanes.load(first), lanes.load(first.add(L::WIDTH * depth::<L>()))]
         }
     }
+    #[inline(always)]
+    fn soon(self, k: usize) -> *const L::Format {
+        self.0.wrapping_add((k + AHEAD) * PANEL * depth::<L>())
+    }
 }
 
 impl<L: Lanes> Right<L> for InOrder<L::Format> {
@@ -194,6 +200,10 @@ impl<L: Lanes> Right<L> for InOrder<L::Format> {
             let first = self.0.add(k * depth::<L>() * PANEL);
             lanes.load_rows([first, first.add((depth::<L>() - 1) * PANEL)])
         }
+    }
+    #[inline(always)]
+    fn soon(self, k: usize) -> *const L::Format {
+        self.0.wrapping_add((k + AHEAD) * PANEL * depth::<L>())
     }
 }
 
@@ -206,6 +216,10 @@ impl<L: Lanes> Right<L> for Named<L::Format> {
             let row = |at| self.0.add(*self.1.add(at) as usize * PANEL);
             lanes.load_rows([row(first), row(last)])
         }
+    }
+    #[inline(always)]
+    fn soon(self, _: usize) -> *const L::Format {
+        self.0
     }
 }
 
@@ -237,6 +251,8 @@ pub(super) unsafe fn accumulate<L: Lanes, const M: usize>(
             unsafe {
                 let [b0, b1] = right.at(lanes, $k);
                 lanes.prefetch(left.soon($k));
+                lanes.prefetch(right.soon($k));
+                lanes.prefetch(right.soon($k).wrapping_add(LINE / size_of::<L::Format>()));
                 for (i, row) in tile.iter_mut().enumerate() {
                     let a = lanes.broadcast(left.at(i, $k));
                     row[0] = lanes.multiply_add(a, b0, row[0]);
@@ -276,37 +292,54 @@ pub(super) unsafe fn finish<L: Lanes, const M: usize>(
     tile: Tile<L, M>,
     to: Destination<Real<L>, impl Fn(usize) -> isize>,
 ) {
-    let Destination { at, offset, rows, columns: width, add } = to;
-    if width == columns::<L>() {
+    if to.columns == columns::<L>() && to.rows >= M {
         for (i, row) in tile.into_iter().enumerate() {
-            if i < rows {
-                // SAFETY: the row is of the destination, and as wide as the tile.
-                unsafe {
-                    let at = at.offset(offset(i));
-                    for (v, sums) in row.into_iter().enumerate() {
-                        let at = at.add(v * L::WIDTH);
-                        let sums = if add { lanes.add_to(at, sums) } else { sums };
-                        lanes.store(at, sums);
-                    }
-                }
+            // SAFETY: the row is of the destination, and as wide as the tile.
+            unsafe {
+                let at = to.at.offset((to.offset)(i));
+                let second = at.add(L::WIDTH);
+                let [a, b] = match to.add {
+                    true => [lanes.add_to(at, row[0]), lanes.add_to(second, row[1])],
+                    false => row,
+                };
+                lanes.store(at, a);
+                lanes.store(second, b);
             }
         }
         return;
     }
+    // A copy, lest the tile itself is kept in memory.
+    let mut edge = empty::<L, M>(lanes);
+    for i in 0..M {
+        edge[i] = tile[i];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { finish_edge::<L, M>(lanes, &edge, to) };
+}
+
+/// Writes a tile, or adds it, where not all of it is of the destination.
+///
+/// # Safety
+/// As [`finish`].
+#[inline(always)]
+unsafe fn finish_edge<L: Lanes, const M: usize>(
+    lanes: L,
+    tile: &Tile<L, M>,
+    to: Destination<Real<L>, impl Fn(usize) -> isize>,
+) {
+    let Destination { at, offset, rows, columns: width, add } = to;
     // A tile is at most PANEL wide.
     let mut line = [Real::<L>::default(); PANEL];
-    for (i, row) in tile.into_iter().enumerate() {
-        if i < rows {
-            for (v, sums) in row.into_iter().enumerate() {
-                // SAFETY: two vectors are no wider than a panel.
-                unsafe { lanes.store(line.as_mut_ptr().add(v * L::WIDTH), sums) };
-            }
-            for (j, &value) in line[..width].iter().enumerate() {
-                // SAFETY: row and column are of the destination.
-                unsafe {
-                    let at = at.offset(offset(i)).add(j);
-                    *at = if add { *at + value } else { value };
-                }
+    for (i, row) in tile.iter().enumerate().take(rows) {
+        for (v, &sums) in row.iter().enumerate() {
+            // SAFETY: two vectors are no wider than a panel.
+            unsafe { lanes.store(line.as_mut_ptr().add(v * L::WIDTH), sums) };
+        }
+        for (j, &value) in line[..width].iter().enumerate() {
+            // SAFETY: row and column are of the destination.
+            unsafe {
+                let at = at.offset(offset(i)).add(j);
+                *at = if add { *at + value } else { value };
             }
         }
     }
