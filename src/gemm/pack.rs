@@ -47,6 +47,32 @@ pub(crate) fn pack_rows<'r, F: Format>(
     }
 }
 
+/// Interleaves the rows of panels in pairs, where that is what a step is; `from` and `to` are panels
+/// of the same even height. Nothing where a step is one number.
+pub(crate) fn pack_pairs<F: Format>(isa: Isa, from: &[F], to: &mut [F]) {
+    assert!(from.len() == to.len() && from.len().is_multiple_of(2 * PANEL), "pairs of rows");
+    if F::DEPTH > 1 {
+        F::dispatch(isa, PackPairs { from, to });
+    }
+}
+
+struct PackPairs<'a, F> {
+    from: &'a [F],
+    to: &'a mut [F],
+}
+
+impl<F: Format> Job<F> for PackPairs<'_, F> {
+    #[inline(always)]
+    fn run<L: Lanes<Format = F>>(self, lanes: L) {
+        let to = self.to.chunks_exact_mut(2 * PANEL);
+        for (from, to) in self.from.chunks_exact(2 * PANEL).zip(to) {
+            let from = from.as_ptr();
+            // SAFETY: both chunks are two rows.
+            unsafe { lanes.interleave([from, from.add(PANEL)], to.as_mut_ptr()) };
+        }
+    }
+}
+
 /// Packs at most 32 rows of `depth` numbers in steps along k: step k of row j at `k·32 + j`.
 pub(crate) fn pack_steps<F: Format>(isa: Isa, rows: &[&[F]], depth: usize, to: &mut [F]) {
     assert!(rows.len() <= PANEL && rows.iter().all(|row| row.len() == depth), "rows of a panel");

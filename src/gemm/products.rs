@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::format::Format;
 use super::kernels::{
-    self, Columns, Destination, Gathered, InOrder, Lanes, Left, Right, Steps, Tile, accumulate,
+    self, Columns, Destination, Gathered, Lanes, Left, Right, Steps, Tile, accumulate,
     empty, finish, with_height,
 };
 use super::pack::steps_length;
@@ -235,7 +235,8 @@ impl<F: Format> RowProducts<'_, F> {
 }
 
 /// `to[names[i], j] += Σ_k left[first + i, k] · right[row + k, j]`: a part of the hidden gradient.
-/// `columns` are those of the right factor that `to` stands for, from the beginning of a panel on.
+/// `columns` are those of the right factor that `to` stands for, from the beginning of a panel on;
+/// the rows of its panels stand in steps.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn add_rows<F: Format>(
     isa: Isa,
@@ -250,6 +251,7 @@ pub(crate) fn add_rows<F: Format>(
     let panels = 0..depth.div_ceil(PANEL);
     let rows = names.len().next_multiple_of(GROUP);
     assert!(first + rows <= left.height, "rows of the left factor");
+    assert!(row.is_multiple_of(F::DEPTH), "whole steps");
     assert!(left.count() >= panels.end, "the left factor's panels");
     assert!(names.iter().all(|&name| (name as usize) < to.dim().0), "rows of the destination");
     check_right(&right, row + depth, &columns, to.dim().1);
@@ -296,19 +298,20 @@ impl<F: Format> AddRows<'_, F> {
         let last = panels.end.saturating_sub(1);
         for column in (0..to.columns).step_by(wide) {
             let at = columns.start + column;
-            let from = right.at(at / PANEL, row) + at % PANEL;
+            let from = right.at(at / PANEL, row) + at % PANEL * F::DEPTH;
             // SAFETY: `check_right` has asserted that these rows are there.
-            let right = |k| InOrder(unsafe { right.data.as_ptr().add(from + k * PANEL) });
+            let right = |k| Steps(unsafe { right.data.as_ptr().add(from + k * PANEL) });
             for group in (0..rows).step_by(M) {
                 // SAFETY: the callers have asserted that whole groups of these rows are in the
                 // panels, and that the destination has those that are named.
                 unsafe {
                     let left = |q| left.rows(q, first + group, last);
                     let panels = panels.clone();
-                    let tile = over_panels::<L, _, _, M>(lanes, panels, depth, left, right);
                     let valid = rows - group;
                     let row = |i: usize| names[group + i] as usize;
                     let to = to.tile(column, wide, valid, Store::Add, row);
+                    kernels::expect::<L, M>(lanes, &to);
+                    let tile = over_panels::<L, _, _, M>(lanes, panels, depth, left, right);
                     finish::<L, M>(lanes, tile, to);
                 }
             }
@@ -318,13 +321,11 @@ impl<F: Format> AddRows<'_, F> {
 
 /// `to[i, j] = Σ_k left[k, i] · right[rows[k], j]`, or added: a part of the classifier gradient.
 ///
-/// `left` is one panel (in steps along its rows) whose columns from `first` on `to` stands for;
-/// `columns` are those of the right factor.
-#[allow(clippy::too_many_arguments)]
+/// `left` is one panel in steps along its rows, `columns` are those of the right factor. Rows that
+/// are named stand in the right factor's panels one by one, others in steps too.
 pub(crate) fn add_columns<F: Format>(
     isa: Isa,
     left: &[F],
-    first: usize,
     right: Panels<'_, F>,
     rows: Rows<'_>,
     columns: Range<usize>,
@@ -332,11 +333,13 @@ pub(crate) fn add_columns<F: Format>(
     to: &mut ArrayViewMut2<'_, F::Sum>,
 ) {
     let depth = rows.len().next_multiple_of(F::DEPTH);
-    assert!(first + to.dim().0 <= PANEL, "columns of the left factor");
-    assert!(first.is_multiple_of(8), "whole tiles");
+    assert!(to.dim().0 <= PANEL, "columns of the left factor");
     assert!(left.len() >= depth * PANEL, "steps of the left factor");
     let within = match rows {
-        Rows::From(first, count) => first + count.next_multiple_of(F::DEPTH) <= right.height,
+        Rows::From(first, count) => {
+            first.is_multiple_of(F::DEPTH)
+                && first + count.next_multiple_of(F::DEPTH) <= right.height
+        }
         Rows::Named(names) => {
             assert!(names.len().is_multiple_of(F::DEPTH), "whole steps");
             names.iter().all(|&row| (row as usize) < right.height)
@@ -345,12 +348,11 @@ pub(crate) fn add_columns<F: Format>(
     assert!(within, "rows of the right factor");
     check_right(&right, 0, &columns, to.dim().1);
     let to = Target::new(to);
-    F::dispatch(isa, AddColumns { left, first, right, rows, columns, store, to });
+    F::dispatch(isa, AddColumns { left, right, rows, columns, store, to });
 }
 
 struct AddColumns<'a, F: Format> {
     left: &'a [F],
-    first: usize,
     right: Panels<'a, F>,
     rows: Rows<'a>,
     columns: Range<usize>,
@@ -361,29 +363,39 @@ struct AddColumns<'a, F: Format> {
 impl<F: Format> Job<F> for AddColumns<'_, F> {
     #[inline(always)]
     fn run<L: Lanes<Format = F>>(self, lanes: L) {
-        with_height!(L::COLUMNS, M => self.tiles::<L, M>(lanes));
+        for column in (0..self.to.columns).step_by(kernels::columns::<L>()) {
+            let mut group = 0;
+            for &height in L::COLUMNS {
+                if group < self.to.rows {
+                    with_height!(height, M => self.tile::<L, M>(lanes, column, group));
+                }
+                group += height;
+            }
+        }
     }
 }
 
 impl<F: Format> AddColumns<'_, F> {
     #[inline(always)]
-    fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
-        let Self { left, first, right, rows, columns, store, to } = self;
+    fn tile<L: Lanes<Format = F>, const M: usize>(&self, lanes: L, column: usize, group: usize) {
+        let Self { left, right, rows, ref columns, store, to } = *self;
         let wide = kernels::columns::<L>();
         let steps = rows.len().div_ceil(F::DEPTH);
-        for column in (0..to.columns).step_by(wide) {
+        {
             let at = columns.start + column;
-            for group in (0..to.rows).step_by(M) {
+            {
                 // SAFETY: `add_columns` has asserted that the panel has a step for each row (or
                 // pair), that these rows are in the right factor, and that groups end within the
                 // panel, which their height divides.
                 unsafe {
-                    let left = Columns(left.as_ptr().add((first + group) * F::DEPTH));
+                    let left = Columns(left.as_ptr().add(group * F::DEPTH));
                     let panel = |row| right.data.as_ptr().add(right.at(at / PANEL, row));
+                    let to = to.tile(column, wide, to.rows - group, store, |i| group + i);
+                    kernels::expect::<L, M>(lanes, &to);
                     let tile = empty::<L, M>(lanes);
                     let tile = match rows {
                         Rows::From(row, _) => {
-                            let right = InOrder(panel(row).add(at % PANEL));
+                            let right = Steps(panel(row).add(at % PANEL * F::DEPTH));
                             accumulate::<L, M>(lanes, tile, steps, left, right)
                         }
                         Rows::Named(names) => {
@@ -392,7 +404,6 @@ impl<F: Format> AddColumns<'_, F> {
                             accumulate::<L, M>(lanes, tile, steps, left, right)
                         }
                     };
-                    let to = to.tile(column, wide, to.rows - group, store, |i| group + i);
                     finish::<L, M>(lanes, tile, to);
                 }
             }

@@ -21,6 +21,20 @@ fn packed<F: Format + crate::Element>(a: &Array2<F>) -> (Buffer<F>, usize) {
     (buffer, height)
 }
 
+/// Panels for the right factor of the gradients.
+fn packed_in_steps<F: Format + crate::Element>(isa: Isa, a: &Array2<F>) -> (Buffer<F>, usize) {
+    let (rows, height) = packed(a);
+    let length = panels_length(height, a.dim().1);
+    let mut steps = Buffer::zeros(length);
+    match F::DEPTH {
+        1 => (rows, height),
+        _ => {
+            pack_pairs(isa, &rows.get()[..length], steps.sized(length));
+            (steps, height)
+        }
+    }
+}
+
 fn in_steps<F: Format + crate::Element>(isa: Isa, b: &Array2<F>) -> Buffer<F> {
     let (rows, depth) = b.dim();
     let length = steps_length::<F>(depth);
@@ -92,8 +106,10 @@ fn products<F: Format + crate::Element>(isa: Isa) {
         }
         // a[rows × depth] · d[depth × width], added to ones.
         let d = matrix::<F>(depth, width, 11);
-        let (right, right_height) = packed(&d);
+        let (right, right_height) = packed_in_steps(isa, &d);
         let right = Panels::new(right.get(), right_height);
+        let (one_by_one, _) = packed(&d);
+        let one_by_one = Panels::new(one_by_one.get(), right_height);
         let mut sums = Array2::from_elem((rows, width), F::Sum::ONE);
         let names: Vec<u32> = (0..rows as u32).collect();
         let to = &mut sums.view_mut();
@@ -127,9 +143,10 @@ fn products<F: Format + crate::Element>(isa: Isa) {
             let from = &steps[first / PANEL * padded * PANEL..];
             let mut to = product.slice_mut(s![first..last, ..]);
             let (rows, columns) = (Rows::From(0, depth), 0..width);
-            add_columns(isa, from, 0, right, rows, columns.clone(), Store::Assign, &mut to);
+            add_columns(isa, from, right, rows, columns.clone(), Store::Assign, &mut to);
             let mut to = named.slice_mut(s![first..last, ..]);
-            add_columns(isa, from, 0, right, Rows::Named(&names), columns, Store::Add, &mut to);
+            let rows = Rows::Named(&names);
+            add_columns(isa, from, one_by_one, rows, columns, Store::Add, &mut to);
         }
         check(&format!("add_columns {name}"), &product, &expected, depth);
         assert_eq!(product, named, "named columns {name}");
@@ -258,8 +275,10 @@ fn speed() {
             let g = matrix::<F>(rows, classes, 3);
             let (g_rows, _) = packed(&g);
             let g_rows = Panels::new(g_rows.get(), height);
-            let (right, right_height) = packed(&b);
+            let (right, right_height) = packed_in_steps(isa, &b);
             let right = Panels::new(right.get(), right_height);
+            let (e_steps, _) = packed_in_steps(isa, &a);
+            let e_steps = Panels::new(e_steps.get(), height);
             let mut d = Array2::from_elem((rows, depth), F::Sum::default());
             let names: Vec<u32> = (0..rows as u32).collect();
             rate(&format!("add_rows D={depth}"), flops, &mut || {
@@ -278,7 +297,7 @@ fn speed() {
                         let columns = column..column + PANEL;
                         let mut to = d.slice_mut(s![class..class + PANEL, columns.clone()]);
                         let (rows, store) = (Rows::From(0, rows), Store::Assign);
-                        add_columns(isa, from, 0, panels, rows, columns, store, &mut to);
+                        add_columns(isa, from, e_steps, rows, columns, store, &mut to);
                     }
                 }
             });

@@ -665,9 +665,8 @@ fn put_classifier<F: Format>(
             let classes = class..view.dim().0.min(class + PANEL);
             let mut to = view.slice_mut(s![classes, part.clone()]);
             let left = g.columns(first_panel + class / PANEL);
-            let (right, rows) = (hidden.get(), Rows::From(0, rows));
-            let isa = problem.loss.isa;
-            add_columns(isa, left, 0, right, rows, from.clone(), store, &mut to);
+            let (right, rows) = (hidden.steps(), Rows::From(0, rows));
+            add_columns(problem.loss.isa, left, right, rows, from.clone(), store, &mut to);
         }
     }
 }
@@ -749,6 +748,7 @@ fn recompute<F: Format>(
     let mut partial_sums = Vec::new();
     if active.len() <= chunk {
         hidden.pack(problem, &rows, plan.slots);
+        hidden.pair(isa, plan.slots);
     }
     for start in (0..columns).step_by(block_columns) {
         let block = start..(start + block_columns).min(columns);
@@ -763,6 +763,7 @@ fn recompute<F: Format>(
             let (active, chunk_rows) = (&active[at.clone()], &rows[at.clone()]);
             if rows.len() > chunk {
                 hidden.pack(problem, chunk_rows, plan.slots);
+                hidden.pair(isa, plan.slots);
             }
             let mut tasks: Vec<Task<'_, F::Sum>> = Vec::new();
             let parts = d_hidden.parts(&rows, at.clone(), width, PANEL, &mut names);
@@ -1015,7 +1016,7 @@ fn put_kept<F: Format>(
                 let count = lists.counts[p].next_multiple_of(F::DEPTH);
                 let rows = Rows::Named(&lists.names[first..first + count]);
                 let (left, right) = (g.kept_columns(lists, p), hidden.get());
-                add_columns(isa, left, 0, right, rows, columns.clone(), store, &mut view);
+                add_columns(isa, left, right, rows, columns.clone(), store, &mut view);
             }
         }
     }
@@ -1255,6 +1256,7 @@ fn strip_in_order<F: Format>(
         if at.start >= active {
             continue;
         }
+        hidden.pair(isa, plan.slots);
         let active = active_rows(problem, states, rows, upstream);
         let tasks = g.products().chunks_mut(TILE_COLUMNS * height);
         let tasks = tasks.zip(sums.chunks_mut(TILE_COLUMNS)).enumerate().collect();

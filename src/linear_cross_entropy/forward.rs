@@ -528,7 +528,7 @@ impl<R: Real> Problem<'_, R> {
     }
 
     /// Turns some products of a row into logits, in place, and folds them into its state. Returns
-    /// the largest.
+    /// a number that none of them is above, the largest of this block or of those before.
     pub(crate) fn fold_row(
         &self,
         row: &Row,
@@ -542,27 +542,52 @@ impl<R: Real> Problem<'_, R> {
         let first_class = self.first_class + columns.start;
         transform.apply(isa, self.bias_of(columns.clone()), products, None);
         let logits = products;
-        let block = block::reduce(isa, logits, statistics.moments());
-        let mut part = RowState::new();
-        part.set_block(&block, first_class as i64);
         let weights = match self.weights_of(row, columns, buffer) {
             Weights::None => None,
             Weights::Uniform => Some(None),
             Weights::Each(weights) => Some(Some(weights)),
         };
+        // Most blocks have nothing above what has been seen: their sums join it as they are.
+        let known = R::from_f64(state.maximum);
+        if top.is_empty() && state.maximum.is_finite() && statistics.moments() != Moments::Second
+            && let Some((remainder, first)) =
+                block::reduce_below(isa, logits, known, statistics.moments())
+        {
+            state.remainder += remainder;
+            state.first_moment += first;
+            if let Some(weights) = weights {
+                let (deviation, weight) = block::deviation(isa, logits, known, weights);
+                state.deviation += deviation;
+                state.weight += weight;
+            }
+            self.see_target(first_class, logits, state);
+            if let (Some(logit), Some(above)) = (state.ahead, &mut state.above) {
+                *above += block::count_above(isa, logits, R::from_f64(logit)) as u64;
+            }
+            return known;
+        }
+        let block = block::reduce(isa, logits, statistics.moments());
+        let mut part = RowState::new();
+        part.set_block(&block, first_class as i64);
         if let Some(weights) = weights {
             (part.deviation, part.weight) = block::deviation(isa, logits, block.maximum, weights);
         }
-        let target = usize::try_from(state.target).ok();
-        if let Some(logit) = target.and_then(|y| logits.get(y.wrapping_sub(first_class))) {
-            part.target_logit = Some(logit.to_f64());
-        }
+        part.target = state.target;
+        self.see_target(first_class, logits, &mut part);
         if let Some(logit) = state.ahead {
             part.above = Some(block::count_above(isa, logits, R::from_f64(logit)) as u64);
         }
         top_k::push(top, first_class as u32, logits, block.maximum);
         state.merge(&part);
         block.maximum
+    }
+
+    /// Keeps the target's logit where it is among these.
+    fn see_target(&self, first_class: usize, logits: &[R], state: &mut RowState) {
+        let target = usize::try_from(state.target).ok();
+        if let Some(logit) = target.and_then(|y| logits.get(y.wrapping_sub(first_class))) {
+            state.target_logit = Some(logit.to_f64());
+        }
     }
 }
 

@@ -394,6 +394,11 @@ impl Sizes<'_> {
         if self.loss.narrow(self.shapes) { 2 } else { self.shapes.real_bytes }
     }
 
+    /// How many products along k one step takes; where it is a pair, rows are kept in pairs too.
+    fn depth(&self) -> usize {
+        if self.loss.narrow(self.shapes) { 2 } else { 1 }
+    }
+
     /// A matrix in panels.
     fn panels(&self, rows: usize, columns: usize) -> Bytes {
         match self.shapes.hidden {
@@ -525,7 +530,7 @@ impl Sizes<'_> {
         let tasks = chunk.div_ceil(GROUPS * GROUP);
         let fixed = self
             .backward_common()
-            .plus(self.panels(chunk, hidden))
+            .plus(self.panels(chunk, hidden).times(self.depth()))
             .plus(self.steps(block))
             .plus(self.panels(block, hidden))
             .plus(Bytes::product(&[padded_rows(chunk), block, real_bytes]))
@@ -545,7 +550,7 @@ impl Sizes<'_> {
             .plus(Bytes::product(&[masked, padded_rows(chunk), block, real_bytes]))
             .plus(Bytes::product(&[smoothed, hidden, 32]))
             .plus(Bytes::product(&[smoothed, rows, 8]));
-        let line = Bytes::product(&[STRIP_COLUMNS, self.stored()]);
+        let line = Bytes::product(&[3 * STRIP_COLUMNS, self.stored()]);
         Need::new(fixed, self.tile_slot(TILE_COLUMNS).plus(self.lines(block)).plus(line))
     }
 
@@ -599,7 +604,7 @@ impl Sizes<'_> {
         let fixed = self
             .backward_common()
             .plus(Bytes::product(&[height, panels, PANEL, real_bytes]))
-            .plus(self.panels(strip, hidden))
+            .plus(self.panels(strip, hidden).times(self.depth()))
             .plus(self.state().times(strip).times(spans))
             // Rows without an upstream are put last, and back again.
             .plus(self.state().plus(Bytes(Some(8 + size_of::<Row>()))).times(rows))
@@ -618,7 +623,7 @@ impl Sizes<'_> {
         let slot = self
             .tile_slot(TILE_COLUMNS)
             .plus(Bytes(Some(forward.max(backward))))
-            .plus(Bytes::product(&[STRIP_COLUMNS, self.stored()]))
+            .plus(Bytes::product(&[3 * STRIP_COLUMNS, self.stored()]))
             .plus(copied);
         Need::new(fixed, slot)
     }

@@ -8,11 +8,12 @@ use super::plan::TILE_COLUMNS;
 use super::problem::{Problem, Row};
 use crate::element::Real;
 use crate::gemm::{
-    Buffer, Format, PANEL, Panels, Rows, dots, pack_rows, pack_steps, padded_rows,
+    Buffer, Format, PANEL, Panels, Rows, dots, pack_pairs, pack_rows, pack_steps, padded_rows,
     panels_length, row_products, steps_length,
 };
 use crate::matrix::Matrix;
 use crate::parallel;
+use crate::simd::Isa;
 
 /// The scratch of one task at a time.
 pub(crate) struct Slot<F: Format> {
@@ -100,13 +101,15 @@ impl<'a, F: Format> Lines<'a, F> {
 /// Hidden states in panels, with their height.
 pub(crate) struct Hidden<F> {
     panels: Buffer<F>,
+    /// The same with the rows in pairs, where that is what a step takes.
+    pairs: Buffer<F>,
     length: usize,
     height: usize,
 }
 
 impl<F: Format> Hidden<F> {
     pub(crate) fn new() -> Self {
-        Self { panels: Buffer::new(), length: 0, height: 0 }
+        Self { panels: Buffer::new(), pairs: Buffer::new(), length: 0, height: 0 }
     }
 
     /// Packs these rows; given logits have none.
@@ -126,6 +129,25 @@ impl<F: Format> Hidden<F> {
             }
             to[rows.len() * PANEL..].fill(F::default());
         });
+    }
+
+    /// Pairs the rows that were packed last, for [`steps`](Self::steps).
+    pub(crate) fn pair(&mut self, isa: Isa, slots: usize) {
+        if F::DEPTH > 1 && self.length > 0 {
+            let panel = self.height * PANEL;
+            let from = self.panels.get()[..self.length].chunks(panel);
+            let to = self.pairs.sized(self.length).chunks_mut(panel);
+            let tasks = from.zip(to).collect();
+            parallel::for_each(&mut vec![(); slots], tasks, |_, (from, to): (&[F], &mut [F])| {
+                pack_pairs(isa, from, to);
+            });
+        }
+    }
+
+    /// The panels that were packed last, with the rows in steps.
+    pub(crate) fn steps(&self) -> Panels<'_, F> {
+        let panels = if F::DEPTH > 1 { &self.pairs } else { &self.panels };
+        Panels::new(&panels.get()[..self.length], self.height)
     }
 
     /// The panels that were packed last.
@@ -171,7 +193,7 @@ impl<R: Real> Problem<'_, R> {
         }
     }
 
-    /// Packs some columns of classes of the classifier into panels of `height` rows.
+    /// Packs some columns of classes of the classifier into panels of `height` rows, in steps.
     pub(crate) fn pack_class_rows<F: Format<Sum = R>>(
         &self,
         classes: Range<usize>,
@@ -183,13 +205,37 @@ impl<R: Real> Problem<'_, R> {
         let Source::Product { classifier, .. } = &self.source else { return };
         let lines = Lines::<F>::new(classifier);
         let room = if lines.stored.is_some() { 0 } else { columns.len() };
-        let buffer = buffer.sized(room);
-        for (i, class) in classes.clone().enumerate() {
-            let line = lines.get(class, columns.clone(), buffer);
-            pack_rows([line].into_iter(), i, height, to);
+        let panels = columns.len().div_ceil(PANEL);
+        let pair = panels * 2 * PANEL;
+        let buffer = buffer.sized(room + if F::DEPTH > 1 { pair } else { 0 });
+        let (line, pairs) = buffer.split_at_mut(room);
+        if F::DEPTH == 1 {
+            for (i, class) in classes.clone().enumerate() {
+                let line = lines.get(class, columns.clone(), line);
+                pack_rows([line].into_iter(), i, height, to);
+            }
+            for panel in to.chunks_mut(height * PANEL) {
+                panel[classes.len() * PANEL..].fill(F::default());
+            }
+            return;
         }
-        for panel in to.chunks_mut(height * PANEL) {
-            panel[classes.len() * PANEL..].fill(F::default());
+        for i in (0..height).step_by(2) {
+            let pairs = &mut pairs[..pair];
+            for half in 0..2 {
+                let class = classes.start + i + half;
+                if class < classes.end {
+                    let line = lines.get(class, columns.clone(), line);
+                    pack_rows([line].into_iter(), half, 2, pairs);
+                } else {
+                    for panel in pairs.chunks_mut(2 * PANEL) {
+                        panel[half * PANEL..(half + 1) * PANEL].fill(F::default());
+                    }
+                }
+            }
+            for (q, pair) in pairs.chunks(2 * PANEL).enumerate() {
+                let at = (q * height + i) * PANEL;
+                pack_pairs(self.loss.isa, pair, &mut to[at..at + 2 * PANEL]);
+            }
         }
     }
 

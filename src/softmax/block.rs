@@ -49,6 +49,20 @@ pub(crate) fn reduce<R: Real>(isa: Isa, logits: &mut [R], moments: Moments) -> B
     Block { remainder, first, second, ..nothing }
 }
 
+/// Σ e^u and Σ e^u u with u = x − m, for a maximum m that is known from elsewhere; `None` where a
+/// logit is above it or NaN. The moments go up to the first.
+pub(crate) fn reduce_below<R: Real>(
+    isa: Isa,
+    logits: &[R],
+    maximum: R,
+    moments: Moments,
+) -> Option<(f64, f64)> {
+    let (largest, remainder, first) = isa.dispatch(Below { logits, maximum, moments });
+    // A sum with a NaN is NaN.
+    let below = largest <= maximum && remainder.to_f64() >= 0.0;
+    below.then(|| (remainder.to_f64(), first.to_f64()))
+}
+
 /// Σ w (m − x) and Σ w; with no `weights` each is 1. A logit of −∞ counts where its weight is not 0.
 pub(crate) fn deviation<R: Real>(
     isa: Isa,
@@ -106,6 +120,40 @@ impl<R: Real> Kernel for Maximum<'_, R> {
             }
         });
         (maximum, 0)
+    }
+}
+
+struct Below<'a, R> {
+    logits: &'a [R],
+    maximum: R,
+    moments: Moments,
+}
+
+impl<R: Real> Kernel for Below<'_, R> {
+    type Output = (R, R, R);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> (R, R, R) {
+        let zero = splat::<S, R>(simd, R::ZERO);
+        let m = splat::<S, R>(simd, self.maximum);
+        let floor = splat::<S, R>(simd, R::from_f64(-1e4));
+        let mut largest = splat::<S, R>(simd, R::NEG_INFINITY);
+        let (mut remainder, mut first) = (zero, zero);
+        if self.moments == Moments::Zeroth {
+            for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
+                largest = largest.max(x);
+                remainder = remainder.add(exp::<S, R>(simd, x.sub(m)));
+            });
+        } else {
+            for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
+                largest = largest.max(x);
+                // max drops a NaN of its first operand, and the sum must not lose it.
+                let e = exp::<S, R>(simd, x.sub(m));
+                remainder = remainder.add(e);
+                first = e.mul_add(shifted::<S, R>(x, m, floor), first);
+            });
+        }
+        (largest.maximum(), remainder.sum(), first.sum())
     }
 }
 

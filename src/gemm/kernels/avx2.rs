@@ -24,7 +24,7 @@ macro_rules! lanes {
             type Sums = $vector;
             const WIDTH: usize = $width;
             const ROWS: usize = 6;
-            const COLUMNS: usize = 4;
+            const COLUMNS: &'static [usize] = &[6, 6, 5, 5, 5, 5];
             const TRANSPOSED: usize = $width;
 
             #[inline(always)]
@@ -51,6 +51,10 @@ macro_rules! lanes {
             fn prefetch(self, at: *const $real) {
                 // SAFETY: a prefetch reads nothing that the program sees, whatever the address.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn interleave(self, _: [*const $real; 2], _: *mut $real) {
+                unreachable!("a step is one number")
             }
             #[inline(always)]
             fn multiply_add(self, a: $vector, b: $vector, sums: $vector) -> $vector {

@@ -36,7 +36,8 @@ macro_rules! lanes {
      $zero:ident, $load_sums:ident, $add:ident, $store:ident, $transposed:literal, $transpose:ident,
      |$one:ident| $broadcast:expr, |$vector:ident| $load:expr, |$rows:ident| $load_rows:expr,
      |$a:ident, $b:ident, $c:ident| $multiply_add:expr,
-     |$from:ident, $to:ident, $pairs:ident| $put:expr) => {
+     |$from:ident, $to:ident, $pairs:ident| $put:expr,
+     |$two:ident, $steps:ident| $interleave:expr) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub(in crate::gemm) struct $name(PhantomData<Avx512>);
@@ -47,7 +48,7 @@ macro_rules! lanes {
             type Sums = $sums;
             const WIDTH: usize = $width;
             const ROWS: usize = 12;
-            const COLUMNS: usize = 8;
+            const COLUMNS: &'static [usize] = &[12, 12, 8];
             const TRANSPOSED: usize = $transposed;
 
             #[inline(always)]
@@ -70,6 +71,10 @@ macro_rules! lanes {
             fn prefetch(self, at: *const $format) {
                 // SAFETY: a prefetch reads nothing that the program sees, whatever the address.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn interleave(self, $two: [*const $format; 2], $steps: *mut $format) {
+                $interleave
             }
             #[inline(always)]
             fn multiply_add(self, $a: $factor, $b: $factor, $c: $sums) -> $sums {
@@ -118,7 +123,8 @@ lanes!(
     |from, to, _pairs| {
         intrinsic!(copy_nonoverlapping(from[0], to[0], PANEL));
         intrinsic!(copy_nonoverlapping(from[1], to[1], PANEL));
-    }
+    },
+    |_rows, _to| unreachable!("a step is one number")
 );
 
 lanes!(
@@ -138,7 +144,8 @@ lanes!(
     |from, to, _pairs| {
         intrinsic!(copy_nonoverlapping(from[0], to[0], PANEL));
         intrinsic!(copy_nonoverlapping(from[1], to[1], PANEL));
-    }
+    },
+    |_rows, _to| unreachable!("a step is one number")
 );
 
 lanes!(
@@ -167,6 +174,13 @@ lanes!(
         intrinsic!(_mm512_storeu_si512(to[1].cast(), b));
         intrinsic!(_mm512_storeu_si512(pairs.cast(), low));
         intrinsic!(_mm512_storeu_si512(pairs.wrapping_add(32).cast(), high));
+    },
+    |rows, to| {
+        let a = intrinsic!(_mm512_loadu_si512(rows[0].cast()));
+        let b = intrinsic!(_mm512_loadu_si512(rows[1].cast()));
+        let [low, high] = interleaved!(a, b);
+        intrinsic!(_mm512_storeu_si512(to.cast(), low));
+        intrinsic!(_mm512_storeu_si512(to.wrapping_add(32).cast(), high));
     }
 );
 

@@ -30,8 +30,8 @@ pub trait Lanes: Copy {
     const WIDTH: usize;
     /// Rows of a tile whose left factor stands in rows.
     const ROWS: usize;
-    /// Rows of a tile whose left factor stands in columns; divides [`PANEL`].
-    const COLUMNS: usize;
+    /// Rows of each tile of a panel whose left factor stands in columns, 32 in all.
+    const COLUMNS: &'static [usize];
     /// Rows and steps that are transposed at once; 0 where that is not faster than one by one.
     const TRANSPOSED: usize;
 
@@ -50,6 +50,11 @@ pub trait Lanes: Copy {
     unsafe fn load_rows(self, rows: [*const Self::Format; 2]) -> [Self::Factor; 2];
     /// Brings what stands there near; nothing where that is not known to help.
     fn prefetch(self, at: *const Self::Format);
+    /// Writes the steps that two rows of 32 numbers make together.
+    ///
+    /// # Safety
+    /// 32 numbers can be read from each row, twice as many written.
+    unsafe fn interleave(self, rows: [*const Self::Format; 2], to: *mut Self::Format);
     fn multiply_add(self, a: Self::Factor, b: Self::Factor, sums: Self::Sums) -> Self::Sums;
     /// # Safety
     /// `WIDTH` sums can be read from `at`.
@@ -169,10 +174,6 @@ pub(super) trait Right<L: Lanes>: Copy {
 #[derive(Clone, Copy)]
 pub(super) struct Steps<T>(pub(super) *const T);
 
-/// Rows of a panel, in order.
-#[derive(Clone, Copy)]
-pub(super) struct InOrder<T>(pub(super) *const T);
-
 /// Rows of a panel, each named.
 #[derive(Clone, Copy)]
 pub(super) struct Named<T>(pub(super) *const T, pub(super) *const u32);
@@ -184,21 +185,6 @@ impl<L: Lanes> Right<L> for Steps<L::Format> {
         unsafe {
             let first = self.0.add(k * PANEL * depth::<L>());
             [lanes.load(first), lanes.load(first.add(L::WIDTH * depth::<L>()))]
-        }
-    }
-    #[inline(always)]
-    fn soon(self, k: usize) -> *const L::Format {
-        self.0.wrapping_add((k + AHEAD) * PANEL * depth::<L>())
-    }
-}
-
-impl<L: Lanes> Right<L> for InOrder<L::Format> {
-    #[inline(always)]
-    unsafe fn at(self, lanes: L, k: usize) -> [L::Factor; 2] {
-        // SAFETY: the rows are of the panel, which is PANEL numbers wide.
-        unsafe {
-            let first = self.0.add(k * depth::<L>() * PANEL);
-            lanes.load_rows([first, first.add((depth::<L>() - 1) * PANEL)])
         }
     }
     #[inline(always)]
@@ -251,8 +237,6 @@ pub(super) unsafe fn accumulate<L: Lanes, const M: usize>(
             unsafe {
                 let [b0, b1] = right.at(lanes, $k);
                 lanes.prefetch(left.soon($k));
-                lanes.prefetch(right.soon($k));
-                lanes.prefetch(right.soon($k).wrapping_add(LINE / size_of::<L::Format>()));
                 for (i, row) in tile.iter_mut().enumerate() {
                     let a = lanes.broadcast(left.at(i, $k));
                     row[0] = lanes.multiply_add(a, b0, row[0]);
@@ -280,6 +264,21 @@ pub(super) struct Destination<T, O> {
     pub(super) rows: usize,
     pub(super) columns: usize,
     pub(super) add: bool,
+}
+
+/// Brings what a tile is to be added to near.
+#[inline(always)]
+pub(super) fn expect<L: Lanes, const M: usize>(
+    lanes: L,
+    to: &Destination<Real<L>, impl Fn(usize) -> isize>,
+) {
+    if to.add && to.rows >= M {
+        for i in 0..M {
+            let at = to.at.wrapping_offset((to.offset)(i));
+            lanes.prefetch(at.cast());
+            lanes.prefetch(at.wrapping_add(LINE / size_of::<Real<L>>()).cast());
+        }
+    }
 }
 
 /// Writes a tile, or adds it.
@@ -359,6 +358,10 @@ macro_rules! with_height {
             }
             6 => {
                 const $m: usize = 6;
+                $body
+            }
+            5 => {
+                const $m: usize = 5;
                 $body
             }
             _ => {

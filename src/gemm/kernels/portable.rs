@@ -18,7 +18,7 @@ macro_rules! lanes {
             type Sums = $vector;
             const WIDTH: usize = $width;
             const ROWS: usize = 4;
-            const COLUMNS: usize = 4;
+            const COLUMNS: &'static [usize] = &[4; 8];
             const TRANSPOSED: usize = 0;
 
             #[inline(always)]
@@ -42,6 +42,10 @@ macro_rules! lanes {
             }
             #[inline(always)]
             fn prefetch(self, _: *const $real) {}
+            #[inline(always)]
+            unsafe fn interleave(self, _: [*const $real; 2], _: *mut $real) {
+                unreachable!("a step is one number")
+            }
             #[inline(always)]
             fn multiply_add(self, a: $vector, b: $vector, sums: $vector) -> $vector {
                 a.mul_add(b, sums)
