@@ -1,52 +1,62 @@
 //! Memory for panels.
 
-use bytemuck::{Pod, Zeroable, zeroed_vec};
+use bytemuck::Pod;
 use std::marker::PhantomData;
 
-/// A cache line.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-// SAFETY: an array of bytes without padding, of which every pattern is valid.
-unsafe impl Zeroable for Line {}
-// SAFETY: as above.
-unsafe impl Pod for Line {}
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Numbers that begin at a cache line, so that no row of a panel straddles two where it need not.
 pub(crate) struct Buffer<T> {
-    lines: Vec<Line>,
+    /// Zeros that the system gives as they are first touched: by the threads that use them.
+    bytes: Vec<u8>,
+    /// Where the first line begins.
+    start: usize,
     kind: PhantomData<T>,
 }
 
 impl<T: Pod> Buffer<T> {
     /// No numbers yet.
     pub(crate) fn new() -> Self {
-        Self { lines: Vec::new(), kind: PhantomData }
+        Self { bytes: Vec::new(), start: 0, kind: PhantomData }
     }
 
     /// So many zeros.
     pub(crate) fn zeros(length: usize) -> Self {
-        Self { lines: zeroed_vec(Self::bytes(length) / size_of::<Line>()), kind: PhantomData }
+        if length == 0 {
+            return Self::new();
+        }
+        let bytes = vec![0; Self::bytes(length)];
+        let start = bytes.as_ptr().align_offset(LINE);
+        assert!(start < LINE, "an address of bytes");
+        Self { bytes, start, kind: PhantomData }
     }
 
     /// What so many numbers take.
     pub(crate) fn bytes(length: usize) -> usize {
-        length.saturating_mul(size_of::<T>()).div_ceil(size_of::<Line>()) * size_of::<Line>()
+        length.saturating_mul(size_of::<T>()).saturating_add(LINE)
     }
 
     /// The first `length` numbers; the buffer grows to them once.
     pub(crate) fn sized(&mut self, length: usize) -> &mut [T] {
-        if self.lines.len() * size_of::<Line>() < length * size_of::<T>() {
+        if self.get().len() < length {
             // The old one is given back first: a buffer is never held twice.
-            self.lines = Vec::new();
+            self.bytes = Vec::new();
             *self = Self::zeros(length);
         }
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..length]
+        if length == 0 {
+            return &mut [];
+        }
+        let end = self.start + length * size_of::<T>();
+        bytemuck::cast_slice_mut(&mut self.bytes[self.start..end])
     }
 
     /// All numbers.
     pub(crate) fn get(&self) -> &[T] {
-        bytemuck::cast_slice(&self.lines)
+        if self.bytes.is_empty() {
+            return &[];
+        }
+        let length = (self.bytes.len() - LINE) / size_of::<T>();
+        bytemuck::cast_slice(&self.bytes[self.start..self.start + length * size_of::<T>()])
     }
 }

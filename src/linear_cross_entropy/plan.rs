@@ -21,13 +21,13 @@ pub(crate) const TILE_ROWS: usize = 512;
 /// Rows that the forward takes at once at most.
 const WAVE: usize = 4096;
 /// Columns of G that the recomputing backward holds at once at most.
-const BLOCK: usize = 24 * PANEL;
+const BLOCK: usize = 32 * PANEL;
 /// Rows of G that it holds at once at most.
 const CHUNK_ROWS: usize = 1024;
 /// Columns of the hidden gradient that one task of a strip owns.
 pub(crate) const STRIP_COLUMNS: usize = 4 * PANEL;
 /// Classes that a task of a strip takes at once.
-pub(crate) const STRIP_CLASSES: usize = 16 * PANEL;
+pub(crate) const STRIP_CLASSES: usize = 32 * PANEL;
 /// Groups of rows of a tile of logits.
 pub(crate) const TILE_GROUPS: usize = 8;
 /// Groups of rows of G that one task computes.

@@ -48,7 +48,7 @@ macro_rules! lanes {
             type Sums = $sums;
             const WIDTH: usize = $width;
             const ROWS: usize = 12;
-            const COLUMNS: &'static [usize] = &[12, 12, 8];
+            const COLUMNS: &'static [usize] = &[8; 4];
             const TRANSPOSED: usize = $transposed;
 
             #[inline(always)]
