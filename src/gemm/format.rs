@@ -25,6 +25,9 @@ pub trait Format: bytemuck::Pod + Default + Send + Sync + 'static {
     /// The matrix, where it holds this format.
     #[doc(hidden)]
     fn stored<'a>(matrix: &Matrix<'a>) -> Option<ArrayView2<'a, Self>>;
+    /// The number, in what products are summed in.
+    #[doc(hidden)]
+    fn to_sum(self) -> Self::Sum;
     /// Runs a job on an instruction set that has this format.
     #[doc(hidden)]
     fn dispatch<J: Job<Self>>(isa: Isa, job: J);
@@ -41,6 +44,10 @@ macro_rules! plain {
             }
             fn stored<'a>(matrix: &Matrix<'a>) -> Option<ArrayView2<'a, Self>> {
                 <$type as element::Real>::view(matrix)
+            }
+            #[inline(always)]
+            fn to_sum(self) -> Self {
+                self
             }
             fn dispatch<J: Job<Self>>(isa: Isa, job: J) {
                 match isa {
@@ -73,6 +80,10 @@ impl Format for bf16 {
             Matrix::Bf16(view) => Some(*view),
             _ => None,
         }
+    }
+    #[inline(always)]
+    fn to_sum(self) -> f32 {
+        self.to_f32()
     }
     fn dispatch<J: Job<Self>>(isa: Isa, job: J) {
         match isa {

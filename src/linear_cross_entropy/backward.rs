@@ -381,6 +381,24 @@ impl<R: Real> Problem<'_, R> {
 }
 
 impl<R: Real> Active<R> {
+    /// Σ dL/dz over a segment of so many classes of the same probability.
+    fn flat_gradient(&self, problem: &Problem<'_, R>, mass: f64, columns: usize) -> f64 {
+        if mass == 0.0 {
+            return 0.0;
+        }
+        let log_probability = (mass / columns as f64).ln();
+        let u = log_probability + self.remainder.ln_1p();
+        let coefficient = self.picked + self.rest - self.entropy * (u - self.mean);
+        let slope = match problem.loss.transform.softcap {
+            None => problem.loss.transform.scale,
+            Some(softcap) => {
+                let t = ((log_probability + self.log_sum_exp) / softcap).clamp(-1.0, 1.0);
+                problem.loss.transform.scale * (1.0 - t * t)
+            }
+        };
+        mass * coefficient * slope
+    }
+
     /// dL/da of one class in f64: `picked` is what it alone is weighed with, `spread` its share of
     /// the smoothing.
     fn exact_gradient(&self, class: usize, logit: f64, picked: f64, spread: f64) -> f64 {
@@ -740,6 +758,7 @@ fn recompute<F: Format>(
     let mut g = Derivatives::<F>::new(at_once, block_columns);
     let mut masked = Derivatives::<F>::new(0, 0);
     let mut lists = Lists::with_capacity(if cut.is_some() { at_once } else { 0 }, block_columns / PANEL);
+    let mut tail = Tail::new(problem, cut.filter(|_| !mixed), at_once);
     let mut names = Vec::with_capacity(at_once);
     let direct = classifier.as_ref().is_some_and(|sink| is_direct::<F::Sum>(&sink.array));
     let accumulated = classifier.is_some() && !direct;
@@ -786,7 +805,9 @@ fn recompute<F: Format>(
                 };
                 for (q, view) in split(view, Axis(1), PANEL).into_iter().enumerate() {
                     let columns = q * PANEL..q * PANEL + view.dim().1;
-                    for (i, view) in split(view, Axis(0), TILE_COLUMNS).into_iter().enumerate() {
+                    // A tail is the same for all classes of the block: it is computed once.
+                    let height = if tail.is_some() { block_columns } else { TILE_COLUMNS };
+                    for (i, view) in split(view, Axis(0), height).into_iter().enumerate() {
                         let first = i * TILE_COLUMNS / PANEL;
                         tasks.push(Task::Classifier(columns.clone(), view, first..panels));
                     }
@@ -800,8 +821,15 @@ fn recompute<F: Format>(
                 if !mixed && 2 * kept < active.len() * panels {
                     g.resize_to(&lists);
                     fill_kept(problem, active, &hidden, &block, &lists, &mut g, &mut sums, &mut slots);
-                    parallel::for_each(&mut slots, tasks, |_, task| {
-                        put_kept(problem, &g, &hidden, &block, &lists, store, task);
+                    if let Some(tail) = &mut tail {
+                        tail.fill(problem, cut, active, &block.columns, &mut sums, &mut slots);
+                    }
+                    let tail = tail.as_ref();
+                    parallel::for_each(&mut slots, tasks, |_, mut task| {
+                        put_kept(problem, &g, &hidden, &block, &lists, store, &mut task);
+                        if let Some(tail) = tail {
+                            tail.put(problem, &hidden, &block, active.len(), task);
+                        }
                     });
                     continue;
                 }
@@ -988,11 +1016,11 @@ fn put_kept<F: Format>(
     block: &Block<'_, F>,
     lists: &Lists,
     store: Store,
-    task: Task<'_, F::Sum>,
+    task: &mut Task<'_, F::Sum>,
 ) {
     let isa = problem.loss.isa;
     match task {
-        Task::Hidden(HiddenPart { columns, mut view, names }) => {
+        Task::Hidden(HiddenPart { columns, view, names }) => {
             let mut own = [0; GROUP];
             for p in 0..block.panels() {
                 let depth = PANEL.min(block.columns.len() - p * PANEL);
@@ -1005,11 +1033,11 @@ fn put_kept<F: Format>(
                     let right = (block.classes(), p * PANEL);
                     let (first, columns) = (i * GROUP, columns.clone());
                     let own = &own[..count];
-                    add_rows(isa, panel, first, depth, right, columns, own, &mut view);
+                    add_rows(isa, panel, first, depth, right, columns, own, view);
                 }
             }
         }
-        Task::Classifier(columns, mut view, panels) => {
+        Task::Classifier(columns, view, panels) => {
             for (i, mut view) in split(view.view_mut(), Axis(0), PANEL).into_iter().enumerate() {
                 let p = panels.start + i;
                 let first = lists.starts[p];
@@ -1018,6 +1046,129 @@ fn put_kept<F: Format>(
                 let (left, right) = (g.kept_columns(lists, p), hidden.get());
                 add_columns(isa, left, right, rows, columns.clone(), store, &mut view);
             }
+        }
+    }
+}
+
+/// What a filter has left out, taken for flat: the mass of a segment times the mean of its 32 rows of
+/// the classifier goes to dE, a 32nd of it times the hidden state to each of their 32 gradients.
+struct Tail<F: Format> {
+    /// G of each row and segment, where 32 segments are one panel.
+    g: Derivatives<F>,
+}
+
+impl<F: Format> Tail<F> {
+    fn new(problem: &Problem<'_, F::Sum>, cut: Option<&Cut<'_>>, rows: usize) -> Option<Self> {
+        (problem.loss.tail_correction && cut.is_some())
+            .then(|| Self { g: Derivatives::new(rows, PANEL) })
+    }
+
+    /// Takes the lost probabilities of a block of at most 32 segments.
+    fn fill(
+        &mut self,
+        problem: &Problem<'_, F::Sum>,
+        cut: &Cut<'_>,
+        active: &[Active<F::Sum>],
+        block: &Range<usize>,
+        sums: &mut [f64],
+        slots: &mut [Slot<F>],
+    ) {
+        assert!(block.len() <= PANEL * PANEL, "segments of one panel");
+        self.g.resize(active.len(), PANEL);
+        let parts = self.g.parts(GROUP, 1);
+        let mut totals = vec![0.0; parts.len() * PANEL];
+        let tasks = parts.into_iter().zip(totals.chunks_mut(PANEL)).enumerate().collect();
+        let work = |_: &mut Slot<F>, (i, (mut panels, totals)): (usize, (Vec<PanelPart<'_, F>>, _))| {
+            let totals: &mut [f64] = totals;
+            let mut tile = [F::Sum::ZERO; GROUP * PANEL];
+            let own = active.iter().skip(i * GROUP).take(GROUP);
+            for (active, tile) in own.zip(tile.chunks_mut(PANEL)) {
+                let place = (active.index, active.log_sum_exp);
+                cut.lost(problem, place, &active.row, block, |p, mass| {
+                    let columns = PANEL.min(block.len() - p * PANEL);
+                    let g = active.flat_gradient(problem, mass, columns);
+                    tile[p] = F::Sum::from_f64(g);
+                    totals[p] += g;
+                });
+            }
+            let PanelPart { rows, pairs } = &mut panels[0];
+            put_rows(problem.loss.isa, &tile, PANEL, rows, pairs);
+        };
+        parallel::for_each(slots, tasks, work);
+        for totals in totals.chunks(PANEL) {
+            for (sums, total) in sums[..block.len()].chunks_mut(PANEL).zip(totals) {
+                let each = total / sums.len() as f64;
+                sums.iter_mut().for_each(|sum| *sum += each);
+            }
+        }
+    }
+
+    fn put(
+        &self,
+        problem: &Problem<'_, F::Sum>,
+        hidden: &Hidden<F>,
+        block: &Block<'_, F>,
+        rows: usize,
+        task: Task<'_, F::Sum>,
+    ) {
+        let isa = problem.loss.isa;
+        match task {
+            Task::Hidden(HiddenPart { columns, mut view, names }) => {
+                let mut means = [F::Sum::ZERO; PANEL * PANEL];
+                block.means(columns.start / PANEL, &mut means);
+                let mut lines = Buffer::<F>::zeros(padded_rows(PANEL) * PANEL);
+                let mut pairs = Buffer::<F>::zeros(padded_rows(PANEL) * PANEL);
+                let (lines, pairs) =
+                    (lines.sized(padded_rows(PANEL) * PANEL), pairs.sized(padded_rows(PANEL) * PANEL));
+                let whole = ..PANEL * PANEL;
+                put_rows(isa, &means, PANEL, &mut lines[whole], &mut pairs[whole]);
+                let steps = if F::DEPTH > 1 { pairs } else { lines };
+                let right = (Panels::new(steps, padded_rows(PANEL)), 0);
+                let (left, columns) = (self.g.rows(), 0..columns.len());
+                add_rows(isa, left, 0, block.panels(), right, columns, names, &mut view);
+            }
+            Task::Classifier(columns, mut view, _) => {
+                let mut means = ndarray::Array2::from_elem((PANEL, columns.len()), F::Sum::ZERO);
+                let (left, right) = (self.g.columns(0), hidden.steps());
+                let (rows, store) = (Rows::From(0, rows), Store::Assign);
+                add_columns(isa, left, right, rows, columns, store, &mut means.view_mut());
+                for (p, mut view) in split(view.view_mut(), Axis(0), PANEL).into_iter().enumerate() {
+                    let part = F::Sum::from_f64(1.0 / view.dim().0 as f64);
+                    let mean: Vec<F::Sum> = means.row(p).iter().map(|&x| part * x).collect();
+                    for mut row in view.outer_iter_mut() {
+                        let row = row.as_slice_mut().expect("contiguous rows");
+                        for (sum, &value) in row.iter_mut().zip(&mean) {
+                            *sum += value;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<F: Format> Block<'_, F> {
+    /// The means of the segments' rows in one panel of columns.
+    fn means(&self, q: usize, to: &mut [F::Sum]) {
+        let panel = &self.classes[q * self.height * PANEL..][..self.height * PANEL];
+        for (p, to) in to.chunks_mut(PANEL).enumerate().take(self.panels()) {
+            let count = PANEL.min(self.columns.len() - p * PANEL);
+            to.fill(F::Sum::ZERO);
+            let rows = panel[p * PANEL * PANEL..].chunks_exact(PANEL * F::DEPTH);
+            for steps in rows.take(PANEL / F::DEPTH) {
+                // Written out for either depth, so that each is a loop over vectors.
+                if F::DEPTH == 1 {
+                    for (to, value) in to.iter_mut().zip(steps) {
+                        *to += value.to_sum();
+                    }
+                } else {
+                    for (to, pair) in to.iter_mut().zip(steps.chunks_exact(2)) {
+                        *to += pair[0].to_sum() + pair[1].to_sum();
+                    }
+                }
+            }
+            let part = F::Sum::from_f64(1.0 / count as f64);
+            to.iter_mut().for_each(|to| *to = *to * part);
         }
     }
 }

@@ -119,13 +119,6 @@ impl Record {
         !(f64::from(self.maxima[at]) - gap < cut)
     }
 
-    /// The probability of a segment of a row.
-    pub(crate) fn mass(&self, row: usize, panel: usize, log_sum_exp: f64) -> f64 {
-        let at = self.at(row, panel / self.segments);
-        let sum = self.sums[at * self.segments + panel % self.segments].to_f32();
-        f64::from(sum) * (f64::from(self.maxima[at]) - log_sum_exp).exp()
-    }
-
     /// Whether it is of so many rows and columns.
     fn fits(&self, rows: usize, columns: usize) -> bool {
         self.rows == rows && self.tiles == columns.div_ceil(self.segments * PANEL)
@@ -241,6 +234,35 @@ impl<'a> Cut<'a> {
             names.resize(first + whole, rows.len() as u32);
         }
         starts.push(names.len());
+    }
+
+    /// The probability that a row loses in each panel of a block, 0 where it is kept.
+    pub(crate) fn lost<R: Real>(
+        &self,
+        problem: &Problem<'_, R>,
+        (place, log_sum_exp): (usize, f64),
+        row: &Row,
+        block: &Range<usize>,
+        mut each: impl FnMut(usize, f64),
+    ) {
+        let record = self.record;
+        let mut known = (usize::MAX, 0, 0.0);
+        for (p, start) in block.clone().step_by(PANEL).enumerate() {
+            let panel = start / PANEL;
+            let (tile, segment) = (panel / record.segments, panel % record.segments);
+            if known.0 != tile {
+                let at = record.at(place, tile);
+                known = (tile, at, (f64::from(record.maxima[at]) - log_sum_exp).exp());
+            }
+            let (_, at, factor) = known;
+            let columns = start..block.end.min(start + PANEL);
+            if !record.matters(at, segment, log_sum_exp + self.threshold)
+                && !problem.has_target(row, &columns)
+            {
+                let sum = record.sums[at * record.segments + segment].to_f32();
+                each(p, f64::from(sum) * factor);
+            }
+        }
     }
 
     /// What the filter leaves out of all rows.

@@ -543,14 +543,20 @@ impl Sizes<'_> {
         let filtered = self.loss.filtered;
         let masked = !(filtered.hidden && filtered.classifier && filtered.bias);
         let masked = filters * usize::from(masked);
+        let tail = filters * usize::from(self.loss.tail_correction);
         let smoothed = filters * usize::from(self.loss.label_smoothing > 0.0);
         let fixed = fixed
             .plus(Bytes::product(&[filters, a, b]))
             .plus(Bytes::product(&[filters, padded_rows(0), block, real_bytes]))
             .plus(Bytes::product(&[masked, padded_rows(chunk), block, real_bytes]))
+            .plus(Bytes::product(&[tail, padded_rows(chunk), PANEL, real_bytes]))
+            .plus(Bytes::product(&[tail, tasks * GROUPS + 1, PANEL, 8]))
+            .plus(Bytes::product(&[tail, tasks * GROUPS + 1, TASK]))
             .plus(Bytes::product(&[smoothed, hidden, 32]))
             .plus(Bytes::product(&[smoothed, rows, 8]));
         let line = Bytes::product(&[3 * STRIP_COLUMNS, self.stored()]);
+        // The means of a tail.
+        let line = line.plus(Bytes::product(&[tail, 4 * padded_rows(PANEL), PANEL, real_bytes]));
         Need::new(fixed, self.tile_slot(TILE_COLUMNS).plus(self.lines(block)).plus(line))
     }
 

@@ -166,8 +166,6 @@ pub(super) trait Right<L: Lanes>: Copy {
     /// # Safety
     /// The step is within what it was made for.
     unsafe fn at(self, lanes: L, k: usize) -> [L::Factor; 2];
-    /// What is read some steps after step k; any address.
-    fn soon(self, k: usize) -> *const L::Format;
 }
 
 /// Steps that were interleaved when they were packed.
@@ -187,10 +185,6 @@ impl<L: Lanes> Right<L> for Steps<L::Format> {
             [lanes.load(first), lanes.load(first.add(L::WIDTH * depth::<L>()))]
         }
     }
-    #[inline(always)]
-    fn soon(self, k: usize) -> *const L::Format {
-        self.0.wrapping_add((k + AHEAD) * PANEL * depth::<L>())
-    }
 }
 
 impl<L: Lanes> Right<L> for Named<L::Format> {
@@ -202,10 +196,6 @@ impl<L: Lanes> Right<L> for Named<L::Format> {
             let row = |at| self.0.add(*self.1.add(at) as usize * PANEL);
             lanes.load_rows([row(first), row(last)])
         }
-    }
-    #[inline(always)]
-    fn soon(self, _: usize) -> *const L::Format {
-        self.0
     }
 }
 

@@ -60,6 +60,9 @@ pub struct Bench {
     /// Replace what the filter leaves out by its mean
     #[arg(long, requires = "filter")]
     tail_correction: bool,
+    /// Compare the gradients with those without the filter, once and outside the timing
+    #[arg(long, requires = "filter")]
+    errors: bool,
     /// How the gradients are computed
     #[arg(long, value_enum, default_value_t = BackwardName::Auto)]
     backward: BackwardName,
@@ -182,6 +185,12 @@ impl Bench {
         self.pass == PassName::ForwardBackward
     }
 
+    /// The same loss without its filter.
+    fn unfiltered(&self) -> Result<LinearCrossEntropy, Failure> {
+        let builder = LinearCrossEntropy::builder().memory_budget(self.memory_budget);
+        Ok(builder.backward(surprisal::Backward::Recompute).build()?)
+    }
+
     fn sizes(&self) -> Sizes {
         Sizes { tokens: self.tokens, hidden: self.hidden, vocabulary: self.vocab }
     }
@@ -238,6 +247,16 @@ impl Bench {
                 baseline_seconds.push(baseline.run(&data, gradients.as_mut())?);
             }
         }
+        let errors = match &mut gradients {
+            Some(gradients) if self.errors => {
+                timed(&loss, &inputs, Some(gradients))?;
+                let filtered = gradients.clone();
+                timed(&self.unfiltered()?, &inputs, Some(gradients))?;
+                let hidden = difference(&filtered.0, &gradients.0);
+                Some((hidden, difference(&filtered.1, &gradients.1)))
+            }
+            _ => None,
+        };
         steps.end();
 
         let [median, least, most] = spread(&mut seconds);
@@ -264,6 +283,10 @@ impl Bench {
         if self.filter.is_some() {
             add("tiles_kept", optional(last.tiles_kept()));
             add("dropped_mass_max", optional(last.dropped_mass().map(|(largest, _)| largest)));
+            if self.errors {
+                add("error_hidden", optional(errors.map(|(hidden, _)| hidden)));
+                add("error_classifier", optional(errors.map(|(_, classifier)| classifier)));
+            }
         }
         add("softmax_at_least_2e_12", number(sparsity.at_least));
         add("mean_probability_at_50", optional(sparsity.at_50));
@@ -337,6 +360,16 @@ where
         None => loss.forward(inputs)?,
     };
     Ok((forward, start.elapsed().as_secs_f64()))
+}
+
+/// ‖a − b‖ / ‖b‖.
+fn difference<R: surprisal::Real>(a: &Array2<R>, b: &Array2<R>) -> f64 {
+    let (mut off, mut all) = (0.0, 0.0);
+    for (a, b) in a.iter().zip(b) {
+        off += (a.to_f64() - b.to_f64()).powi(2);
+        all += b.to_f64().powi(2);
+    }
+    (off / all).sqrt()
 }
 
 /// The median, the least and the most.
