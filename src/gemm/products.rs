@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::format::Format;
 use super::kernels::{
-    self, Columns, Destination, Gathered, Lanes, Left, Right, Steps, Tile, accumulate,
+    self, Apart, Columns, Destination, Gathered, Lanes, Left, Right, Steps, Tile, accumulate,
     empty, finish, with_height,
 };
 use super::pack::steps_length;
@@ -248,15 +248,57 @@ pub(crate) fn add_rows<F: Format>(
     names: Named<'_>,
     to: &mut ArrayViewMut2<'_, F::Sum>,
 ) {
-    let panels = 0..depth.div_ceil(PANEL);
-    let rows = names.len().next_multiple_of(GROUP);
-    assert!(first + rows <= left.height, "rows of the left factor");
+    check_left(&left, first, depth, names, to.dim().0);
     assert!(row.is_multiple_of(F::DEPTH), "whole steps");
-    assert!(left.count() >= panels.end, "the left factor's panels");
-    assert!(names.iter().all(|&name| (name as usize) < to.dim().0), "rows of the destination");
     check_right(&right, row + depth, &columns, to.dim().1);
-    let to = Target::new(to);
-    F::dispatch(isa, AddRows { left, first, panels, depth, right, row, columns, names, to });
+    let (panels, to) = (0..depth.div_ceil(PANEL), Target::new(to));
+    let right = RightRows::Panels(right, row);
+    F::dispatch(isa, AddRows { left, first, panels, depth, right, columns, names, to });
+}
+
+/// As [`add_rows`], where the right factor is rows of a matrix as it stands, each `stride` numbers
+/// after the other. `depth` is of whole steps, `columns` of whole panels.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn add_rows_of_matrix<F: Format>(
+    isa: Isa,
+    left: Panels<'_, F>,
+    first: usize,
+    depth: usize,
+    (right, stride): (&[F], usize),
+    columns: Range<usize>,
+    names: Named<'_>,
+    to: &mut ArrayViewMut2<'_, F::Sum>,
+) {
+    check_left(&left, first, depth, names, to.dim().0);
+    assert!(depth.is_multiple_of(F::DEPTH), "whole steps");
+    assert!(columns.start.is_multiple_of(PANEL) && columns.len() == to.dim().1, "columns");
+    assert!(columns.len().is_multiple_of(PANEL), "whole panels");
+    assert!(depth == 0 || right.len() >= (depth - 1) * stride + columns.end, "rows of the matrix");
+    let (panels, to) = (0..depth.div_ceil(PANEL), Target::new(to));
+    let right = RightRows::Matrix(right, stride);
+    F::dispatch(isa, AddRows { left, first, panels, depth, right, columns, names, to });
+}
+
+fn check_left<F: Format>(
+    left: &Panels<'_, F>,
+    first: usize,
+    depth: usize,
+    names: Named<'_>,
+    rows: usize,
+) {
+    let padded = names.len().next_multiple_of(GROUP);
+    assert!(first + padded <= left.height, "rows of the left factor");
+    assert!(left.count() >= depth.div_ceil(PANEL), "the left factor's panels");
+    assert!(names.iter().all(|&name| (name as usize) < rows), "rows of the destination");
+}
+
+/// Where the rows of the right factor stand.
+#[derive(Clone, Copy)]
+enum RightRows<'a, F> {
+    /// In panels, in steps, from this row on.
+    Panels(Panels<'a, F>, usize),
+    /// So many numbers apart.
+    Matrix(&'a [F], usize),
 }
 
 fn check_right<F: Format>(
@@ -275,8 +317,7 @@ struct AddRows<'a, F: Format> {
     first: usize,
     panels: Range<usize>,
     depth: usize,
-    right: Panels<'a, F>,
-    row: usize,
+    right: RightRows<'a, F>,
     columns: Range<usize>,
     names: Named<'a>,
     to: Target<F::Sum>,
@@ -292,18 +333,16 @@ impl<F: Format> Job<F> for AddRows<'_, F> {
 impl<F: Format> AddRows<'_, F> {
     #[inline(always)]
     fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
-        let Self { left, first, panels, depth, right, row, columns, names, to } = self;
+        let Self { left, first, panels, depth, right, columns, names, to } = self;
         let wide = kernels::columns::<L>();
         let rows = names.len();
         let last = panels.end.saturating_sub(1);
         for column in (0..to.columns).step_by(wide) {
             let at = columns.start + column;
-            let from = right.at(at / PANEL, row) + at % PANEL * F::DEPTH;
-            // SAFETY: `check_right` has asserted that these rows are there.
-            let right = |k| Steps(unsafe { right.data.as_ptr().add(from + k * PANEL) });
             for group in (0..rows).step_by(M) {
                 // SAFETY: the callers have asserted that whole groups of these rows are in the
-                // panels, and that the destination has those that are named.
+                // panels, that the destination has those that are named, and that the right
+                // factor has the rows and columns.
                 unsafe {
                     let left = |q| left.rows(q, first + group, last);
                     let panels = panels.clone();
@@ -311,7 +350,19 @@ impl<F: Format> AddRows<'_, F> {
                     let row = |i: usize| names[group + i] as usize;
                     let to = to.tile(column, wide, valid, Store::Add, row);
                     kernels::expect::<L, M>(lanes, &to);
-                    let tile = over_panels::<L, _, _, M>(lanes, panels, depth, left, right);
+                    let tile = match right {
+                        RightRows::Panels(right, row) => {
+                            let from = right.at(at / PANEL, row) + at % PANEL * F::DEPTH;
+                            let from = right.data.as_ptr().add(from);
+                            let right = |k| Steps(from.add(k * PANEL));
+                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right)
+                        }
+                        RightRows::Matrix(right, stride) => {
+                            let from = right.as_ptr().add(at);
+                            let right = |k| Apart(from.add(k * stride), stride);
+                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right)
+                        }
+                    };
                     finish::<L, M>(lanes, tile, to);
                 }
             }
@@ -405,6 +456,84 @@ impl<F: Format> AddColumns<'_, F> {
                         }
                     };
                     finish::<L, M>(lanes, tile, to);
+                }
+            }
+        }
+    }
+}
+
+/// `to[i, j] = Σ_k left[names[i], k] · right[j][k]` for few rows: nothing is packed, and the sums run in
+/// lanes along k. Rows of `to` are 32 numbers apart; the depth is of whole panels.
+pub(crate) fn few_products<F: Format>(
+    isa: Isa,
+    left: Panels<'_, F>,
+    names: Named<'_>,
+    right: &[&[F]],
+    to: &mut [F::Sum],
+) {
+    let depth = right.first().map_or(0, |row| row.len());
+    assert!(depth.is_multiple_of(PANEL) && right.len() <= PANEL, "whole panels");
+    assert!(right.iter().all(|row| row.len() == depth), "rows of one depth");
+    assert!(left.count() >= depth / PANEL, "the left factor's panels");
+    assert!(names.iter().all(|&name| (name as usize) < left.height), "rows of the panels");
+    assert!(to.len() >= names.len() * PANEL, "rows of the destination");
+    if !right.is_empty() {
+        F::dispatch(isa, FewProducts { left, names, right, to });
+    }
+}
+
+struct FewProducts<'a, F: Format> {
+    left: Panels<'a, F>,
+    names: Named<'a>,
+    right: &'a [&'a [F]],
+    to: &'a mut [F::Sum],
+}
+
+/// Rows, and columns, of a tile of [`FewProducts`].
+const FEW: usize = 4;
+
+impl<F: Format> Job<F> for FewProducts<'_, F> {
+    #[inline(always)]
+    fn run<L: Lanes<Format = F>>(self, lanes: L) {
+        let Self { left, names, right, to } = self;
+        let numbers = L::WIDTH * F::DEPTH;
+        for (i, names) in names.chunks(FEW).enumerate() {
+            for (j, right) in right.chunks(FEW).enumerate() {
+                // Where there are fewer, the last is taken again.
+                let mut rows = [left.data.as_ptr(); FEW];
+                let mut others = [right[0].as_ptr(); FEW];
+                for at in 0..FEW {
+                    let name = names[at.min(names.len() - 1)] as usize;
+                    rows[at] = rows[at].wrapping_add(left.at(0, name));
+                    others[at] = right[at.min(right.len() - 1)].as_ptr();
+                }
+                let mut tile = [[lanes.zero(); FEW]; FEW];
+                for q in 0..right[0].len() / PANEL {
+                    for part in (0..PANEL).step_by(numbers) {
+                        // SAFETY: `few_products` has asserted that the rows are in the panels, and
+                        // that the others are as long.
+                        unsafe {
+                            let b = [
+                                lanes.load(others[0].add(q * PANEL + part)),
+                                lanes.load(others[1].add(q * PANEL + part)),
+                                lanes.load(others[2].add(q * PANEL + part)),
+                                lanes.load(others[3].add(q * PANEL + part)),
+                            ];
+                            for (row, sums) in rows.iter().zip(&mut tile) {
+                                let a = lanes.load(row.add(left.at(q, 0) + part));
+                                sums[0] = lanes.multiply_add(a, b[0], sums[0]);
+                                sums[1] = lanes.multiply_add(a, b[1], sums[1]);
+                                sums[2] = lanes.multiply_add(a, b[2], sums[2]);
+                                sums[3] = lanes.multiply_add(a, b[3], sums[3]);
+                            }
+                        }
+                    }
+                }
+                for (at, sums) in tile.into_iter().enumerate().take(names.len()) {
+                    let to = &mut to[(i * FEW + at) * PANEL + j * FEW..];
+                    for (to, &sums) in to.iter_mut().zip(&sums).take(right.len()) {
+                        *to = lanes.total(sums);
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The second fold: from the rows' scalars to the gradients, by recomputing or from a strip.
 
-use ndarray::{ArrayViewMut2, Axis, ShapeBuilder, s};
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, s};
 use std::ops::Range;
 
 use super::filter::{Cut, Lists};
@@ -18,8 +18,8 @@ use super::tile::{Hidden, RowScratch, Slot, Weights, sized};
 use crate::element::{Element, Real};
 use crate::error::{Error, Result};
 use crate::gemm::{
-    Buffer, Format, GROUP, PANEL, Panels, Rows, Store, add_columns, add_rows, padded_rows,
-    panels_length, put_rows, row_products, steps_length,
+    Buffer, Format, GROUP, PANEL, Panels, Rows, Store, add_columns, add_rows, add_rows_of_matrix,
+    few_products, padded_rows, panels_length, put_rows, row_products, steps_length,
 };
 use crate::matrix::{Matrix, MatrixMut};
 use crate::parallel;
@@ -758,6 +758,7 @@ fn recompute<F: Format>(
     let mut g = Derivatives::<F>::new(at_once, block_columns);
     let mut masked = Derivatives::<F>::new(0, 0);
     let mut lists = Lists::with_capacity(if cut.is_some() { at_once } else { 0 }, block_columns / PANEL);
+    let stands = Stands::<F>::new(problem);
     let mut tail = Tail::new(problem, cut.filter(|_| !mixed), at_once);
     let mut names = Vec::with_capacity(at_once);
     let direct = classifier.as_ref().is_some_and(|sink| is_direct::<F::Sum>(&sink.array));
@@ -775,8 +776,7 @@ fn recompute<F: Format>(
         sums.fill(0.0);
         let steps = steps.sized(panels * length);
         let classes = classes.sized(panels_length(height, width));
-        pack_block(problem, &block, steps, classes, height, &mut slots);
-        let block = Block { columns: block, steps, classes, height };
+        let mut packed = false;
         for first in (0..active.len()).step_by(chunk) {
             let at = first..(first + chunk).min(active.len());
             let (active, chunk_rows) = (&active[at.clone()], &rows[at.clone()]);
@@ -795,11 +795,11 @@ fn recompute<F: Format>(
                 let view = match direct {
                     true => {
                         let view = F::Sum::view_mut(array).expect("a direct gradient");
-                        view.slice_move(s![block.columns.clone(), ..])
+                        view.slice_move(s![block.clone(), ..])
                     }
                     false => {
-                        let sums = &mut classifier_sums[..block.columns.len() * width];
-                        ArrayViewMut2::from_shape((block.columns.len(), width), sums)
+                        let sums = &mut classifier_sums[..block.len() * width];
+                        ArrayViewMut2::from_shape((block.len(), width), sums)
                             .expect("an accumulator of a block")
                     }
                 };
@@ -813,26 +813,35 @@ fn recompute<F: Format>(
                     }
                 }
             }
+            let mut sparse = false;
             if let Some(cut) = cut {
                 let of = |active: &'_ Active<F::Sum>| (active.index, active.log_sum_exp);
-                cut.list(problem, active.iter().map(of), chunk_rows, &block.columns, &mut lists);
+                cut.list(problem, active.iter().map(of), chunk_rows, &block, &mut lists);
                 let kept: usize = lists.counts.iter().sum();
                 // Where most is kept, gathering it is no gain.
-                if !mixed && 2 * kept < active.len() * panels {
-                    g.resize_to(&lists);
-                    fill_kept(problem, active, &hidden, &block, &lists, &mut g, &mut sums, &mut slots);
-                    if let Some(tail) = &mut tail {
-                        tail.fill(problem, cut, active, &block.columns, &mut sums, &mut slots);
-                    }
-                    let tail = tail.as_ref();
-                    parallel::for_each(&mut slots, tasks, |_, mut task| {
-                        put_kept(problem, &g, &hidden, &block, &lists, store, &mut task);
-                        if let Some(tail) = tail {
-                            tail.put(problem, &hidden, &block, active.len(), task);
-                        }
-                    });
-                    continue;
+                sparse = !mixed && 2 * kept < active.len() * panels;
+            }
+            // Where little is kept, the classifier is read as it stands.
+            let as_it_stands = sparse && tail.is_none() && stands.is_some();
+            if !packed && !as_it_stands {
+                pack_block(problem, &block, steps, classes, height, sparse, &mut slots);
+                packed = !sparse;
+            }
+            let block = Block { columns: block.clone(), steps, classes, height };
+            if let (Some(cut), true) = (cut, sparse) {
+                g.resize_to(&lists);
+                fill_kept(problem, active, &hidden, &block, &lists, &mut g, &mut sums, &mut slots);
+                if let Some(tail) = &mut tail {
+                    tail.fill(problem, cut, active, &block.columns, &mut sums, &mut slots);
                 }
+                let (tail, stands) = (tail.as_ref(), stands.as_ref().filter(|_| as_it_stands));
+                parallel::for_each(&mut slots, tasks, |_, mut task| {
+                    put_kept(problem, &g, &hidden, &block, &lists, stands, store, &mut task);
+                    if let Some(tail) = tail {
+                        tail.put(problem, &hidden, &block, active.len(), task);
+                    }
+                });
+                continue;
             }
             g.resize(active.len(), block.columns.len());
             let partial = (&mut sums[..], &mut partial_sums);
@@ -857,7 +866,6 @@ fn recompute<F: Format>(
                 }
             });
         }
-        let block = block.columns;
         if let Some(spread) = &spread {
             let view = classifier.as_mut().and_then(|sink| match direct {
                 true => F::Sum::view_mut(&mut sink.array)
@@ -891,13 +899,39 @@ fn recompute<F: Format>(
     d_hidden.finish(&rows, width);
 }
 
-/// Packs a block of the classifier both ways, in parallel.
+/// A classifier whose rows can be read as they stand: of this format, contiguous, of whole panels.
+struct Stands<'a, F> {
+    view: ArrayView2<'a, F>,
+}
+
+impl<'a, F: Format> Stands<'a, F> {
+    fn new(problem: &Problem<'a, F::Sum>) -> Option<Self> {
+        let Source::Product { classifier, .. } = &problem.source else { return None };
+        let view = F::stored(classifier)?;
+        let whole = problem.width.is_multiple_of(PANEL)
+            && problem.columns.is_multiple_of(F::DEPTH)
+            && problem.width > 0;
+        (whole && view.is_standard_layout()).then_some(Self { view })
+    }
+
+    /// The classes from this one on.
+    fn from(&self, class: usize) -> &'a [F] {
+        let all = self.view.to_slice().unwrap_or_default();
+        &all[class * self.view.dim().1..]
+    }
+}
+
+/// Rows of a panel that are few enough for products without packing.
+const FEW_ROWS: usize = 8;
+
+/// Packs a block of the classifier in parallel: in steps, but for rows alone, and in panels.
 fn pack_block<F: Format>(
     problem: &Problem<'_, F::Sum>,
     block: &Range<usize>,
     steps: &mut [F],
     classes: &mut [F],
     height: usize,
+    rows_only: bool,
     slots: &mut [Slot<F>],
 ) {
     enum Pack<'a, F> {
@@ -906,7 +940,8 @@ fn pack_block<F: Format>(
     }
     let length = steps_length::<F>(problem.width).max(1);
     let mut tasks = Vec::new();
-    for (i, to) in steps.chunks_mut(length).enumerate() {
+    let all = if rows_only { 0 } else { steps.len() };
+    for (i, to) in steps[..all].chunks_mut(length).enumerate() {
         let first = block.start + i * PANEL;
         tasks.push(Pack::Steps(first..block.end.min(first + PANEL), to));
     }
@@ -983,21 +1018,35 @@ fn fill_kept<F: Format>(
     slots: &mut [Slot<F>],
 ) {
     let length = steps_length::<F>(problem.width);
-    let isa = problem.loss.isa;
+    let (isa, width) = (problem.loss.isa, problem.width);
+    let stands = Stands::<F>::new(problem);
     let panels = g.kept_panels(lists);
     let tasks = panels.into_iter().zip(sums.chunks_mut(PANEL)).enumerate().collect();
     parallel::for_each(slots, tasks, |slot, (p, (panel, sums)): (usize, (PanelPart<'_, F>, _))| {
-        let Slot { tile, row, .. } = slot;
+        let Slot { tile, row, packed, lines } = slot;
         let first = block.columns.start + p * PANEL;
         let columns = first..block.columns.end.min(first + PANEL);
-        let steps = &block.steps[p * length..(p + 1) * length];
         let tile = &mut sized(tile, GROUP * TILE_COLUMNS)[..GROUP * PANEL];
+        let count = lists.counts[p];
+        let few = stands.as_ref().filter(|_| count <= FEW_ROWS);
+        let packed = packed.sized(if few.is_some() || count == 0 { 0 } else { length });
+        if !packed.is_empty() {
+            problem.pack_classes(columns.clone(), lines, packed);
+        }
         for (i, names) in lists.names[lists.places(p)].chunks(GROUP).enumerate() {
-            let shape = (GROUP, columns.len()).strides((PANEL, 1));
-            let to = ArrayViewMut2::from_shape(shape, &mut *tile);
-            let mut to = to.expect("a tile of one panel");
-            let rows = Rows::Named(names);
-            row_products(isa, hidden.get(), rows, problem.width, steps, &mut to);
+            if let Some(stands) = few {
+                let mut classes: [&[F]; PANEL] = [&[]; PANEL];
+                for (row, class) in classes.iter_mut().zip(stands.from(first).chunks(width)) {
+                    *row = class;
+                }
+                let classes = &classes[..columns.len()];
+                few_products(isa, hidden.get(), &names[..count], classes, tile);
+            } else {
+                let shape = (GROUP, columns.len()).strides((PANEL, 1));
+                let to = ArrayViewMut2::from_shape(shape, &mut *tile);
+                let mut to = to.expect("a tile of one panel");
+                row_products(isa, hidden.get(), Rows::Named(names), width, packed, &mut to);
+            }
             let of = |i: usize| active.get(names[i] as usize);
             let to = (&mut *tile, PANEL);
             gradient_group::<F>(problem, of, columns.clone(), to, row, sums);
@@ -1009,12 +1058,14 @@ fn fill_kept<F: Format>(
 }
 
 /// What the rows kept of each panel add to some columns of a gradient.
+#[allow(clippy::too_many_arguments)]
 fn put_kept<F: Format>(
     problem: &Problem<'_, F::Sum>,
     g: &Derivatives<F>,
     hidden: &Hidden<F>,
     block: &Block<'_, F>,
     lists: &Lists,
+    stands: Option<&Stands<'_, F>>,
     store: Store,
     task: &mut Task<'_, F::Sum>,
 ) {
@@ -1030,10 +1081,20 @@ fn put_kept<F: Format>(
                     for (own, &kept) in own[..count].iter_mut().zip(kept) {
                         *own = names[kept as usize];
                     }
-                    let right = (block.classes(), p * PANEL);
-                    let (first, columns) = (i * GROUP, columns.clone());
-                    let own = &own[..count];
-                    add_rows(isa, panel, first, depth, right, columns, own, view);
+                    let (first, columns, own) = (i * GROUP, columns.clone(), &own[..count]);
+                    match stands {
+                        Some(stands) => {
+                            let classes = stands.from(block.columns.start + p * PANEL);
+                            let right = (classes, problem.width);
+                            add_rows_of_matrix(
+                                isa, panel, first, depth, right, columns, own, view,
+                            );
+                        }
+                        None => {
+                            let right = (block.classes(), p * PANEL);
+                            add_rows(isa, panel, first, depth, right, columns, own, view);
+                        }
+                    }
                 }
             }
         }

@@ -555,7 +555,9 @@ impl Sizes<'_> {
             .plus(Bytes::product(&[smoothed, hidden, 32]))
             .plus(Bytes::product(&[smoothed, rows, 8]));
         let line = Bytes::product(&[3 * STRIP_COLUMNS, self.stored()]);
-        // The means of a tail.
+        // The means of a tail, and what is packed of one panel.
+        let steps = Bytes::product(&[filters]).times(self.steps(PANEL).0.unwrap_or(usize::MAX));
+        let line = line.plus(steps);
         let line = line.plus(Bytes::product(&[tail, 4 * padded_rows(PANEL), PANEL, real_bytes]));
         Need::new(fixed, self.tile_slot(TILE_COLUMNS).plus(self.lines(block)).plus(line))
     }

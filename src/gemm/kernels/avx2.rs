@@ -72,6 +72,20 @@ macro_rules! lanes {
                 unsafe { $store(at, sums) }
             }
             #[inline(always)]
+            fn total(self, sums: $vector) -> $real {
+                let mut lanes = [0.0; $width];
+                // SAFETY: see above.
+                unsafe { $store(lanes.as_mut_ptr(), sums) };
+                let mut half = $width / 2;
+                while half > 0 {
+                    for i in 0..half {
+                        lanes[i] += lanes[i + half];
+                    }
+                    half /= 2;
+                }
+                lanes[0]
+            }
+            #[inline(always)]
             unsafe fn put(self, from: [*const $real; 2], rows: [*mut $real; 2], _: *mut $real) {
                 // SAFETY: the caller has promised both rows, which do not overlap.
                 unsafe {

@@ -33,7 +33,7 @@ macro_rules! interleaved {
 
 macro_rules! lanes {
     ($(#[$doc:meta])* $name:ident, $format:ty, $real:ty, $factor:ty, $sums:ty, $width:literal,
-     $zero:ident, $load_sums:ident, $add:ident, $store:ident, $transposed:literal, $transpose:ident,
+     $zero:ident, $load_sums:ident, $add:ident, $store:ident, $total:ident, $transposed:literal, $transpose:ident,
      |$one:ident| $broadcast:expr, |$vector:ident| $load:expr, |$rows:ident| $load_rows:expr,
      |$a:ident, $b:ident, $c:ident| $multiply_add:expr,
      |$from:ident, $to:ident, $pairs:ident| $put:expr,
@@ -90,6 +90,10 @@ macro_rules! lanes {
                 intrinsic!($store(at, sums));
             }
             #[inline(always)]
+            fn total(self, sums: $sums) -> $real {
+                intrinsic!($total(sums))
+            }
+            #[inline(always)]
             unsafe fn put(
                 self,
                 $from: [*const $real; 2],
@@ -109,7 +113,8 @@ macro_rules! lanes {
 lanes!(
     /// Of f32.
     F32, f32, f32, __m512, __m512, 16,
-    _mm512_setzero_ps, _mm512_loadu_ps, _mm512_add_ps, _mm512_storeu_ps, 16, transpose_words,
+    _mm512_setzero_ps, _mm512_loadu_ps, _mm512_add_ps, _mm512_storeu_ps,
+    _mm512_reduce_add_ps, 16, transpose_words,
     |from| {
         let value = intrinsic!(read(from));
         intrinsic!(_mm512_set1_ps(value))
@@ -130,7 +135,8 @@ lanes!(
 lanes!(
     /// Of f64.
     F64, f64, f64, __m512d, __m512d, 8,
-    _mm512_setzero_pd, _mm512_loadu_pd, _mm512_add_pd, _mm512_storeu_pd, 8, transpose_double,
+    _mm512_setzero_pd, _mm512_loadu_pd, _mm512_add_pd, _mm512_storeu_pd,
+    _mm512_reduce_add_pd, 8, transpose_double,
     |from| {
         let value = intrinsic!(read(from));
         intrinsic!(_mm512_set1_pd(value))
@@ -151,7 +157,8 @@ lanes!(
 lanes!(
     /// Of pairs of bf16.
     Bf16, bf16, f32, __m512i, __m512, 16,
-    _mm512_setzero_ps, _mm512_loadu_ps, _mm512_add_ps, _mm512_storeu_ps, 16, transpose_words,
+    _mm512_setzero_ps, _mm512_loadu_ps, _mm512_add_ps, _mm512_storeu_ps,
+    _mm512_reduce_add_ps, 16, transpose_words,
     |from| {
         let pair = intrinsic!(read(from.cast::<i32>()));
         intrinsic!(_mm512_set1_epi32(pair))

@@ -62,6 +62,8 @@ pub trait Lanes: Copy {
     /// # Safety
     /// `WIDTH` sums can be written to `at`.
     unsafe fn store(self, at: *mut Real<Self>, sums: Self::Sums);
+    /// The sum of the lanes.
+    fn total(self, sums: Self::Sums) -> Real<Self>;
     /// Rounds two rows of 32 sums into two rows of a panel, and where a step is a pair into one row of
     /// pairs too.
     ///
@@ -172,6 +174,10 @@ pub(super) trait Right<L: Lanes>: Copy {
 #[derive(Clone, Copy)]
 pub(super) struct Steps<T>(pub(super) *const T);
 
+/// Rows of a matrix, so many numbers apart.
+#[derive(Clone, Copy)]
+pub(super) struct Apart<T>(pub(super) *const T, pub(super) usize);
+
 /// Rows of a panel, each named.
 #[derive(Clone, Copy)]
 pub(super) struct Named<T>(pub(super) *const T, pub(super) *const u32);
@@ -183,6 +189,17 @@ impl<L: Lanes> Right<L> for Steps<L::Format> {
         unsafe {
             let first = self.0.add(k * PANEL * depth::<L>());
             [lanes.load(first), lanes.load(first.add(L::WIDTH * depth::<L>()))]
+        }
+    }
+}
+
+impl<L: Lanes> Right<L> for Apart<L::Format> {
+    #[inline(always)]
+    unsafe fn at(self, lanes: L, k: usize) -> [L::Factor; 2] {
+        // SAFETY: the rows are of the matrix, and a tile's columns are of each.
+        unsafe {
+            let first = self.0.add(k * depth::<L>() * self.1);
+            lanes.load_rows([first, first.add((depth::<L>() - 1) * self.1)])
         }
     }
 }

@@ -61,6 +61,10 @@ macro_rules! lanes {
                 unsafe { *at.cast::<[$real; $width]>() = sums.to_array() }
             }
             #[inline(always)]
+            fn total(self, sums: $vector) -> $real {
+                sums.reduce_add()
+            }
+            #[inline(always)]
             unsafe fn put(self, from: [*const $real; 2], rows: [*mut $real; 2], _: *mut $real) {
                 // SAFETY: the caller has promised both rows, which do not overlap.
                 unsafe {
