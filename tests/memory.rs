@@ -9,8 +9,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use surprisal::{
-    Backward, Element, Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Pass,
-    Shapes, Strategy, Targets, Upstream,
+    Backward, Element, Filter, Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder,
+    Pass, Shapes, Strategy, Targets, Upstream,
 };
 
 struct Counting;
@@ -152,9 +152,24 @@ fn the_heap_stays_under_the_plan() {
             check::<bf16>(rows, width, classes, builder.clone());
         }
     }
+    filters();
     soft_targets();
     what_is_not_seen_in_shapes();
     strips_follow_the_budget();
+}
+
+/// All of it kept, some, and next to nothing; with masks, with the term of rank one.
+fn filters() {
+    for (rows, width, classes) in [(1, 1, 1), (300, 20, 3000), (1100, 33, 700), (300, 0, 3000)] {
+        for threshold in [0.0, 1.0 / 4096.0, 1.0] {
+            let plain = LinearCrossEntropy::builder().filter(Filter::Below(threshold));
+            let smooth = plain.clone().label_smoothing(0.1).filter_gradients(true, false, true);
+            for builder in [plain.clone(), plain.memory_budget(3 << 20), smooth] {
+                check::<f32>(rows, width, classes, builder.clone());
+                check::<bf16>(rows, width, classes, builder);
+            }
+        }
+    }
 }
 
 fn soft_targets() {
