@@ -255,40 +255,29 @@ impl Exact {
     fn of(tail: &Tail, kind: Type, isa: Isa) -> Self {
         let case = &tail.case;
         let truth = case.run();
-        let (u, (logits, slopes)) = (kind.unit(), case.logits());
+        let (u, (logits, _)) = (kind.unit(), case.logits());
         let bounds = Bounds::of(case, &truth, u);
         let (rows, classes) = logits.dim();
         let segments = classes.div_ceil(SEGMENT);
         let kept: Vec<usize> = (0..rows).filter(|&i| tail.kept(i)).collect();
-        let weight = |v: usize| case.class_weights.as_ref().map_or(1.0, |w| w[v]);
-        let divisor = match (case.reduction, &case.targets) {
-            (Reduction::Mean, Wanted::Hard(y)) => kept.iter().map(|&i| weight(y[i] as usize)).sum(),
-            (Reduction::Mean, Wanted::Soft(_)) => rows as f64,
-            (Reduction::Divide(by), _) => by,
-            _ => 1.0,
-        };
         let mut exact = Self {
             hidden: case.hidden.clone(),
             classifier: case.classifier.clone(),
             d_hidden: bounds.d_hidden,
             d_classifier: bounds.d_classifier,
             d_bias: bounds.d_bias,
-            proportional: truth.d_products.clone(),
+            proportional: case.proportional(&truth),
             largest: Array2::zeros((rows, segments)),
             mass: Array2::zeros((rows, segments)),
             holds: Array2::from_elem((rows, segments), false),
             // p is off by twice its logit and the few u of exp, ln and a sum, as in `Bounds`.
             relative: bounds.logit.mapv(|logit| 2.0 * (2.0 * logit + 272.0 * u)),
-            coefficient: Array1::zeros(rows),
+            coefficient: case.coefficients(),
             rows: kept,
             truth,
         };
         for &i in &exact.rows {
-            let token = case.token_weights.as_ref().map_or(1.0, |w| w[i]);
-            exact.coefficient[i] = case.d_loss[i] * token / divisor;
-            let spread = exact.coefficient[i] * case.label_smoothing / classes as f64;
             for v in 0..classes {
-                exact.proportional[[i, v]] += spread * weight(v) * slopes[[i, v]];
                 let p = (logits[[i, v]] - exact.truth.log_sum_exp[i]).exp();
                 let largest = &mut exact.largest[[i, v / SEGMENT]];
                 *largest = largest.max(p);
