@@ -170,6 +170,34 @@ fn filters() {
             }
         }
     }
+    // Under the smallest budget.
+    let data = Data::<f32>::new(300, 20, 3000);
+    let (inputs, upstream) = (data.inputs(true), Upstream::default());
+    for (threshold, classifier) in [(0.0, true), (1.0, true), (1.0, false)] {
+        let builder = LinearCrossEntropy::builder()
+            .backward(Backward::Recompute)
+            .filter(Filter::Below(threshold))
+            .filter_gradients(true, classifier, true)
+            .label_smoothing(0.1);
+        let plan = |budget: usize| {
+            let loss = builder.clone().memory_budget(budget).build().unwrap();
+            let plan = loss.plan(&Shapes::of(&inputs), Pass::LossAndGradients);
+            plan.map(|plan| (loss, plan))
+        };
+        let Err(surprisal::Error::MemoryBudget { smallest, .. }) = plan(1) else {
+            panic!("one byte is not enough")
+        };
+        let (loss, plan) = plan(smallest).unwrap();
+        let mut d_hidden = Array2::<f32>::zeros((300, 20));
+        let mut d_classifier = Array2::<f32>::zeros((3000, 20));
+        let gradients =
+            Gradients::new().hidden(d_hidden.view_mut()).classifier(d_classifier.view_mut());
+        let (_, bytes) = peak(|| loss.loss_and_gradients(&inputs, &upstream, gradients).unwrap());
+        assert!(
+            bytes <= plan.workspace_bytes && plan.workspace_bytes <= smallest,
+            "{bytes} of {plan:?}"
+        );
+    }
 }
 
 fn soft_targets() {
