@@ -494,6 +494,18 @@ fn bad_options() {
         ("--ignore-index x", &["--ignore-index", "x"]),
         ("--ignore-index 1.5", &["--ignore-index", "1.5"]),
         ("--backward fast", &["--backward", "fast", "strip"]),
+        ("--filter maybe", &["--filter", "maybe", "auto", "0 to 1"]),
+        ("--filter", &["--filter"]),
+        ("--filter nan", &["filter", "NaN", "0 to 1"]),
+        ("--filter -0.5", &["filter", "-0.5", "0 to 1"]),
+        ("--filter 1.5", &["filter", "1.5", "0 to 1"]),
+        ("--filter 0.1 --softcap 3 --label-smoothing 0.1", &["filter", "softcap", "smoothing"]),
+        ("--filter-gradients hidden", &["--filter"]),
+        (
+            "--filter auto --filter-gradients logits",
+            &["--filter-gradients", "logits", "classifier"],
+        ),
+        ("--filter auto --filter-gradients hidden,,bias", &["--filter-gradients"]),
         ("--device quantum", &["--device", "quantum", "cpu"]),
         ("--memory-budget 1", &["memory budget", "1", "expected at least"]),
         (
@@ -543,6 +555,77 @@ fn missing_flags() {
     fails(&surprisal().output().unwrap(), 2, &[]);
     fails(&surprisal().arg("los").output().unwrap(), 2, &["los"]);
     fails(&surprisal().arg("--json").output().unwrap(), 2, &[]);
+}
+
+/// A place with three segments of classes, of which the second and the last have next to no probability.
+fn place_with_a_tail() -> Place {
+    let place = Place::new();
+    let classifier = Array2::from_shape_fn((72, 2), |(v, d)| {
+        (v * 7 % 5) as f64 / 5.0 - if d == 0 { 0.3 } else { 0.4 }
+    });
+    place.npy("c.npy", classifier);
+    place.npy("b.npy", Array1::from_shape_fn(72, |v| if v < 32 { 0.0 } else { -30.0 }));
+    place
+}
+
+#[test]
+fn a_filter_says_what_it_keeps() {
+    let place = place_with_a_tail();
+    let run = |arguments: &str| {
+        let arguments = format!("{GOOD} --bias b.npy --backward recompute --grad {arguments}");
+        let object = place.json(&arguments);
+        let keys: Vec<_> = object.keys().cloned().collect();
+        let of = |key: &str| object.get(key).map(|value| value.as_f64().unwrap());
+        (of("tiles_kept"), of("dropped_mass_max"), keys)
+    };
+    let read = |out: &str| {
+        ["hidden", "classifier", "bias"].map(|name| place.read(&format!("{out}/grad_{name}.npy")))
+    };
+    let (kept, mass, keys) = run("--out plain");
+    assert_eq!((kept, mass), (None, None));
+    assert_eq!(keys, KEYS);
+    let (kept, mass, keys) = run("--filter 1e-6 --out all");
+    assert_eq!(keys, [&KEYS[..], &["tiles_kept", "dropped_mass_max"]].concat());
+    // One segment of three, in each row; of the others 40 classes weigh e⁻³⁰ times what one of the 32
+    // does, within a factor of 4.
+    let mass = mass.unwrap() / (40.0 / 32.0 * (-30.0_f64).exp());
+    assert!(kept == Some(1.0 / 3.0) && (0.25..4.0).contains(&mass), "{kept:?} {mass}");
+    let (plain, all) = (read("plain"), read("all"));
+    let tail = ndarray::s![32.., ..];
+    let rows = |of: &ArrayD<f64>| of.clone().into_dimensionality::<ndarray::Ix2>().unwrap();
+    assert!(rows(&all[1]).slice(tail).iter().all(|&g| g == 0.0));
+    assert!(rows(&plain[1]).slice(tail).iter().any(|&g| g != 0.0));
+    run("--filter 1e-6 --filter-gradients hidden --out hidden");
+    let hidden = read("hidden");
+    assert_eq!((&hidden[1], &hidden[2]), (&plain[1], &plain[2]));
+    assert_ne!(hidden[0], plain[0]);
+    run("--filter 1e-6 --filter-gradients classifier,bias --out classifier");
+    let classifier = read("classifier");
+    assert_eq!((&classifier[0], &classifier[1]), (&plain[0], &all[1]));
+    run("--filter 1e-6 --filter-gradients hidden,classifier,bias --out three");
+    assert_eq!(read("three"), all);
+    // e⁻³⁰ is above 2⁻⁵⁷.
+    assert_eq!(run("--filter auto --out auto").0, Some(1.0));
+    assert_eq!(read("auto"), plain);
+    // A forward says it too.
+    let object = place.json(&format!("{GOOD} --bias b.npy --filter 1e-6"));
+    assert_eq!((object["tiles_kept"].as_f64(), object.len()), (Some(1.0 / 3.0), KEYS.len() + 2));
+    // Given logits and strips are whole.
+    place.npy("l.npy", Array2::zeros((3, 72)));
+    let given = place.json("--logits l.npy --targets y.npy --filter 1");
+    let strip = place.json(&format!("{GOOD} --filter 1 --backward strip --grad --out strip"));
+    for object in [given, strip] {
+        assert_eq!(object["tiles_kept"].as_f64(), Some(1.0));
+        assert_eq!(object["dropped_mass_max"].as_f64(), Some(0.0));
+    }
+}
+
+#[test]
+fn soft_targets_exclude_a_filter() {
+    let place = Place::new();
+    place.npy("soft.npy", Array2::from_elem((3, 3), 0.25));
+    let arguments = "--hidden e.npy --classifier c.npy --soft-targets soft.npy --filter auto";
+    fails(&place.loss(arguments), 2, &["filter", "hard or sparse targets"]);
 }
 
 #[test]

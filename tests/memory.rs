@@ -9,8 +9,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use surprisal::{
-    Backward, Element, Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Pass,
-    Shapes, Strategy, Targets, Upstream,
+    Backward, Element, Filter, Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder,
+    Pass, Shapes, Strategy, Targets, Upstream,
 };
 
 struct Counting;
@@ -152,9 +152,52 @@ fn the_heap_stays_under_the_plan() {
             check::<bf16>(rows, width, classes, builder.clone());
         }
     }
+    filters();
     soft_targets();
     what_is_not_seen_in_shapes();
     strips_follow_the_budget();
+}
+
+/// All of it kept, some, and next to nothing; with masks, with the term of rank one.
+fn filters() {
+    for (rows, width, classes) in [(1, 1, 1), (300, 20, 3000), (1100, 33, 700), (300, 0, 3000)] {
+        for threshold in [0.0, 1.0 / 4096.0, 1.0] {
+            let plain = LinearCrossEntropy::builder().filter(Filter::Below(threshold));
+            let smooth = plain.clone().label_smoothing(0.1).filter_gradients(true, false, true);
+            for builder in [plain.clone(), plain.memory_budget(3 << 20), smooth] {
+                check::<f32>(rows, width, classes, builder.clone());
+                check::<bf16>(rows, width, classes, builder);
+            }
+        }
+    }
+    // Under the smallest budget.
+    let data = Data::<f32>::new(300, 20, 3000);
+    let (inputs, upstream) = (data.inputs(true), Upstream::default());
+    for (threshold, classifier) in [(0.0, true), (1.0, true), (1.0, false)] {
+        let builder = LinearCrossEntropy::builder()
+            .backward(Backward::Recompute)
+            .filter(Filter::Below(threshold))
+            .filter_gradients(true, classifier, true)
+            .label_smoothing(0.1);
+        let plan = |budget: usize| {
+            let loss = builder.clone().memory_budget(budget).build().unwrap();
+            let plan = loss.plan(&Shapes::of(&inputs), Pass::LossAndGradients);
+            plan.map(|plan| (loss, plan))
+        };
+        let Err(surprisal::Error::MemoryBudget { smallest, .. }) = plan(1) else {
+            panic!("one byte is not enough")
+        };
+        let (loss, plan) = plan(smallest).unwrap();
+        let mut d_hidden = Array2::<f32>::zeros((300, 20));
+        let mut d_classifier = Array2::<f32>::zeros((3000, 20));
+        let gradients =
+            Gradients::new().hidden(d_hidden.view_mut()).classifier(d_classifier.view_mut());
+        let (_, bytes) = peak(|| loss.loss_and_gradients(&inputs, &upstream, gradients).unwrap());
+        assert!(
+            bytes <= plan.workspace_bytes && plan.workspace_bytes <= smallest,
+            "{bytes} of {plan:?}"
+        );
+    }
 }
 
 fn soft_targets() {

@@ -1,5 +1,5 @@
-//! The gradients with any options over any shapes, against the oracle; the same bits on one thread
-//! and on three.
+//! The gradients with any options over any shapes, against the oracle, but for what a filter may
+//! leave out; the same bits on one thread and on three.
 
 #![no_main]
 
@@ -7,8 +7,8 @@
 mod shared;
 
 use libfuzzer_sys::fuzz_target;
-use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMut2};
-use shared::{Case, Config, Sparse, Stream, Tolerance, cast, inputs, inputs_with};
+use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMut2, Axis};
+use shared::{Case, Config, Droppable, Sparse, Stream, Tolerance, cast, inputs, inputs_with};
 use std::sync::LazyLock;
 use surprisal::{Gradients, MatrixMut, Promote, Real, Reduction, Upstream, VectorMut};
 
@@ -45,6 +45,7 @@ where
         upstream = upstream.entropy(d_entropy.view());
     }
     let nan = R::from_f64(f64::NAN);
+    let mut reports = Vec::new();
     let results = POOLS.each_ref().map(|pool| {
         let mut d_hidden = Array2::from_elem(hidden.dim(), nan);
         let mut d_classifier = Array2::from_elem(classifier.dim(), nan);
@@ -54,9 +55,8 @@ where
             .classifier(d_classifier.view_mut())
             .bias(d_bias.view_mut());
         let run = || loss.loss_and_gradients(&inputs, &upstream, gradients);
-        if let Err(error) = pool.install(run) {
-            panic!("{error}");
-        }
+        let forward = pool.install(run).unwrap_or_else(|error| panic!("{error}"));
+        reports.push(forward.tiles_kept().zip(forward.dropped_mass()));
         (d_hidden, d_classifier, d_bias)
     });
     let bits = |(a, b, c): &(Array2<R>, Array2<R>, Array1<R>)| -> Vec<u64> {
@@ -66,14 +66,39 @@ where
     let truth = case.run();
     let tolerance = Tolerance::of(case, &truth, R::EPSILON);
     let [(d_hidden, d_classifier, d_bias), _] = results;
-    let near = |what: &str, a: Vec<R>, b: Vec<f64>| {
-        let a = a.into_iter().map(R::to_f64);
-        Tolerance::check(what, a, &b, 16.0 * R::EPSILON, tolerance.gradient);
+    let droppable = Droppable::of(config, case, &truth, tolerance.logit, R::EPSILON);
+    assert_eq!(reports[0], reports[1], "one thread and three");
+    assert_eq!(reports[0].is_some(), droppable.is_some());
+    let mut missing = Array2::zeros(truth.d_products.dim());
+    if let (Some(droppable), Some((kept, (largest, mean)))) = (droppable, reports[0]) {
+        assert!((droppable.kept - 1e-12..=1.0).contains(&kept), "{kept} kept");
+        assert!((0.0..=droppable.largest).contains(&largest), "{largest} dropped");
+        assert!((0.0..=largest * (1.0 + 1e-12)).contains(&mean), "{mean} of {largest} dropped");
+        missing = droppable.entries;
+    }
+    // G that is multiplied as bf16 is rounded to it, with its smoothing or without.
+    let rounded = match T::NAME == "bf16" && config.rounds() {
+        true => 2.0_f64.powi(-8),
+        false => 0.0,
     };
-    near("dE", d_hidden.iter().copied().collect(), truth.d_hidden.iter().copied().collect());
-    let d_truth = truth.d_classifier.iter().copied().collect();
-    near("dC", d_classifier.iter().copied().collect(), d_truth);
-    near("db", d_bias.to_vec(), truth.d_bias.to_vec());
+    let g = truth.d_products.mapv(f64::abs) + case.proportional(&truth).mapv(f64::abs);
+    let of = |filtered: bool| &g * rounded + &missing * if filtered { 1.0 } else { 0.0 };
+    let [on_hidden, on_classifier, on_bias] = config.filtered();
+    let near = |what: &str, a: Vec<R>, b: Vec<f64>, bounds: Vec<f64>| {
+        for (i, ((a, b), bound)) in a.into_iter().map(R::to_f64).zip(b).zip(bounds).enumerate() {
+            let bound = bound * 1.001 + tolerance.gradient + 16.0 * R::EPSILON * b.abs();
+            let good = a == b || (a - b).abs() <= bound || (a.is_nan() && b.is_nan());
+            assert!(good, "{what}[{i}] is {a:e}, expected {b:e} within {bound:e}");
+        }
+    };
+    let flat = |m: &Array2<f64>| m.iter().copied().collect::<Vec<_>>();
+    let bounds = of(on_hidden).dot(&case.classifier.mapv(f64::abs));
+    near("dE", d_hidden.iter().copied().collect(), flat(&truth.d_hidden), flat(&bounds));
+    let bounds = of(on_classifier).t().dot(&case.hidden.mapv(f64::abs));
+    near("dC", d_classifier.iter().copied().collect(), flat(&truth.d_classifier), flat(&bounds));
+    // The bias is whole wherever G is.
+    let bounds = of(on_hidden && on_classifier && on_bias).sum_axis(Axis(0));
+    near("db", d_bias.to_vec(), truth.d_bias.to_vec(), bounds.to_vec());
 }
 
 fuzz_target!(|input: (Config, u32, bool, bool)| {

@@ -2,7 +2,7 @@
 
 use arbitrary::Arbitrary;
 use ndarray::{Array1, Array2};
-use surprisal::{Backward, Isa, LinearCrossEntropyBuilder, Reduction, Targets};
+use surprisal::{Backward, Filter, Isa, LinearCrossEntropyBuilder, Reduction, Targets};
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -35,7 +35,12 @@ pub struct Config {
     pub narrow: bool,
     pub half: bool,
     budget: u8,
+    filter: Option<u8>,
+    unfiltered: u8,
 }
+
+/// Classes that a filter keeps or drops together.
+const SEGMENT: usize = 32;
 
 impl Config {
     pub fn case(&self) -> Case {
@@ -58,7 +63,15 @@ impl Config {
         let hidden = matrix(rows, width, spread);
         let classifier = matrix(classes, width, 1.0);
         let targets = if self.soft {
-            Wanted::Soft(stream.matrix(rows, classes, 1.0).mapv(|x| f64::from(x.max(0.0) as f32)))
+            let mut weights =
+                stream.matrix(rows, classes, 1.0).mapv(|x| f64::from(x.max(0.0) as f32));
+            // So that a filter has something to drop.
+            if self.sparse && self.filter.is_some() {
+                for ((_, v), weight) in weights.indexed_iter_mut() {
+                    *weight = if v / SEGMENT % 3 == 1 { *weight } else { 0.0 };
+                }
+            }
+            Wanted::Soft(weights)
         } else {
             Wanted::Hard(stream.classes(rows, classes))
         };
@@ -83,15 +96,108 @@ impl Config {
         case
     }
 
-    pub fn builder(&self, case: &Case) -> LinearCrossEntropyBuilder {
+    /// The threshold of a filter, where the options go with one.
+    pub fn threshold(&self, case: &Case) -> Option<f64> {
+        let dense = self.soft && !self.sparse;
+        let both = case.softcap.is_some() && case.label_smoothing > 0.0;
+        const THRESHOLDS: [i32; 6] = [-28, -20, -12, -6, -2, 0];
+        let threshold = |which: u8| match THRESHOLDS.get(usize::from(which % 7)) {
+            Some(&power) => 2.0_f64.powi(power),
+            None => 0.0,
+        };
+        self.filter.filter(|_| !dense && !both).map(threshold)
+    }
+
+    /// Whether the filter acts on the gradients of hidden, classifier and bias.
+    pub fn filtered(&self) -> [bool; 3] {
+        [1, 2, 4].map(|bit| self.unfiltered & bit == 0)
+    }
+
+    /// Whether G is rounded to bf16, for inputs of bf16.
+    pub fn rounds(&self) -> bool {
+        common::multiplies_bf16(self.isa())
+    }
+
+    fn isa(&self) -> Isa {
         let isas = Isa::available();
-        case.builder()
+        isas[usize::from(self.isa) % isas.len()]
+    }
+
+    pub fn builder(&self, case: &Case) -> LinearCrossEntropyBuilder {
+        let [hidden, classifier, bias] = self.filtered();
+        let builder = case.builder().filter_gradients(hidden, classifier, bias);
+        let builder = match self.threshold(case) {
+            Some(threshold) => builder.filter(Filter::Below(threshold)),
+            None => builder,
+        };
+        builder
             .varentropy(true)
             .rank(!self.soft)
             .top_k(usize::from(self.top_k % 5))
-            .isa(isas[usize::from(self.isa) % isas.len()])
+            .isa(self.isa())
             .backward(if self.backward { Backward::Strip } else { Backward::Recompute })
             .memory_budget((8 << 20) + (usize::from(self.budget) << 14))
+    }
+}
+
+/// The classes that lists of soft targets name: under a filter those alone that a row weighs.
+fn used(config: &Config, dense: &Array2<f64>) -> Vec<usize> {
+    let weighed = |v: usize| dense.column(v).iter().any(|&t| t != 0.0);
+    (0..dense.dim().1).filter(|&v| config.filter.is_none() || weighed(v)).collect()
+}
+
+/// What a filter may leave out: |G| of the classes that are in no segment with a target or with a p
+/// at the threshold, the segments kept at least, and the probability dropped at most.
+pub struct Droppable {
+    pub entries: Array2<f64>,
+    pub kept: f64,
+    pub largest: f64,
+}
+
+impl Droppable {
+    pub fn of(
+        config: &Config,
+        case: &Case,
+        answer: &Answer,
+        logit: f64,
+        unit: f64,
+    ) -> Option<Self> {
+        let threshold = config.threshold(case)?;
+        // p is off by its logit, relatively, and the few units of exp, ln and a sum.
+        let off = 8.0 * logit + 600.0 * unit;
+        let (logits, _) = case.logits();
+        let (rows, classes) = logits.dim();
+        let segments = classes.div_ceil(SEGMENT);
+        let mut entries = case.proportional(answer).mapv(f64::abs);
+        let named = match &case.targets {
+            Wanted::Soft(dense) => used(config, dense),
+            Wanted::Hard(_) => Vec::new(),
+        };
+        let (mut dropped, mut all, mut largest) = (0, 0, 0.0_f64);
+        for i in 0..rows {
+            let target = match &case.targets {
+                Wanted::Hard(y) if Some(y[i]) == case.ignore_index => continue,
+                Wanted::Hard(y) => Some(y[i] as usize),
+                Wanted::Soft(_) => None,
+            };
+            let mut lost = 0.0;
+            for segment in 0..segments {
+                let own = segment * SEGMENT..classes.min((segment + 1) * SEGMENT);
+                let p = own.clone().map(|v| (logits[[i, v]] - answer.log_sum_exp[i]).exp());
+                let (most, sum) = p.fold((0.0_f64, 0.0), |(most, sum), p| (most.max(p), sum + p));
+                let holds = |v: &usize| own.contains(v);
+                all += 1;
+                if most < threshold * (1.0 + off) && !named.iter().chain(&target).any(holds) {
+                    dropped += 1;
+                    lost += sum;
+                } else {
+                    own.for_each(|v| entries[[i, v]] = 0.0);
+                }
+            }
+            largest = largest.max(lost);
+        }
+        let kept = 1.0 - f64::from(dropped) / f64::from(all.max(1));
+        Some(Self { entries, kept, largest: largest * (1.01 + off) })
     }
 }
 
@@ -104,13 +210,15 @@ pub struct Sparse {
 impl Sparse {
     pub fn of(config: &Config, case: &Case) -> Option<Self> {
         let Wanted::Soft(dense) = &case.targets else { return None };
-        let (rows, classes) = dense.dim();
-        let class = |j: usize| (2 * classes - 1 - j) % classes;
-        let list = (rows, classes + classes / 3);
+        let rows = dense.dim().0;
+        let used = used(config, dense);
+        let count = used.len();
+        let class = |j: usize| used[(2 * count - 1 - j) % count];
+        let list = (rows, count + count / 3);
         config.sparse.then(|| Self {
             classes: Array2::from_shape_fn(list, |(_, j)| class(j) as u32),
             weights: Array2::from_shape_fn(list, |(i, j)| {
-                let twice = class(j) >= classes - classes / 3;
+                let twice = (2 * count - 1 - j) % count >= count - count / 3;
                 dense[[i, class(j)]] * if twice { 0.5 } else { 1.0 }
             }),
         })

@@ -39,6 +39,7 @@ const STEPS: f64 = 2.0;
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     rows: usize,
+    columns: usize,
     /// Rows that were folded at once: those of one tile stand together.
     wave: usize,
     tiles: usize,
@@ -71,6 +72,7 @@ impl Record {
         let all = rows * tiles;
         Self {
             rows,
+            columns,
             wave,
             tiles,
             segments,
@@ -121,7 +123,7 @@ impl Record {
 
     /// Whether it is of so many rows and columns.
     fn fits(&self, rows: usize, columns: usize) -> bool {
-        self.rows == rows && self.tiles == columns.div_ceil(self.segments * PANEL)
+        (self.rows, self.columns) == (rows, columns)
     }
 }
 
@@ -141,13 +143,16 @@ impl RecordPart<'_> {
         segments::reduce(isa, logits, maximum, &mut largest[..count], &mut sums[..count]);
         let maximum = maximum.to_f64();
         self.maxima[at] = rounded_up(maximum);
+        // Gaps and sums are to what is recorded, which may be far above a huge maximum of f64.
+        let recorded = f64::from(self.maxima[at]);
+        let factor = if recorded > maximum { (maximum - recorded).exp() } else { 1.0 };
         for (i, (largest, sum)) in largest[..count].iter().zip(&sums).enumerate() {
             // A little less than the gap, whatever the roundings: the segment is not taken for
             // smaller than it is.
-            let gap = (maximum - largest.to_f64()) * (STEPS / LN_2 * (1.0 - 1e-6));
+            let gap = (recorded - largest.to_f64()) * (STEPS / LN_2 * (1.0 - 1e-6));
             // Where it is NaN, this is 0.
             self.gaps[at * self.segments + i] = gap.clamp(0.0, 255.0) as u8;
-            self.sums[at * self.segments + i] = bf16::from_f32(sum.to_f64() as f32);
+            self.sums[at * self.segments + i] = bf16::from_f32((sum.to_f64() * factor) as f32);
         }
     }
 }

@@ -781,13 +781,13 @@ impl<R: Real> Forward<R> {
             outputs: problem.outputs,
             covered: std::iter::once(problem.first_class..problem.first_class + problem.columns)
                 .collect(),
+            dropped: dropped.or(problem.loss.filter.map(|_| Dropped::NOTHING)),
             loss: problem.loss,
             vocabulary: problem.vocabulary,
             class_weights_of_targets,
             soft,
             divisors: problem.divisors,
             record: None,
-            dropped: dropped.or(problem.threshold.map(|_| Dropped::NOTHING)),
             rows: problem.rows,
         }
     }

@@ -255,12 +255,15 @@ impl<'a, R: Real> Problem<'a, R> {
     }
 }
 
-/// ε of the filter; `None` without one, and for given logits, which need no products.
+/// ε of the filter; `None` without one, and where there are no products to save.
 fn threshold<R: Real>(loss: &LinearCrossEntropy, inputs: &Inputs<'_, R>) -> Result<Option<f64>> {
     let (Some(filter), Source::Product { hidden, classifier }) = (loss.filter, &inputs.source)
     else {
         return Ok(None);
     };
+    if hidden.dim().1 == 0 {
+        return Ok(None);
+    }
     let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
     if matches!(inputs.targets, Targets::Soft(_)) {
         return conflict("a filter goes with hard or sparse targets: dense ones weigh every class");

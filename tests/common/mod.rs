@@ -103,6 +103,44 @@ impl Case {
         (a, slope)
     }
 
+    /// By what the cross-entropy is divided.
+    pub fn divisor(&self) -> f64 {
+        let weight = |v: usize| self.class_weights.as_ref().map_or(1.0, |w| w[v]);
+        match (self.reduction, &self.targets) {
+            (Reduction::Mean, Wanted::Hard(y)) => y
+                .iter()
+                .filter(|&&y| Some(y) != self.ignore_index)
+                .map(|&y| weight(y as usize))
+                .sum(),
+            (Reduction::Mean, Wanted::Soft(_)) => self.hidden.dim().0 as f64,
+            (Reduction::Divide(by), _) => by,
+            _ => 1.0,
+        }
+    }
+
+    /// k_i, the coefficient of each row's cross-entropy; 0 at ignored rows.
+    pub fn coefficients(&self) -> Array1<f64> {
+        let divisor = self.divisor();
+        Array1::from_shape_fn(self.hidden.dim().0, |i| match &self.targets {
+            Wanted::Hard(y) if Some(y[i]) == self.ignore_index => 0.0,
+            _ => self.d_loss[i] * self.token_weights.as_ref().map_or(1.0, |w| w[i]) / divisor,
+        })
+    }
+
+    /// G without what smoothing takes from each class: where a class is no target, the terms that
+    /// are proportional to p.
+    pub fn proportional(&self, answer: &Answer) -> Array2<f64> {
+        let (_, slopes) = self.logits();
+        let mut g = answer.d_products.clone();
+        let (coefficients, classes) = (self.coefficients(), g.dim().1);
+        for ((i, v), g) in g.indexed_iter_mut() {
+            let weight = self.class_weights.as_ref().map_or(1.0, |w| w[v]);
+            let spread = coefficients[i] * self.label_smoothing / classes as f64;
+            *g += spread * weight * slopes[[i, v]];
+        }
+        g
+    }
+
     pub fn run(&self) -> Answer {
         let (logits, slope) = self.logits();
         let (rows, classes) = logits.dim();

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use surprisal::io::{NpyElement, Tensor, TensorView, write_npy};
 use surprisal::{
-    Backward, Forward, Gradients, Inputs, LinearCrossEntropy, Matrix, MatrixMut, Pass, Real,
-    Reduction, Shapes, Statistic, Targets, Upstream, Vector, VectorMut,
+    Backward, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Matrix, MatrixMut, Pass,
+    Real, Reduction, Shapes, Statistic, Targets, Upstream, Vector, VectorMut,
 };
 
 use crate::output::{make_directory, number, optional, print};
@@ -79,6 +79,20 @@ pub struct Loss {
         allow_hyphen_values = true
     )]
     memory_budget: usize,
+    /// Leave probabilities below this out of the gradients, 0 to 1; auto is a 32nd of the input
+    /// type's epsilon
+    #[arg(long, value_name = "auto|EPS", allow_hyphen_values = true)]
+    filter: Option<FilterName>,
+    /// The gradients that the filter acts on [default: all]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_enum,
+        value_delimiter = ',',
+        requires = "filter",
+        hide_possible_values = true
+    )]
+    filter_gradients: Vec<GradientName>,
     /// Where it is computed
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
@@ -116,6 +130,27 @@ impl From<BackwardName> for Backward {
             BackwardName::Strip => Backward::Strip,
         }
     }
+}
+
+#[derive(Clone, Copy)]
+struct FilterName(Filter);
+
+impl std::str::FromStr for FilterName {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Ok(Self(match name {
+            "auto" => Filter::Auto,
+            _ => Filter::Below(name.parse().map_err(|_| "expected auto or a number from 0 to 1")?),
+        }))
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq)]
+enum GradientName {
+    Hidden,
+    Classifier,
+    Bias,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -287,6 +322,13 @@ impl Loss {
         if let Some(softcap) = self.softcap {
             builder = builder.softcap(softcap);
         }
+        if let Some(FilterName(filter)) = self.filter {
+            let of =
+                |name| self.filter_gradients.is_empty() || self.filter_gradients.contains(&name);
+            let (hidden, classifier) = (of(GradientName::Hidden), of(GradientName::Classifier));
+            builder =
+                builder.filter(filter).filter_gradients(hidden, classifier, of(GradientName::Bias));
+        }
         for emit in &self.emit {
             if let Emit::TopK(k) = emit {
                 builder = builder.top_k(*k);
@@ -366,6 +408,10 @@ impl Loss {
         add("gflops", number(plan.operations as f64 * kept / seconds.max(1e-9) / 1e9));
         add("workspace_bytes", plan.workspace_bytes.into());
         add("strategy", plan.strategy.map_or("forward", |strategy| strategy.name()).into());
+        if let Some((kept, (largest, _))) = forward.tiles_kept().zip(forward.dropped_mass()) {
+            add("tiles_kept", number(kept));
+            add("dropped_mass_max", number(largest));
+        }
         print(global.json, &result)
     }
 
