@@ -386,13 +386,17 @@ impl<R: Real> Active<R> {
         if mass == 0.0 {
             return 0.0;
         }
-        let log_probability = (mass / columns as f64).ln();
-        let u = log_probability + self.remainder.ln_1p();
-        let coefficient = self.picked + self.rest - self.entropy * (u - self.mean);
+        let log_probability = || (mass / columns as f64).ln();
+        let mut coefficient = self.picked + self.rest;
+        if self.entropy != 0.0 {
+            let u = log_probability() + self.remainder.ln_1p();
+            coefficient -= self.entropy * (u - self.mean);
+        }
         let slope = match problem.loss.transform.softcap {
             None => problem.loss.transform.scale,
             Some(softcap) => {
-                let t = ((log_probability + self.log_sum_exp) / softcap).clamp(-1.0, 1.0);
+                let logit = log_probability() + self.log_sum_exp;
+                let t = (logit / softcap).clamp(-1.0, 1.0);
                 problem.loss.transform.scale * (1.0 - t * t)
             }
         };
@@ -822,7 +826,7 @@ fn recompute<F: Format>(
                 sparse = !mixed && 2 * kept < active.len() * panels;
             }
             // Where little is kept, the classifier is read as it stands.
-            let as_it_stands = sparse && tail.is_none() && stands.is_some();
+            let as_it_stands = sparse && stands.is_some();
             if !packed && !as_it_stands {
                 pack_block(problem, &block, steps, classes, height, sparse, &mut slots);
                 packed = !sparse;
@@ -838,7 +842,7 @@ fn recompute<F: Format>(
                 parallel::for_each(&mut slots, tasks, |_, mut task| {
                     put_kept(problem, &g, &hidden, &block, &lists, stands, store, &mut task);
                     if let Some(tail) = tail {
-                        tail.put(problem, &hidden, &block, active.len(), task);
+                        tail.put(problem, &hidden, &block, stands, active.len(), task);
                     }
                 });
                 continue;
@@ -912,6 +916,24 @@ impl<'a, F: Format> Stands<'a, F> {
             && problem.columns.is_multiple_of(F::DEPTH)
             && problem.width > 0;
         (whole && view.is_standard_layout()).then_some(Self { view })
+    }
+
+    /// The means of the segments of a block, in the 32 columns from this one on.
+    fn means(&self, block: &Range<usize>, column: usize, to: &mut [F::Sum]) {
+        let width = self.view.dim().1;
+        let classes = self.from(block.start)[..block.len() * width].chunks_exact(PANEL * width);
+        let rest = classes.remainder();
+        let segments = classes.chain(std::iter::once(rest).filter(|rest| !rest.is_empty()));
+        for (segment, to) in segments.zip(to.chunks_mut(PANEL)) {
+            to.fill(F::Sum::ZERO);
+            for row in segment.chunks_exact(width) {
+                for (to, value) in to.iter_mut().zip(&row[column..column + PANEL]) {
+                    *to += value.to_sum();
+                }
+            }
+            let part = F::Sum::from_f64(1.0 / (segment.len() / width) as f64);
+            to.iter_mut().for_each(|to| *to = *to * part);
+        }
     }
 
     /// The classes from this one on.
@@ -1169,6 +1191,7 @@ impl<F: Format> Tail<F> {
         problem: &Problem<'_, F::Sum>,
         hidden: &Hidden<F>,
         block: &Block<'_, F>,
+        stands: Option<&Stands<'_, F>>,
         rows: usize,
         task: Task<'_, F::Sum>,
     ) {
@@ -1176,7 +1199,10 @@ impl<F: Format> Tail<F> {
         match task {
             Task::Hidden(HiddenPart { columns, mut view, names }) => {
                 let mut means = [F::Sum::ZERO; PANEL * PANEL];
-                block.means(columns.start / PANEL, &mut means);
+                match stands {
+                    Some(stands) => stands.means(&block.columns, columns.start, &mut means),
+                    None => block.means(columns.start / PANEL, &mut means),
+                }
                 let mut lines = Buffer::<F>::zeros(padded_rows(PANEL) * PANEL);
                 let mut pairs = Buffer::<F>::zeros(padded_rows(PANEL) * PANEL);
                 let (lines, pairs) =
