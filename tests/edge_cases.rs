@@ -1839,7 +1839,8 @@ fn gradients_of_16_bits_are_rounded_once() {
             narrow_gradients::<bf16>(&loss, &inputs, &wide);
             narrow_gradients::<f16>(&loss, &inputs, &wide);
             // Where one matrix is f32, the type of the other makes no difference.
-            let (wide_hidden, wide_classifier) = (hidden.mapv(f32::from), classifier.mapv(f32::from));
+            let (wide_hidden, wide_classifier) =
+                (hidden.mapv(f32::from), classifier.mapv(f32::from));
             let one = Inputs::new(hidden.view(), wide_classifier.view(), &targets);
             let other = Inputs::new(wide_hidden.view(), classifier.view(), &targets);
             let both = Inputs::new(wide_hidden.view(), wide_classifier.view(), &targets);

@@ -183,10 +183,8 @@ impl ErrorModel {
         let terms = rows.max(classes) as f64;
         let gradient = coefficient * case.scale.abs() * factor * (relative + u * terms) * 2.0;
         let g = truth.d_products.mapv(f64::abs);
-        let terms = [
-            g.dot(&case.classifier.mapv(f64::abs)),
-            g.t().dot(&case.hidden.mapv(f64::abs)),
-        ];
+        let terms =
+            [g.dot(&case.classifier.mapv(f64::abs)), g.t().dot(&case.hidden.mapv(f64::abs))];
         let rounding = terms.iter().map(&largest).fold(0.0, f64::max) * 2.0_f64.powi(-8);
         let gradient = gradient * rows as f64 + if rounds { rounding } else { 0.0 };
         Self { loss, gradient }
@@ -206,7 +204,8 @@ where
             ..case.clone()
         };
         let truth = rounded.run();
-        let model = ErrorModel::of(&rounded, &truth, T::NAME == "bf16" && common::multiplies_bf16(isa));
+        let model =
+            ErrorModel::of(&rounded, &truth, T::NAME == "bf16" && common::multiplies_bf16(isa));
         let result = run::<T, f32>(&rounded, backward, isa);
         let wide = |m: &Array2<f32>| m.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
         assert_close("losses", f64s(&result.losses), &truth.losses, 1e-7, model.loss);

@@ -16,7 +16,9 @@ mod products;
 
 pub(crate) use buffer::Buffer;
 pub use format::Format;
-pub(crate) use pack::{pack_pairs, pack_rows, pack_steps, padded_rows, panels_length, steps_length};
+pub(crate) use pack::{
+    pack_pairs, pack_rows, pack_steps, padded_rows, panels_length, steps_length,
+};
 pub(crate) use products::{
     Panels, Rows, add_columns, add_rows, add_rows_of_matrix, dots, few_products, put_rows,
     row_products,

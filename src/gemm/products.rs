@@ -450,8 +450,7 @@ impl<F: Format> AddColumns<'_, F> {
                             accumulate::<L, M>(lanes, tile, steps, left, right)
                         }
                         Rows::Named(names) => {
-                            let right =
-                                kernels::Named(panel(0).add(at % PANEL), names.as_ptr());
+                            let right = kernels::Named(panel(0).add(at % PANEL), names.as_ptr());
                             accumulate::<L, M>(lanes, tile, steps, left, right)
                         }
                     };

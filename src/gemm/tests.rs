@@ -213,7 +213,20 @@ fn ours_agrees_with_another_implementation() {
     unsafe {
         let (k_stride, c) = (k as isize, other.as_mut_ptr());
         matrixmultiply::dgemm(
-            m, k, n, 1.0, a.as_ptr(), k_stride, 1, b.as_ptr(), 1, k_stride, 0.0, c, n as isize, 1,
+            m,
+            k,
+            n,
+            1.0,
+            a.as_ptr(),
+            k_stride,
+            1,
+            b.as_ptr(),
+            1,
+            k_stride,
+            0.0,
+            c,
+            n as isize,
+            1,
         );
     }
     for isa in Isa::available() {

@@ -202,7 +202,10 @@ pub(crate) struct Cut<'a> {
 
 impl<'a> Cut<'a> {
     /// The filter of a problem that has one, with what its forward has recorded.
-    pub(crate) fn new<R: Real>(problem: &Problem<'_, R>, record: Option<&'a Record>) -> Option<Self> {
+    pub(crate) fn new<R: Real>(
+        problem: &Problem<'_, R>,
+        record: Option<&'a Record>,
+    ) -> Option<Self> {
         let record = record.filter(|record| record.fits(problem.rows.len(), problem.columns))?;
         Some(Self { record, threshold: problem.threshold?.ln() })
     }

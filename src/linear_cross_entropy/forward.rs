@@ -379,9 +379,8 @@ pub(crate) fn fold_rows<F: Format>(problem: &Problem<'_, F::Sum>, plan: &Plan) -
     let mut hidden = Hidden::<F>::new();
     let mut partial = Partial::new(problem, plan);
     let (kept, wave) = (problem.rows.len(), plan.rows_at_once);
-    let mut record = problem
-        .threshold
-        .map(|_| Record::new(kept, wave, problem.columns, plan.tile_columns));
+    let mut record =
+        problem.threshold.map(|_| Record::new(kept, wave, problem.columns, plan.tile_columns));
     for start in (0..kept).step_by(wave) {
         let at = start..(start + wave).min(kept);
         let rows = &problem.rows[at.clone()];
@@ -549,7 +548,9 @@ impl<R: Real> Problem<'_, R> {
         };
         // Most blocks have nothing above what has been seen: their sums join it as they are.
         let known = R::from_f64(state.maximum);
-        if top.is_empty() && state.maximum.is_finite() && statistics.moments() != Moments::Second
+        if top.is_empty()
+            && state.maximum.is_finite()
+            && statistics.moments() != Moments::Second
             && let Some((remainder, first)) =
                 block::reduce_below(isa, logits, known, statistics.moments())
         {
@@ -1156,15 +1157,39 @@ impl<R: Real> Forward<R> {
     }
 
     /// The share of the segments of one row × 32 classes that a filter keeps in the gradients; `None`
-    /// without a filter.
+    /// without a [`filter`](crate::LinearCrossEntropyBuilder::filter), 1 where it has nothing to act
+    /// on.
+    ///
+    /// ```
+    /// use surprisal::{Filter, Inputs, LinearCrossEntropy};
+    /// let one = ndarray::arr2(&[[1.0_f32]]);
+    /// let loss = LinearCrossEntropy::builder().filter(Filter::Auto).build()?;
+    /// let forward = loss.forward(&Inputs::new(one.view(), one.view(), &[0_u32]))?;
+    /// assert_eq!(forward.tiles_kept(), Some(1.0));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn tiles_kept(&self) -> Option<f64> {
         self.dropped.map(|dropped| dropped.kept)
     }
 
-    /// The largest and the mean probability of what a filter leaves out of a row's gradient; `None`
-    /// without a filter.
+    /// The largest and the mean probability q_i that a filter leaves out of a row's gradient, to a few
+    /// parts in a thousand; `None` without a filter.
     ///
-    /// With q_i the probability left out of row i, ‖ΔdE_i‖ ≤ |A_i|·q_i·max‖C_v‖.
+    /// ```text
+    /// ‖ΔdE_i‖ ≤ |A_i| q_i max_v ‖C_v‖
+    /// ```
+    ///
+    /// with A_i the coefficient of p in the row's gradient (its upstream over the divisor, for a plain
+    /// loss).
+    ///
+    /// ```
+    /// use surprisal::{Filter, Inputs, LinearCrossEntropy};
+    /// let one = ndarray::arr2(&[[1.0_f32]]);
+    /// let loss = LinearCrossEntropy::builder().filter(Filter::Auto).build()?;
+    /// let forward = loss.forward(&Inputs::new(one.view(), one.view(), &[0_u32]))?;
+    /// assert_eq!(forward.dropped_mass(), Some((0.0, 0.0)));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn dropped_mass(&self) -> Option<(f64, f64)> {
         self.dropped.map(|dropped| (dropped.largest, dropped.mean))
     }

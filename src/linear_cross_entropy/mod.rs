@@ -1,13 +1,21 @@
 //! The fused linear cross-entropy: `E·Cᵀ` folded tile by tile, forward and backward.
 
 mod backward;
+mod derivatives;
 mod filter;
 mod forward;
+mod given;
 mod gradients;
 mod inputs;
+mod kept;
 mod options;
 mod plan;
 mod problem;
+mod recompute;
+mod sinks;
+mod spread;
+mod strip;
+mod tail;
 mod tile;
 
 pub use forward::{Fold, Forward, Statistic};

@@ -61,9 +61,27 @@ pub enum Backward {
 
 /// Which entries of the softmax are too small to count in the gradients.
 ///
-/// What is negligible is decided for each row and 32 classes: where every probability of such a
-/// segment is below the threshold, and it holds neither a target nor a NaN, its part in the
-/// gradients is neither recomputed nor multiplied. The loss itself is always exact.
+/// It is decided for each row and 32 classes, from what the forward has recorded: where every
+/// probability of such a segment is below ε, and it holds neither the row's target nor a NaN, its part
+///
+/// ```text
+/// dE_i ← Σ_v G_iv C_v      dC_v ← G_iv E_i      db_v ← G_iv
+/// ```
+///
+/// is neither recomputed nor multiplied. The loss is exact, and so is what label smoothing takes from
+/// every class. ε is relative to an upstream gradient of 1. Nothing with p ≥ ε is dropped; a segment
+/// whose largest p is within a factor of √2 of ε may be kept, and where half of a block of classes is
+/// kept, all of it is. [`Forward::tiles_kept`](crate::Forward::tiles_kept) and
+/// [`dropped_mass`](crate::Forward::dropped_mass) tell how much it was.
+///
+/// A strip ([`Backward::Strip`]) has computed all logits and drops nothing; so do given logits, and
+/// shards that were merged. With [`Backward::Auto`] an ε of at least 2⁻²² recomputes, a smaller one
+/// takes the strip where it fits. Dense soft targets weigh every class, and a softcap makes the
+/// smoothing's part other than rank one: neither (the latter together with smoothing) goes with a
+/// filter.
+///
+/// The idea, for tiles of 128 × 128, is that of *Cut Your Losses in Large-Vocabulary Language Models*
+/// (Wijmans et al., 2024), §4.3.
 ///
 /// ```
 /// use surprisal::{Filter, LinearCrossEntropy};
@@ -74,9 +92,10 @@ pub enum Backward {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Filter {
-    /// Below a 32nd of the input type's epsilon: 2⁻²⁸ for f32, 2⁻¹² for bf16 (which is lossy).
+    /// ε = a 32nd of the epsilon of the inputs' type (of the finer, where they differ): 2⁻²⁸ for f32,
+    /// below its rounding; 2⁻¹² for bf16, which is lossy: the rows of rare classes get no gradient.
     Auto,
-    /// Below a number from 0 to 1.
+    /// This ε, from 0 (nothing is dropped) to 1.
     Below(f64),
 }
 
@@ -292,19 +311,44 @@ impl LinearCrossEntropyBuilder {
     }
 
     /// Which entries of the softmax are left out of the gradients; none by default.
+    ///
+    /// ```
+    /// use ndarray::Array2;
+    /// use surprisal::{Backward, Filter, Gradients, Inputs, LinearCrossEntropy, Upstream};
+    ///
+    /// // The row's own class stands out; all others are 60 nats below.
+    /// let hidden = Array2::from_elem((1, 1), 1.0_f32);
+    /// let classifier = Array2::from_shape_fn((640, 1), |(v, _)| if v == 3 { 60.0 } else { 0.0 });
+    /// let loss = LinearCrossEntropy::builder().filter(Filter::Below(1e-9)).build()?;
+    /// let mut gradient = Array2::<f32>::zeros((640, 1));
+    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[3_u32]);
+    /// let gradients = Gradients::new().classifier(gradient.view_mut());
+    /// let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients)?;
+    /// assert_eq!(forward.tiles_kept(), Some(1.0 / 20.0));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
         self
     }
 
-    /// Which of the gradients a filter acts on; all by default.
+    /// Which of the gradients a filter acts on; all by default. Where one of those asked for is
+    /// exact, all of G is made, and the bias is exact too.
     pub fn filter_gradients(mut self, hidden: bool, classifier: bool, bias: bool) -> Self {
         self.filtered = Filtered { hidden, classifier, bias };
         self
     }
 
-    /// Whether what a filter drops is replaced by its mean over the segment instead of by 0; off by
-    /// default.
+    /// Whether what a filter drops is taken for flat instead of for nothing; off by default.
+    ///
+    /// With q the probability of a dropped segment S of row i and A_i the coefficient of p:
+    ///
+    /// ```text
+    /// dE_i += A_i q Σ_{v∈S} C_v / |S|      dC_v += A_i q E_i / |S|      db_v += A_i q / |S|
+    /// ```
+    ///
+    /// It takes away the bias of dropping (all that is dropped has one sign) and gives the rows of rare
+    /// classes their gradient, for two products of a 32nd of the size.
     pub fn tail_correction(mut self, tail_correction: bool) -> Self {
         self.tail_correction = tail_correction;
         self

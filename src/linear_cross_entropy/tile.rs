@@ -75,12 +75,7 @@ impl<'a, F: Format> Lines<'a, F> {
     }
 
     /// Some columns of a row, in place or copied into `buffer`.
-    pub(crate) fn get<'l>(
-        &self,
-        row: usize,
-        columns: Range<usize>,
-        buffer: &'l mut [F],
-    ) -> &'l [F]
+    pub(crate) fn get<'l>(&self, row: usize, columns: Range<usize>, buffer: &'l mut [F]) -> &'l [F]
     where
         'a: 'l,
     {

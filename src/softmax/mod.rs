@@ -3,8 +3,8 @@
 
 pub(crate) mod block;
 pub(crate) mod gradient;
-pub(crate) mod segments;
 mod row_state;
+pub(crate) mod segments;
 pub(crate) mod top_k;
 pub(crate) mod transform;
 

@@ -79,11 +79,7 @@ pub trait Lanes: Copy {
     ///
     /// # Safety
     /// So many steps can be read from each row, and written from every 32nd step of `to` on.
-    unsafe fn transpose(
-        self,
-        from: impl Fn(usize) -> *const Self::Format,
-        to: *mut Self::Format,
-    );
+    unsafe fn transpose(self, from: impl Fn(usize) -> *const Self::Format, to: *mut Self::Format);
 }
 
 /// What the sums of some lanes are.

@@ -1,0 +1,176 @@
+//! G, as the left factor of both gradients.
+
+use std::ops::Range;
+
+use super::backward::Active;
+use super::filter::Lists;
+use super::problem::Problem;
+use super::tile::RowScratch;
+use crate::element::{Element, Real};
+use crate::gemm::{Buffer, Format, PANEL, Panels, padded_rows};
+
+/// G of some rows and classes: panels of 32 classes, in each the rows one after the other, and where
+/// steps are pairs the same once more with the rows in pairs. As large as the logits it comes from.
+pub(super) struct Derivatives<F: Format> {
+    pub(super) data: Buffer<F::Sum>,
+    pub(super) height: usize,
+    pub(super) panels: usize,
+}
+
+/// What one task writes of a panel of G.
+pub(super) struct PanelPart<'a, F> {
+    pub(super) rows: &'a mut [F],
+    pub(super) pairs: &'a mut [F],
+}
+
+impl<F: Format> Derivatives<F> {
+    pub(super) fn new(rows: usize, columns: usize) -> Self {
+        let (height, panels) = (padded_rows(rows), columns.div_ceil(PANEL));
+        Self { data: Buffer::zeros(height * panels * PANEL), height, panels }
+    }
+
+    /// For so many rows and columns, at most as many as it was made for.
+    pub(super) fn resize(&mut self, rows: usize, columns: usize) {
+        (self.height, self.panels) = (padded_rows(rows), columns.div_ceil(PANEL));
+    }
+
+    pub(super) fn length(&self) -> usize {
+        self.height * self.panels * PANEL
+    }
+
+    pub(super) fn get(&self) -> &[F] {
+        bytemuck::cast_slice(&self.data.get()[..self.length()])
+    }
+
+    /// As the left factor of the hidden gradient.
+    pub(super) fn rows(&self) -> Panels<'_, F> {
+        Panels::new(self.get(), self.height * F::DEPTH)
+    }
+
+    /// The same from this panel on.
+    pub(super) fn rows_from(&self, panel: usize) -> Panels<'_, F> {
+        let whole = self.height * PANEL * F::DEPTH;
+        Panels::new(&self.get()[panel * whole..], self.height * F::DEPTH)
+    }
+
+    /// The products that G is to be made of.
+    pub(super) fn products(&mut self) -> &mut [F::Sum] {
+        let length = self.length();
+        self.data.sized(length)
+    }
+
+    /// One panel as the left factor of the classifier gradient.
+    pub(super) fn columns(&self, panel: usize) -> &[F] {
+        let whole = self.height * PANEL;
+        let panel = &self.get()[panel * whole * F::DEPTH..][..whole * F::DEPTH];
+        &panel[whole * (F::DEPTH - 1)..]
+    }
+
+    /// For the rows that are kept of each panel.
+    pub(super) fn resize_to(&mut self, lists: &Lists) {
+        (self.height, self.panels) = (lists.names.len(), 1);
+    }
+
+    /// The rows kept of each panel, to be written.
+    pub(super) fn kept_panels(&mut self, lists: &Lists) -> Vec<PanelPart<'_, F>> {
+        let length = self.length();
+        let mut rest: &mut [F] = bytemuck::cast_slice_mut(self.data.sized(length));
+        let mut parts = Vec::with_capacity(lists.counts.len());
+        for p in 0..lists.counts.len() {
+            let length = lists.places(p).len() * PANEL;
+            let (own, tail) = std::mem::take(&mut rest).split_at_mut(length * F::DEPTH);
+            let (rows, pairs) = own.split_at_mut(length);
+            rest = tail;
+            parts.push(PanelPart { rows, pairs });
+        }
+        parts
+    }
+
+    /// The rows kept of a panel as the left factor of the hidden gradient.
+    pub(super) fn kept_rows(&self, lists: &Lists, panel: usize) -> Panels<'_, F> {
+        let places = lists.places(panel);
+        let own = &self.get()[places.start * PANEL * F::DEPTH..][..places.len() * PANEL];
+        Panels::new(own, places.len().max(1))
+    }
+
+    /// The rows kept of a panel as the left factor of the classifier gradient.
+    pub(super) fn kept_columns(&self, lists: &Lists, panel: usize) -> &[F] {
+        let places = lists.places(panel);
+        let length = places.len() * PANEL;
+        &self.get()[places.start * PANEL * F::DEPTH + length * (F::DEPTH - 1)..][..length]
+    }
+
+    /// Takes over what is kept of another's; the rest is 0.
+    pub(super) fn mask(&mut self, other: &Self, lists: &Lists, rows: usize) {
+        if self.data.get().len() < other.data.get().len() {
+            self.data = Buffer::zeros(other.data.get().len());
+        }
+        (self.height, self.panels) = (other.height, other.panels);
+        let length = self.length();
+        self.data.sized(length).copy_from_slice(&other.data.get()[..length]);
+        let whole = self.height * PANEL;
+        let data: &mut [F] = bytemuck::cast_slice_mut(self.data.sized(length));
+        for (p, panel) in data.chunks_mut(whole * F::DEPTH).enumerate() {
+            let (own, pairs) = panel.split_at_mut(whole);
+            let first = lists.starts[p];
+            let mut kept = lists.names[first..first + lists.counts[p]].iter().peekable();
+            for row in 0..rows {
+                if kept.next_if(|&&kept| kept as usize == row).is_some() {
+                    continue;
+                }
+                own[row * PANEL..(row + 1) * PANEL].fill(F::default());
+                if !pairs.is_empty() {
+                    let pair = &mut pairs[row / 2 * 2 * PANEL..][..2 * PANEL];
+                    pair.iter_mut().skip(row % 2).step_by(2).for_each(|x| *x = F::default());
+                }
+            }
+        }
+    }
+
+    /// What each task writes, where a task has so many rows of so many panels: for all rows of the
+    /// first panels, then of the next.
+    pub(super) fn parts(&mut self, rows: usize, panels: usize) -> Vec<Vec<PanelPart<'_, F>>> {
+        let (height, length) = (self.height, self.length());
+        let data: &mut [F] = bytemuck::cast_slice_mut(self.data.sized(length));
+        let panel_length = height * PANEL * F::DEPTH;
+        let mut parts: Vec<Vec<_>> = Vec::new();
+        for some in data.chunks_mut(panels * panel_length) {
+            let first = parts.len();
+            parts.extend((0..height.div_ceil(rows)).map(|_| Vec::with_capacity(panels)));
+            for panel in some.chunks_mut(panel_length) {
+                let (whole, pairs) = panel.split_at_mut(height * PANEL);
+                let mut pairs = pairs.chunks_mut(rows * PANEL);
+                let whole = whole.chunks_mut(rows * PANEL);
+                for (part, rows) in parts[first..].iter_mut().zip(whole) {
+                    part.push(PanelPart { rows, pairs: pairs.next().unwrap_or_default() });
+                }
+            }
+        }
+        parts
+    }
+}
+
+/// G of a group of rows in `tile`, from products or logits in place; rows `stride` apart, zero where
+/// there is none. `sums` takes the sums of its columns.
+pub(super) fn gradient_group<'r, F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    active: impl Fn(usize) -> Option<&'r Active<F::Sum>>,
+    columns: Range<usize>,
+    (tile, stride): (&mut [F::Sum], usize),
+    scratch: &mut RowScratch<F::Sum>,
+    sums: &mut [f64],
+) {
+    let width = columns.len();
+    for (i, products) in tile.chunks_mut(stride).enumerate() {
+        match active(i) {
+            Some(active) => {
+                problem.row_gradient(active, columns.clone(), &mut products[..width], scratch);
+                products[width..].fill(F::Sum::ZERO);
+                for (sum, value) in sums.iter_mut().zip(&*products) {
+                    *sum += value.to_f64();
+                }
+            }
+            None => products.fill(F::Sum::ZERO),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The gradients of given logits.
+
+use super::backward::Active;
+use super::derivatives::gradient_group;
+use super::gradients::{Gradients, Sink, clear, put_row, put_vector};
+use super::plan::{Plan, TILE_COLUMNS};
+use super::problem::{Problem, Row};
+use super::sinks::clear_rest;
+use super::tile::{Hidden, Slot};
+use crate::element::{Element, Real};
+use crate::gemm::{Format, GROUP};
+use crate::parallel;
+
+/// The gradients of given logits: there is nothing to multiply.
+pub(super) fn given<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    plan: &Plan,
+    active: &[Active<F::Sum>],
+    gradients: Gradients<'_>,
+) {
+    let Gradients { mut bias, mut logits, .. } = gradients;
+    if let Some(Sink { array, accumulate: false }) = &mut logits {
+        clear(array);
+    }
+    if active.is_empty() {
+        return clear_rest(&mut None, &mut bias);
+    }
+    let mut slots = Slot::<F>::several(plan.slots);
+    let (columns, chunk) = (problem.columns, plan.rows_at_once);
+    let rows: Vec<Row> = active.iter().map(|active| active.row).collect();
+    let hidden = Hidden::<F>::new();
+    let mut sums = vec![0.0; columns.min(TILE_COLUMNS)];
+    let mut g = vec![F::Sum::ZERO; chunk.min(active.len()) * columns.min(TILE_COLUMNS)];
+    for start in (0..columns).step_by(TILE_COLUMNS) {
+        let block = start..(start + TILE_COLUMNS).min(columns);
+        let width = block.len();
+        sums.fill(0.0);
+        for first in (0..active.len()).step_by(chunk) {
+            let at = first..(first + chunk).min(active.len());
+            let g = &mut g[..at.len() * width];
+            let tasks = g.chunks_mut(GROUP * width).enumerate().collect();
+            parallel::for_each(&mut slots, tasks, |slot, (i, g): (usize, &mut [F::Sum])| {
+                let from = at.start + i * GROUP;
+                let group = from..from + g.len() / width;
+                let tile = (&mut *g, width);
+                problem.products(&hidden, &rows, group.clone(), block.clone(), &[], tile);
+                let (row, sums) = (&mut slot.row, &mut []);
+                let of = |i| active[group.clone()].get(i);
+                gradient_group::<F>(problem, of, block.clone(), (g, width), row, sums);
+            });
+            for (row, g) in rows[at].iter().zip(g.chunks(width)) {
+                if let Some(Sink { array, .. }) = &mut logits {
+                    put_row(array, row.hidden, block.clone(), g, true);
+                }
+                for (sum, value) in sums.iter_mut().zip(g) {
+                    *sum += value.to_f64();
+                }
+            }
+        }
+        if let Some(Sink { array, accumulate }) = &mut bias {
+            put_vector(array, start, &sums[..width], *accumulate);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The backward of what a filter keeps: rows gathered, a panel of 32 classes at a time.
+
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder};
+use std::ops::Range;
+
+use super::backward::Active;
+use super::derivatives::{Derivatives, PanelPart, gradient_group};
+use super::filter::Lists;
+use super::gradients::split;
+use super::inputs::Source;
+use super::plan::TILE_COLUMNS;
+use super::problem::Problem;
+use super::recompute::Block;
+use super::sinks::{HiddenPart, Task};
+use super::tile::{Hidden, Slot, sized};
+use crate::element::{Element, Real};
+use crate::gemm::{
+    Format, GROUP, PANEL, Rows, Store, add_columns, add_rows, add_rows_of_matrix, few_products,
+    put_rows, row_products, steps_length,
+};
+use crate::parallel;
+
+/// A classifier whose rows can be read as they stand: of this format, contiguous, of whole panels.
+pub(super) struct Stands<'a, F> {
+    pub(super) view: ArrayView2<'a, F>,
+}
+
+impl<'a, F: Format> Stands<'a, F> {
+    pub(super) fn new(problem: &Problem<'a, F::Sum>) -> Option<Self> {
+        let Source::Product { classifier, .. } = &problem.source else { return None };
+        let view = F::stored(classifier)?;
+        let whole = problem.width.is_multiple_of(PANEL)
+            && problem.columns.is_multiple_of(F::DEPTH)
+            && problem.width > 0;
+        (whole && view.is_standard_layout()).then_some(Self { view })
+    }
+
+    /// The means of the segments of a block, in the 32 columns from this one on.
+    pub(super) fn means(&self, block: &Range<usize>, column: usize, to: &mut [F::Sum]) {
+        let width = self.view.dim().1;
+        let classes = self.from(block.start)[..block.len() * width].chunks_exact(PANEL * width);
+        let rest = classes.remainder();
+        let segments = classes.chain(std::iter::once(rest).filter(|rest| !rest.is_empty()));
+        for (segment, to) in segments.zip(to.chunks_mut(PANEL)) {
+            to.fill(F::Sum::ZERO);
+            for row in segment.chunks_exact(width) {
+                for (to, value) in to.iter_mut().zip(&row[column..column + PANEL]) {
+                    *to += value.to_sum();
+                }
+            }
+            let part = F::Sum::from_f64(1.0 / (segment.len() / width) as f64);
+            to.iter_mut().for_each(|to| *to = *to * part);
+        }
+    }
+
+    /// The classes from this one on.
+    pub(super) fn from(&self, class: usize) -> &'a [F] {
+        let all = self.view.to_slice().unwrap_or_default();
+        &all[class * self.view.dim().1..]
+    }
+}
+
+/// Rows of a panel that are few enough for products without packing.
+pub(super) const FEW_ROWS: usize = 8;
+
+/// Makes G of the rows that are kept of each panel, in parallel over the panels.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn fill_kept<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    active: &[Active<F::Sum>],
+    hidden: &Hidden<F>,
+    block: &Block<'_, F>,
+    lists: &Lists,
+    g: &mut Derivatives<F>,
+    sums: &mut [f64],
+    slots: &mut [Slot<F>],
+) {
+    let length = steps_length::<F>(problem.width);
+    let (isa, width) = (problem.loss.isa, problem.width);
+    let stands = Stands::<F>::new(problem);
+    let panels = g.kept_panels(lists);
+    let tasks = panels.into_iter().zip(sums.chunks_mut(PANEL)).enumerate().collect();
+    parallel::for_each(slots, tasks, |slot, (p, (panel, sums)): (usize, (PanelPart<'_, F>, _))| {
+        let Slot { tile, row, packed, lines } = slot;
+        let first = block.columns.start + p * PANEL;
+        let columns = first..block.columns.end.min(first + PANEL);
+        let tile = &mut sized(tile, GROUP * TILE_COLUMNS)[..GROUP * PANEL];
+        let count = lists.counts[p];
+        let few = stands.as_ref().filter(|_| count <= FEW_ROWS);
+        let packed = packed.sized(if few.is_some() || count == 0 { 0 } else { length });
+        if !packed.is_empty() {
+            problem.pack_classes(columns.clone(), lines, packed);
+        }
+        for (i, names) in lists.names[lists.places(p)].chunks(GROUP).enumerate() {
+            if let Some(stands) = few {
+                let mut classes: [&[F]; PANEL] = [&[]; PANEL];
+                for (row, class) in classes.iter_mut().zip(stands.from(first).chunks(width)) {
+                    *row = class;
+                }
+                let classes = &classes[..columns.len()];
+                few_products(isa, hidden.get(), &names[..count], classes, tile);
+            } else {
+                let shape = (GROUP, columns.len()).strides((PANEL, 1));
+                let to = ArrayViewMut2::from_shape(shape, &mut *tile);
+                let mut to = to.expect("a tile of one panel");
+                row_products(isa, hidden.get(), Rows::Named(names), width, packed, &mut to);
+            }
+            let of = |i: usize| active.get(names[i] as usize);
+            let to = (&mut *tile, PANEL);
+            gradient_group::<F>(problem, of, columns.clone(), to, row, sums);
+            let at = i * GROUP * PANEL..(i + 1) * GROUP * PANEL;
+            let pairs = panel.pairs.get_mut(at.clone()).unwrap_or_default();
+            put_rows(isa, tile, PANEL, &mut panel.rows[at], pairs);
+        }
+    });
+}
+
+/// What the rows kept of each panel add to some columns of a gradient.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn put_kept<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    g: &Derivatives<F>,
+    hidden: &Hidden<F>,
+    block: &Block<'_, F>,
+    lists: &Lists,
+    stands: Option<&Stands<'_, F>>,
+    store: Store,
+    task: &mut Task<'_, F::Sum>,
+) {
+    let isa = problem.loss.isa;
+    match task {
+        Task::Hidden(HiddenPart { columns, view, names }) => {
+            let mut own = [0; GROUP];
+            for p in 0..block.panels() {
+                let depth = PANEL.min(block.columns.len() - p * PANEL);
+                let (panel, places) = (g.kept_rows(lists, p), lists.places(p));
+                for (i, kept) in lists.names[places].chunks(GROUP).enumerate() {
+                    let count = GROUP.min(lists.counts[p] - i * GROUP);
+                    for (own, &kept) in own[..count].iter_mut().zip(kept) {
+                        *own = names[kept as usize];
+                    }
+                    let (first, columns, own) = (i * GROUP, columns.clone(), &own[..count]);
+                    match stands {
+                        Some(stands) => {
+                            let classes = stands.from(block.columns.start + p * PANEL);
+                            let right = (classes, problem.width);
+                            add_rows_of_matrix(isa, panel, first, depth, right, columns, own, view);
+                        }
+                        None => {
+                            let right = (block.classes(), p * PANEL);
+                            add_rows(isa, panel, first, depth, right, columns, own, view);
+                        }
+                    }
+                }
+            }
+        }
+        Task::Classifier(columns, view, panels) => {
+            for (i, mut view) in split(view.view_mut(), Axis(0), PANEL).into_iter().enumerate() {
+                let p = panels.start + i;
+                let first = lists.starts[p];
+                let count = lists.counts[p].next_multiple_of(F::DEPTH);
+                let rows = Rows::Named(&lists.names[first..first + count]);
+                let (left, right) = (g.kept_columns(lists, p), hidden.get());
+                add_columns(isa, left, right, rows, columns.clone(), store, &mut view);
+            }
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The backward that computes the logits a second time, block by block.
+
+use ndarray::{ArrayViewMut2, Axis, s};
+use std::ops::Range;
+
+use super::backward::Active;
+use super::derivatives::{Derivatives, PanelPart, gradient_group};
+use super::filter::{Cut, Lists};
+use super::given::given;
+use super::gradients::{Gradients, Sink, put_row, put_vector, split};
+use super::inputs::Source;
+use super::kept::{Stands, fill_kept, put_kept};
+use super::plan::{GROUPS, Plan, STRIP_COLUMNS, TILE_COLUMNS};
+use super::problem::{Problem, Row};
+use super::sinks::{HiddenGradient, HiddenPart, Task, clear_rest, is_direct, put_classifier};
+use super::spread::Spread;
+use super::tail::Tail;
+use super::tile::{Hidden, Slot, sized};
+use crate::element::Real;
+use crate::gemm::{
+    Buffer, Format, GROUP, PANEL, Panels, Store, add_rows, padded_rows, panels_length, put_rows,
+    steps_length,
+};
+use crate::parallel;
+
+/// The arrays of a block of classes, for all chunks of rows.
+pub(super) struct Block<'b, F> {
+    pub(super) columns: Range<usize>,
+    /// Packed in steps, a panel after the other.
+    pub(super) steps: &'b [F],
+    /// Packed in panels of so many rows.
+    pub(super) classes: &'b [F],
+    pub(super) height: usize,
+}
+
+impl<F: Format> Block<'_, F> {
+    pub(super) fn panels(&self) -> usize {
+        self.columns.len().div_ceil(PANEL)
+    }
+
+    pub(super) fn classes(&self) -> Panels<'_, F> {
+        Panels::new(self.classes, self.height)
+    }
+}
+
+pub(super) fn recompute<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    plan: &Plan,
+    mut active: Vec<Active<F::Sum>>,
+    cut: Option<&Cut<'_>>,
+    gradients: Gradients<'_>,
+) {
+    if let Source::Given(_) = problem.source {
+        return given::<F>(problem, plan, &active, gradients);
+    }
+    let Gradients { hidden: d_hidden, mut classifier, mut bias, .. } = gradients;
+    let (width, columns) = (problem.width, problem.columns);
+    let (chunk, isa) = (plan.rows_at_once, problem.loss.isa);
+    if active.is_empty() {
+        HiddenGradient::<F::Sum>::new(d_hidden, 0, width);
+        return clear_rest(&mut classifier, &mut bias);
+    }
+    let filtered = problem.loss.filtered;
+    let mixed = (d_hidden.is_some() && !filtered.hidden)
+        || (classifier.is_some() && !filtered.classifier)
+        || (bias.is_some() && !filtered.bias);
+    let rows: Vec<Row> = active.iter().map(|active| active.row).collect();
+    let mut d_hidden = HiddenGradient::new(d_hidden, active.len(), width);
+    let mut slots = Slot::<F>::several(plan.slots);
+    let spread = cut.and_then(|_| Spread::new(problem, &mut active, &mut slots));
+    let active = &active[..];
+    let block_columns = plan.block_columns.min(columns.next_multiple_of(PANEL)).max(PANEL);
+    let length = steps_length::<F>(width);
+    let height = padded_rows(block_columns);
+    let mut steps = Buffer::<F>::zeros(block_columns / PANEL * length);
+    let mut classes = Buffer::<F>::zeros(panels_length(height, width));
+    let mut hidden = Hidden::<F>::new();
+    let at_once = chunk.min(active.len());
+    let mut g = Derivatives::<F>::new(at_once, block_columns);
+    let mut masked = Derivatives::<F>::new(0, 0);
+    let mut lists =
+        Lists::with_capacity(if cut.is_some() { at_once } else { 0 }, block_columns / PANEL);
+    let stands = Stands::<F>::new(problem);
+    let mut tail = Tail::new(problem, cut.filter(|_| !mixed), at_once);
+    let mut names = Vec::with_capacity(at_once);
+    let direct = classifier.as_ref().is_some_and(|sink| is_direct::<F::Sum>(&sink.array));
+    let accumulated = classifier.is_some() && !direct;
+    let mut classifier_sums =
+        vec![F::Sum::ZERO; if accumulated { block_columns * width } else { 0 }];
+    let mut sums = vec![0.0; block_columns];
+    let mut partial_sums = Vec::new();
+    if active.len() <= chunk {
+        hidden.pack(problem, &rows, plan.slots);
+        hidden.pair(isa, plan.slots);
+    }
+    for start in (0..columns).step_by(block_columns) {
+        let block = start..(start + block_columns).min(columns);
+        let panels = block.len().div_ceil(PANEL);
+        sums.fill(0.0);
+        let steps = steps.sized(panels * length);
+        let classes = classes.sized(panels_length(height, width));
+        let mut packed = false;
+        for first in (0..active.len()).step_by(chunk) {
+            let at = first..(first + chunk).min(active.len());
+            let (active, chunk_rows) = (&active[at.clone()], &rows[at.clone()]);
+            if rows.len() > chunk {
+                hidden.pack(problem, chunk_rows, plan.slots);
+                hidden.pair(isa, plan.slots);
+            }
+            let mut tasks: Vec<Task<'_, F::Sum>> = Vec::new();
+            let parts = d_hidden.parts(&rows, at.clone(), width, PANEL, &mut names);
+            tasks.extend(parts.into_iter().map(Task::Hidden));
+            let mut store = Store::Assign;
+            if let Some(Sink { array, accumulate }) = &mut classifier {
+                if first > 0 || (direct && *accumulate) {
+                    store = Store::Add;
+                }
+                let view = match direct {
+                    true => {
+                        let view = F::Sum::view_mut(array).expect("a direct gradient");
+                        view.slice_move(s![block.clone(), ..])
+                    }
+                    false => {
+                        let sums = &mut classifier_sums[..block.len() * width];
+                        ArrayViewMut2::from_shape((block.len(), width), sums)
+                            .expect("an accumulator of a block")
+                    }
+                };
+                for (q, view) in split(view, Axis(1), PANEL).into_iter().enumerate() {
+                    let columns = q * PANEL..q * PANEL + view.dim().1;
+                    // A tail is the same for all classes of the block: it is computed once.
+                    let height = if tail.is_some() { block_columns } else { TILE_COLUMNS };
+                    for (i, view) in split(view, Axis(0), height).into_iter().enumerate() {
+                        let first = i * TILE_COLUMNS / PANEL;
+                        tasks.push(Task::Classifier(columns.clone(), view, first..panels));
+                    }
+                }
+            }
+            let mut sparse = false;
+            if let Some(cut) = cut {
+                let of = |active: &'_ Active<F::Sum>| (active.index, active.log_sum_exp);
+                cut.list(problem, active.iter().map(of), chunk_rows, &block, &mut lists);
+                let kept: usize = lists.counts.iter().sum();
+                // Where most is kept, gathering it is no gain.
+                sparse = !mixed && 2 * kept < active.len() * panels;
+            }
+            // Where little is kept, the classifier is read as it stands.
+            let as_it_stands = sparse && stands.is_some();
+            if !packed && !as_it_stands {
+                pack_block(problem, &block, steps, classes, height, sparse, &mut slots);
+                packed = !sparse;
+            }
+            let block = Block { columns: block.clone(), steps, classes, height };
+            if let (Some(cut), true) = (cut, sparse) {
+                g.resize_to(&lists);
+                fill_kept(problem, active, &hidden, &block, &lists, &mut g, &mut sums, &mut slots);
+                if let Some(tail) = &mut tail {
+                    tail.fill(problem, cut, active, &block.columns, &mut sums, &mut slots);
+                }
+                let (tail, stands) = (tail.as_ref(), stands.as_ref().filter(|_| as_it_stands));
+                parallel::for_each(&mut slots, tasks, |_, mut task| {
+                    put_kept(problem, &g, &hidden, &block, &lists, stands, store, &mut task);
+                    if let Some(tail) = tail {
+                        tail.put(problem, &hidden, &block, stands, active.len(), task);
+                    }
+                });
+                continue;
+            }
+            g.resize(active.len(), block.columns.len());
+            let partial = (&mut sums[..], &mut partial_sums);
+            fill_gradient(
+                problem, active, chunk_rows, &hidden, &block, &mut g, partial, &mut slots,
+            );
+            if cut.is_some() && mixed {
+                masked.mask(&g, &lists, active.len());
+            }
+            let of = |filtered: bool| match cut.is_some() && mixed && filtered {
+                true => &masked,
+                false => &g,
+            };
+            let (left, columns_left) = (of(filtered.hidden), of(filtered.classifier));
+            parallel::for_each(&mut slots, tasks, |_, task| match task {
+                Task::Hidden(HiddenPart { columns, mut view, names }) => {
+                    let (left, depth) = (left.rows(), block.columns.len());
+                    let right = (block.classes(), 0);
+                    add_rows(isa, left, 0, depth, right, columns, names, &mut view);
+                }
+                Task::Classifier(columns, mut view, panels) => {
+                    let (g, first, rows) = (columns_left, panels.start, at.len());
+                    put_classifier(problem, g, first, &hidden, rows, columns, store, &mut view);
+                }
+            });
+        }
+        if let Some(spread) = &spread {
+            let view = classifier.as_mut().and_then(|sink| match direct {
+                true => F::Sum::view_mut(&mut sink.array)
+                    .map(|view| view.slice_move(s![block.clone(), ..])),
+                false => {
+                    let sums = &mut classifier_sums[..block.len() * width];
+                    ArrayViewMut2::from_shape((block.len(), width), sums).ok()
+                }
+            });
+            spread.put_classes(problem, &block, view, &mut sums);
+        }
+        if let Some(Sink { array, accumulate }) = &mut classifier
+            && accumulated
+            && width > 0
+        {
+            for (row, sums) in block.clone().zip(classifier_sums.chunks(width)) {
+                put_row(array, row, 0..width, sums, *accumulate);
+            }
+        }
+        if let Some(Sink { array, accumulate }) = &mut bias {
+            put_vector(array, block.start, &sums[..block.len()], *accumulate);
+        }
+    }
+    if let Some(spread) = &spread {
+        for (at, part) in (0..rows.len()).step_by(chunk).map(|at| (at, rows.len().min(at + chunk)))
+        {
+            for part in d_hidden.parts(&rows, at..part, width, width.max(1), &mut names) {
+                spread.put_hidden(at, part);
+            }
+        }
+    }
+    d_hidden.finish(&rows, width);
+}
+
+/// Packs a block of the classifier in parallel: in steps, but for rows alone, and in panels.
+pub(super) fn pack_block<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    block: &Range<usize>,
+    steps: &mut [F],
+    classes: &mut [F],
+    height: usize,
+    rows_only: bool,
+    slots: &mut [Slot<F>],
+) {
+    enum Pack<'a, F> {
+        Steps(Range<usize>, &'a mut [F]),
+        Rows(Range<usize>, &'a mut [F]),
+    }
+    let length = steps_length::<F>(problem.width).max(1);
+    let mut tasks = Vec::new();
+    let all = if rows_only { 0 } else { steps.len() };
+    for (i, to) in steps[..all].chunks_mut(length).enumerate() {
+        let first = block.start + i * PANEL;
+        tasks.push(Pack::Steps(first..block.end.min(first + PANEL), to));
+    }
+    for (i, to) in classes.chunks_mut(height * STRIP_COLUMNS).enumerate() {
+        let first = i * STRIP_COLUMNS;
+        tasks.push(Pack::Rows(first..problem.width.min(first + STRIP_COLUMNS), to));
+    }
+    parallel::for_each(slots, tasks, |slot, task| match task {
+        Pack::Steps(classes, to) => problem.pack_classes(classes, &mut slot.lines, to),
+        Pack::Rows(columns, to) => {
+            problem.pack_class_rows(block.clone(), columns, height, &mut slot.lines, to);
+        }
+    });
+}
+
+/// Makes one block of G anew, in parallel over its rows.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn fill_gradient<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    active: &[Active<F::Sum>],
+    rows: &[Row],
+    hidden: &Hidden<F>,
+    block: &Block<'_, F>,
+    g: &mut Derivatives<F>,
+    (sums, partial): (&mut [f64], &mut Vec<f64>),
+    slots: &mut [Slot<F>],
+) {
+    let Block { columns: block, steps, .. } = block;
+    const ROWS: usize = GROUPS * GROUP;
+    let length = steps_length::<F>(problem.width);
+    let rows_of_parts = g.height.div_ceil(ROWS);
+    let parts = g.parts(ROWS, TILE_COLUMNS / PANEL);
+    partial.clear();
+    partial.resize(parts.len() * TILE_COLUMNS, 0.0);
+    let tasks = parts.into_iter().zip(partial.chunks_mut(TILE_COLUMNS)).enumerate().collect();
+    let work = |slot: &mut Slot<F>,
+                (i, (mut panels, sums)): (usize, (Vec<PanelPart<'_, F>>, _))| {
+        let Slot { tile, row, .. } = slot;
+        let start = i / rows_of_parts * TILE_COLUMNS;
+        let columns = block.start + start..(block.start + start + TILE_COLUMNS).min(block.end);
+        let stride = panels.len() * PANEL;
+        let packed = &steps[start / PANEL * length..];
+        let first = i % rows_of_parts * ROWS;
+        let height = panels[0].rows.len() / PANEL;
+        let all = first.min(rows.len())..(first + height).min(rows.len());
+        let tile = &mut sized(tile, ROWS * TILE_COLUMNS)[..height * stride];
+        let to = (&mut *tile, stride);
+        problem.products(hidden, rows, all.clone(), columns.clone(), packed, to);
+        let of = |i| active[all.clone()].get(i);
+        let to = (&mut *tile, stride);
+        gradient_group::<F>(problem, of, columns.clone(), to, row, sums);
+        for (p, panel) in panels.iter_mut().enumerate() {
+            put_rows(problem.loss.isa, &tile[p * PANEL..], stride, panel.rows, panel.pairs);
+        }
+    };
+    parallel::for_each(slots, tasks, work);
+    for (i, partial) in partial.chunks(TILE_COLUMNS).enumerate() {
+        let start = i / rows_of_parts * TILE_COLUMNS;
+        for (sum, value) in sums[start..].iter_mut().zip(partial) {
+            *sum += value;
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Where gradients are summed, cut into the parts that tasks own.
+
+use ndarray::{ArrayViewMut2, Axis, s};
+use std::ops::Range;
+
+use super::derivatives::Derivatives;
+use super::gradients::{Sink, clear, clear_vector, put_row, split};
+use super::problem::{Problem, Row};
+use super::tile::Hidden;
+use crate::element::Real;
+use crate::gemm::{Format, PANEL, Rows, Store, add_columns};
+use crate::matrix::MatrixMut;
+
+/// Whether products can be summed where the gradient stands.
+pub(super) fn is_direct<R: Real>(array: &MatrixMut<'_>) -> bool {
+    let contiguous = |columns: usize, stride: isize| columns <= 1 || stride == 1;
+    match array {
+        MatrixMut::F64(view) => size_of::<R>() == 8 && contiguous(view.dim().1, view.strides()[1]),
+        MatrixMut::F32(view) => size_of::<R>() == 4 && contiguous(view.dim().1, view.strides()[1]),
+        _ => false,
+    }
+}
+
+/// Where the hidden gradient is summed: the caller's array, or an accumulator beside it.
+pub(super) enum HiddenGradient<'a, R> {
+    None,
+    Direct(MatrixMut<'a>),
+    Accumulated(Sink<MatrixMut<'a>>, Vec<R>),
+}
+
+/// Some columns of some rows of the hidden gradient, for one task.
+pub(super) struct HiddenPart<'a, R> {
+    pub(super) columns: Range<usize>,
+    pub(super) view: ArrayViewMut2<'a, R>,
+    /// Where each row stands in the view.
+    pub(super) names: &'a [u32],
+}
+
+impl<'a, R: Real> HiddenGradient<'a, R> {
+    pub(super) fn new(sink: Option<Sink<MatrixMut<'a>>>, rows: usize, width: usize) -> Self {
+        let Some(Sink { mut array, accumulate }) = sink else { return Self::None };
+        if !accumulate {
+            clear(&mut array);
+        }
+        if is_direct::<R>(&array) {
+            return Self::Direct(array);
+        }
+        Self::Accumulated(Sink { array, accumulate }, vec![R::ZERO; rows * width])
+    }
+
+    /// The parts of some of the rows, so many columns each.
+    pub(super) fn parts<'p>(
+        &'p mut self,
+        rows: &[Row],
+        at: Range<usize>,
+        width: usize,
+        columns: usize,
+        names: &'p mut Vec<u32>,
+    ) -> Vec<HiddenPart<'p, R>> {
+        let (Some(first), Some(last)) = (rows[at.clone()].first(), rows[at.clone()].last()) else {
+            return Vec::new();
+        };
+        names.clear();
+        let view = match self {
+            Self::None => return Vec::new(),
+            Self::Direct(array) => {
+                names.extend(rows[at.clone()].iter().map(|row| (row.hidden - first.hidden) as u32));
+                let view = R::view_mut(array).expect("a direct gradient is of this type");
+                view.slice_move(s![first.hidden..=last.hidden, ..])
+            }
+            Self::Accumulated(_, sums) => {
+                names.extend(0..at.len() as u32);
+                let view = ArrayViewMut2::from_shape((rows.len(), width), sums)
+                    .expect("an accumulator of the rows");
+                view.slice_move(s![at.clone(), ..])
+            }
+        };
+        let names: &[u32] = names;
+        let mut start = 0;
+        let part = |view: ArrayViewMut2<'p, R>| {
+            let columns = start..start + view.dim().1;
+            start = columns.end;
+            HiddenPart { columns, view, names }
+        };
+        split(view, Axis(1), columns).into_iter().map(part).collect()
+    }
+
+    pub(super) fn finish(self, rows: &[Row], width: usize) {
+        if let Self::Accumulated(Sink { mut array, accumulate }, sums) = self
+            && width > 0
+        {
+            for (row, sums) in rows.iter().zip(sums.chunks(width)) {
+                put_row(&mut array, row.hidden, 0..width, sums, accumulate);
+            }
+        }
+    }
+}
+
+/// A task of the second half of the backward: some columns of either gradient.
+pub(super) enum Task<'a, R> {
+    Hidden(HiddenPart<'a, R>),
+    Classifier(Range<usize>, ArrayViewMut2<'a, R>, Range<usize>),
+}
+
+/// `view (+)= Gᵀ·E` over some columns, for some panels of G.
+pub(super) fn put_classifier<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    g: &Derivatives<F>,
+    first_panel: usize,
+    hidden: &Hidden<F>,
+    rows: usize,
+    columns: Range<usize>,
+    store: Store,
+    view: &mut ArrayViewMut2<'_, F::Sum>,
+) {
+    for column in (0..view.dim().1).step_by(PANEL) {
+        let part = column..view.dim().1.min(column + PANEL);
+        let from = columns.start + part.start..columns.start + part.end;
+        for class in (0..view.dim().0).step_by(PANEL) {
+            let classes = class..view.dim().0.min(class + PANEL);
+            let mut to = view.slice_mut(s![classes, part.clone()]);
+            let left = g.columns(first_panel + class / PANEL);
+            let (right, rows) = (hidden.steps(), Rows::From(0, rows));
+            add_columns(problem.loss.isa, left, right, rows, from.clone(), store, &mut to);
+        }
+    }
+}
+
+/// Gradients without rows: what is assigned is 0.
+pub(super) fn clear_rest(
+    classifier: &mut Option<Sink<MatrixMut<'_>>>,
+    bias: &mut Option<Sink<crate::matrix::VectorMut<'_>>>,
+) {
+    if let Some(Sink { array, accumulate: false }) = classifier {
+        clear(array);
+    }
+    if let Some(Sink { array, accumulate: false }) = bias {
+        clear_vector(array);
+    }
+}

@@ -1,0 +1,112 @@
+//! What label smoothing takes from every class, beside a filter.
+
+use ndarray::ArrayViewMut2;
+use std::ops::Range;
+
+use super::backward::Active;
+use super::inputs::Source;
+use super::plan::STRIP_COLUMNS;
+use super::problem::Problem;
+use super::sinks::HiddenPart;
+use super::tile::{Slot, sized};
+use crate::element::{Element, Real};
+use crate::gemm::Format;
+use crate::matrix::Matrix;
+use crate::parallel;
+
+/// What label smoothing takes from every class, kept or not: a term of rank one.
+///
+/// ```text
+/// dE_i −= s k_i Σ_v w_v C_v      dC_v −= s w_v Σ_i k_i E_i      db_v −= s w_v Σ_i k_i
+/// ```
+pub(super) struct Spread<R> {
+    /// s k_i of each row.
+    pub(super) coefficients: Vec<f64>,
+    /// Σ_v w_v C_v.
+    pub(super) classes: Vec<R>,
+    /// s Σ_i k_i E_i.
+    pub(super) hidden: Vec<R>,
+    pub(super) total: f64,
+}
+
+impl<R: Real> Spread<R> {
+    /// Takes the smoothing out of the rows' coefficients; `None` where there is none.
+    pub(super) fn new<F: Format<Sum = R>>(
+        problem: &Problem<'_, R>,
+        active: &mut [Active<R>],
+        slots: &mut [Slot<F>],
+    ) -> Option<Self> {
+        if problem.loss.label_smoothing == 0.0 {
+            return None;
+        }
+        let Source::Product { hidden, classifier } = &problem.source else { return None };
+        let (width, scale) = (problem.width, problem.loss.transform.scale);
+        let mut coefficients = Vec::with_capacity(active.len());
+        for active in active.iter_mut() {
+            coefficients.push(scale * active.weights);
+            active.weights = 0.0;
+            active.gradient.weights = R::ZERO;
+        }
+        let of_rows = |i: usize| (active[i].row.hidden, coefficients[i]);
+        let of_classes = |v: usize| (v, problem.class_weight(problem.first_class + v));
+        let hidden = weighed_rows(hidden, active.len(), width, of_rows, slots);
+        let classes = weighed_rows(classifier, problem.columns, width, of_classes, slots);
+        let total = coefficients.iter().sum();
+        Some(Self { coefficients, classes, hidden, total })
+    }
+
+    pub(super) fn put_classes(
+        &self,
+        problem: &Problem<'_, R>,
+        block: &Range<usize>,
+        view: Option<ArrayViewMut2<'_, R>>,
+        sums: &mut [f64],
+    ) {
+        let weight = |i: usize| problem.class_weight(problem.first_class + block.start + i);
+        for (i, sum) in sums[..block.len()].iter_mut().enumerate() {
+            *sum += -weight(i) * self.total;
+        }
+        if let Some(mut view) = view {
+            for (i, mut row) in view.outer_iter_mut().enumerate() {
+                let w = R::from_f64(-weight(i));
+                for (to, &value) in row.iter_mut().zip(&self.hidden) {
+                    *to += w * value;
+                }
+            }
+        }
+    }
+
+    pub(super) fn put_hidden(&self, first: usize, part: HiddenPart<'_, R>) {
+        let HiddenPart { mut view, names, .. } = part;
+        for (i, &name) in names.iter().enumerate() {
+            let k = R::from_f64(-self.coefficients[first + i]);
+            for (to, &value) in view.row_mut(name as usize).iter_mut().zip(&self.classes) {
+                *to += k * value;
+            }
+        }
+    }
+}
+
+/// Σ_i w_i X_i over rows of a matrix, in f64 and in the order of the rows.
+pub(super) fn weighed_rows<F: Format>(
+    matrix: &Matrix<'_>,
+    count: usize,
+    width: usize,
+    row: impl Fn(usize) -> (usize, f64) + Sync,
+    slots: &mut [Slot<F>],
+) -> Vec<F::Sum> {
+    let mut sums = vec![0.0; width];
+    let tasks = sums.chunks_mut(STRIP_COLUMNS).enumerate().collect();
+    parallel::for_each(slots, tasks, |slot, (q, sums): (usize, &mut [f64])| {
+        let line = &mut sized(&mut slot.tile, STRIP_COLUMNS)[..sums.len()];
+        let columns = q * STRIP_COLUMNS..q * STRIP_COLUMNS + sums.len();
+        for i in 0..count {
+            let (at, weight) = row(i);
+            matrix.read(at, columns.clone(), line);
+            for (sum, value) in sums.iter_mut().zip(&*line) {
+                *sum += weight * value.to_f64();
+            }
+        }
+    });
+    sums.into_iter().map(F::Sum::from_f64).collect()
+}

@@ -1,0 +1,217 @@
+//! The backward that keeps the logits of some rows.
+
+use ndarray::{ArrayViewMut2, Axis};
+use std::ops::Range;
+
+use super::backward::{Active, active_rows};
+use super::derivatives::{Derivatives, gradient_group};
+use super::forward::{Folded, Partial, add_sparse_targets};
+use super::gradients::{Gradients, Sink, Upstream, put_row, put_vector, split};
+use super::plan::{Plan, STRIP_CLASSES, STRIP_COLUMNS, TILE_COLUMNS};
+use super::problem::Problem;
+use super::sinks::{HiddenGradient, HiddenPart, Task, clear_rest, is_direct, put_classifier};
+use super::tile::{Hidden, Slot, sized};
+use crate::element::Real;
+use crate::gemm::{
+    Format, GROUP, PANEL, Panels, Store, add_rows, padded_rows, panels_length, put_rows,
+};
+use crate::parallel;
+
+pub(super) fn strip<F: Format>(
+    problem: &mut Problem<'_, F::Sum>,
+    plan: &Plan,
+    upstream: &Upstream<'_, F::Sum>,
+    gradients: Gradients<'_>,
+) -> Folded<F::Sum> {
+    // Rows without an upstream come last: they are folded, and no gradient sees them.
+    let active = problem.rows.iter().filter(|row| !upstream.of(row).is_zero()).count();
+    if active == problem.rows.len() {
+        return strip_in_order::<F>(problem, plan, upstream, gradients, active);
+    }
+    problem.target_logits = None;
+    problem.rows.sort_by_key(|row| (upstream.of(row).is_zero(), row.output));
+    let mut folded = strip_in_order::<F>(problem, plan, upstream, gradients, active);
+    let mut order: Vec<usize> = (0..problem.rows.len()).collect();
+    order.sort_by_key(|&i| problem.rows[i].output);
+    problem.rows.sort_by_key(|row| row.output);
+    let k = problem.loss.statistics.top_k;
+    folded.states = order.iter().map(|&i| folded.states[i]).collect();
+    folded.top = order.iter().flat_map(|&i| &folded.top[i * k..(i + 1) * k]).copied().collect();
+    folded
+}
+
+/// Strips of the first `active` rows, then of the others without their gradients.
+pub(super) fn strip_in_order<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    plan: &Plan,
+    upstream: &Upstream<'_, F::Sum>,
+    gradients: Gradients<'_>,
+    active: usize,
+) -> Folded<F::Sum> {
+    let Gradients { hidden: d_hidden, mut classifier, mut bias, .. } = gradients;
+    let (width, columns, isa) = (problem.width, problem.columns, problem.loss.isa);
+    let mut folded = Folded::new::<F>(problem, plan);
+    let kept = problem.rows.len();
+    let strip_rows = plan.rows_at_once.min(kept);
+    let mut slots = Slot::<F>::several(plan.slots);
+    let mut hidden = Hidden::<F>::new();
+    let mut g = Derivatives::<F>::new(strip_rows, columns);
+    let mut partial = Partial::new(problem, plan);
+    let mut names = Vec::with_capacity(strip_rows);
+    let mut d_hidden = HiddenGradient::new(d_hidden, active, width);
+    let mut sums = vec![0.0; columns];
+    let direct = classifier.as_ref().is_some_and(|sink| is_direct::<F::Sum>(&sink.array));
+    let accumulated = classifier.is_some() && !direct;
+    let mut accumulator = vec![F::Sum::ZERO; if accumulated { columns * width } else { 0 }];
+    if active == 0 {
+        clear_rest(&mut classifier, &mut None);
+    }
+    let strips = |rows: Range<usize>| {
+        let starts = rows.clone().step_by(strip_rows.max(1));
+        starts.map(move |start| start..(start + strip_rows).min(rows.end))
+    };
+    for at in strips(0..active).chain(strips(active..kept)) {
+        let rows = &problem.rows[at.clone()];
+        hidden.pack(problem, rows, plan.slots);
+        g.resize(rows.len(), columns);
+        let height = g.height;
+        let mut rest = g.products();
+        let tasks = partial.tasks(&folded.states[at.clone()]).into_iter().map(|task| {
+            let panels = task.columns.len().div_ceil(PANEL);
+            let (own, tail) = std::mem::take(&mut rest).split_at_mut(panels * height * PANEL);
+            rest = tail;
+            (task, own)
+        });
+        let tasks = tasks.collect();
+        parallel::for_each(&mut slots, tasks, |slot, (task, own): (_, &mut [F::Sum])| {
+            let first = task.columns.start;
+            problem.fold_span(
+                &hidden,
+                rows,
+                task,
+                plan.tile_columns,
+                slot,
+                |group, columns, tile| {
+                    let from = tile.chunks(columns.len());
+                    for (i, from) in group.zip(from) {
+                        let panel = (columns.start - first) / PANEL;
+                        for (p, from) in (panel..).zip(from.chunks(PANEL)) {
+                            let to = (p * height + i) * PANEL;
+                            own[to..to + from.len()].copy_from_slice(from);
+                        }
+                    }
+                },
+            );
+        });
+        folded.merge(at.clone(), &partial.states, &partial.top);
+        let states = &mut folded.states[at.clone()];
+        add_sparse_targets(problem, &mut slots, states, rows);
+        if at.start >= active {
+            continue;
+        }
+        hidden.pair(isa, plan.slots);
+        let active = active_rows(problem, states, rows, upstream);
+        let tasks = g.products().chunks_mut(TILE_COLUMNS * height);
+        let tasks = tasks.zip(sums.chunks_mut(TILE_COLUMNS)).enumerate().collect();
+        parallel::for_each(&mut slots, tasks, |slot, (i, (panels, sums))| {
+            let first = i * TILE_COLUMNS;
+            let columns = first..(first + TILE_COLUMNS).min(problem.columns);
+            strip_gradient::<F>(problem, &active, columns, panels, height, sums, slot);
+        });
+
+        let mut tasks: Vec<Task<'_, F::Sum>> = Vec::new();
+        let parts = d_hidden.parts(&problem.rows, at.clone(), width, STRIP_COLUMNS, &mut names);
+        tasks.extend(parts.into_iter().map(Task::Hidden));
+        let mut store = Store::Assign;
+        if let Some(Sink { array, accumulate }) = &mut classifier {
+            if at.start > 0 || (direct && *accumulate) {
+                store = Store::Add;
+            }
+            let view = match direct {
+                true => F::Sum::view_mut(array).expect("a direct gradient"),
+                false => ArrayViewMut2::from_shape((columns, width), &mut accumulator)
+                    .expect("an accumulator of all classes"),
+            };
+            for (i, view) in split(view, Axis(0), TILE_COLUMNS).into_iter().enumerate() {
+                let first = i * TILE_COLUMNS / PANEL;
+                tasks.push(Task::Classifier(0..width, view, first..g.panels));
+            }
+        }
+        parallel::for_each(&mut slots, tasks, |slot, task| match task {
+            Task::Hidden(HiddenPart { columns: own, mut view, names }) => {
+                for start in (0..columns).step_by(STRIP_CLASSES) {
+                    let classes = start..(start + STRIP_CLASSES).min(columns);
+                    let height = padded_rows(classes.len());
+                    let Slot { packed, lines, .. } = &mut *slot;
+                    let packed = packed.sized(panels_length(height, own.len()));
+                    let depth = classes.len();
+                    problem.pack_class_rows(classes, own.clone(), height, lines, packed);
+                    let right = (Panels::new(packed, height), 0);
+                    let left = g.rows_from(start / PANEL);
+                    let own = 0..own.len();
+                    add_rows(isa, left, 0, depth, right, own, names, &mut view);
+                }
+            }
+            Task::Classifier(own, mut view, panels) => {
+                let (first, rows) = (panels.start, at.len());
+                put_classifier(problem, &g, first, &hidden, rows, own, store, &mut view);
+            }
+        });
+    }
+    d_hidden.finish(&problem.rows[..active], width);
+    if let Some(Sink { array, accumulate }) = &mut classifier
+        && accumulated
+        && active > 0
+    {
+        for (row, sums) in accumulator.chunks(width.max(1)).enumerate() {
+            put_row(array, row, 0..width, sums, *accumulate);
+        }
+    }
+    if let Some(Sink { array, accumulate }) = &mut bias {
+        put_vector(array, 0, &sums, *accumulate);
+    }
+    folded
+}
+
+/// Turns some panels of a strip from products into G.
+pub(super) fn strip_gradient<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    active: &[Active<F::Sum>],
+    columns: Range<usize>,
+    panels: &mut [F::Sum],
+    height: usize,
+    sums: &mut [f64],
+    slot: &mut Slot<F>,
+) {
+    let Slot { tile, row, .. } = slot;
+    let stride = columns.len().next_multiple_of(PANEL);
+    let copied = if F::DEPTH > 1 { panels.len() } else { 0 };
+    let scratch = sized(tile, GROUP * TILE_COLUMNS + copied);
+    let (tile, copy) = scratch.split_at_mut(GROUP * TILE_COLUMNS);
+    let tile = &mut tile[..GROUP * stride];
+    // Pairs are written over products that have not been read yet: those are read from a copy.
+    copy[..copied].copy_from_slice(&panels[..copied]);
+    for first in (0..height).step_by(GROUP) {
+        for (p, panel) in panels.chunks_mut(height * PANEL).enumerate() {
+            let at = first * PANEL..(first + GROUP) * PANEL;
+            let from = match copied {
+                0 => &panel[at],
+                _ => &copy[p * height * PANEL..][at],
+            };
+            for (to, from) in tile.chunks_mut(stride).zip(from.chunks(PANEL)) {
+                to[p * PANEL..(p + 1) * PANEL].copy_from_slice(from);
+            }
+        }
+        let group = first.min(active.len())..(first + GROUP).min(active.len());
+        let to = (&mut *tile, stride);
+        let of = |i| active[group.clone()].get(i);
+        gradient_group::<F>(problem, of, columns.clone(), to, row, sums);
+        for (p, panel) in panels.chunks_mut(height * PANEL).enumerate() {
+            let panel: &mut [F] = bytemuck::cast_slice_mut(panel);
+            let (rows, pairs) = panel.split_at_mut(height * PANEL);
+            let at = first * PANEL..(first + GROUP) * PANEL;
+            let pairs = pairs.get_mut(at.clone()).unwrap_or_default();
+            put_rows(problem.loss.isa, &tile[p * PANEL..], stride, &mut rows[at], pairs);
+        }
+    }
+}

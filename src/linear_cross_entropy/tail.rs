@@ -1,0 +1,154 @@
+//! What a filter drops, taken for flat.
+
+use ndarray::Axis;
+use std::ops::Range;
+
+use super::backward::Active;
+use super::derivatives::{Derivatives, PanelPart};
+use super::filter::Cut;
+use super::gradients::split;
+use super::kept::Stands;
+use super::problem::Problem;
+use super::recompute::Block;
+use super::sinks::{HiddenPart, Task};
+use super::tile::{Hidden, Slot};
+use crate::element::{Element, Real};
+use crate::gemm::{
+    Buffer, Format, GROUP, PANEL, Panels, Rows, Store, add_columns, add_rows, padded_rows, put_rows,
+};
+use crate::parallel;
+
+/// What a filter has left out, taken for flat: the mass of a segment times the mean of its 32 rows of
+/// the classifier goes to dE, a 32nd of it times the hidden state to each of their 32 gradients.
+pub(super) struct Tail<F: Format> {
+    /// G of each row and segment, where 32 segments are one panel.
+    pub(super) g: Derivatives<F>,
+}
+
+impl<F: Format> Tail<F> {
+    pub(super) fn new(
+        problem: &Problem<'_, F::Sum>,
+        cut: Option<&Cut<'_>>,
+        rows: usize,
+    ) -> Option<Self> {
+        (problem.loss.tail_correction && cut.is_some())
+            .then(|| Self { g: Derivatives::new(rows, PANEL) })
+    }
+
+    /// Takes the lost probabilities of a block of at most 32 segments.
+    pub(super) fn fill(
+        &mut self,
+        problem: &Problem<'_, F::Sum>,
+        cut: &Cut<'_>,
+        active: &[Active<F::Sum>],
+        block: &Range<usize>,
+        sums: &mut [f64],
+        slots: &mut [Slot<F>],
+    ) {
+        assert!(block.len() <= PANEL * PANEL, "segments of one panel");
+        self.g.resize(active.len(), PANEL);
+        let parts = self.g.parts(GROUP, 1);
+        let mut totals = vec![0.0; parts.len() * PANEL];
+        let tasks = parts.into_iter().zip(totals.chunks_mut(PANEL)).enumerate().collect();
+        let work =
+            |_: &mut Slot<F>, (i, (mut panels, totals)): (usize, (Vec<PanelPart<'_, F>>, _))| {
+                let totals: &mut [f64] = totals;
+                let mut tile = [F::Sum::ZERO; GROUP * PANEL];
+                let own = active.iter().skip(i * GROUP).take(GROUP);
+                for (active, tile) in own.zip(tile.chunks_mut(PANEL)) {
+                    let place = (active.index, active.log_sum_exp);
+                    cut.lost(problem, place, &active.row, block, |p, mass| {
+                        let columns = PANEL.min(block.len() - p * PANEL);
+                        let g = active.flat_gradient(problem, mass, columns);
+                        tile[p] = F::Sum::from_f64(g);
+                        totals[p] += g;
+                    });
+                }
+                let PanelPart { rows, pairs } = &mut panels[0];
+                put_rows(problem.loss.isa, &tile, PANEL, rows, pairs);
+            };
+        parallel::for_each(slots, tasks, work);
+        for totals in totals.chunks(PANEL) {
+            for (sums, total) in sums[..block.len()].chunks_mut(PANEL).zip(totals) {
+                let each = total / sums.len() as f64;
+                sums.iter_mut().for_each(|sum| *sum += each);
+            }
+        }
+    }
+
+    pub(super) fn put(
+        &self,
+        problem: &Problem<'_, F::Sum>,
+        hidden: &Hidden<F>,
+        block: &Block<'_, F>,
+        stands: Option<&Stands<'_, F>>,
+        rows: usize,
+        task: Task<'_, F::Sum>,
+    ) {
+        let isa = problem.loss.isa;
+        match task {
+            Task::Hidden(HiddenPart { columns, mut view, names }) => {
+                let mut means = [F::Sum::ZERO; PANEL * PANEL];
+                match stands {
+                    Some(stands) => stands.means(&block.columns, columns.start, &mut means),
+                    None => block.means(columns.start / PANEL, &mut means),
+                }
+                let mut lines = Buffer::<F>::zeros(padded_rows(PANEL) * PANEL);
+                let mut pairs = Buffer::<F>::zeros(padded_rows(PANEL) * PANEL);
+                let (lines, pairs) = (
+                    lines.sized(padded_rows(PANEL) * PANEL),
+                    pairs.sized(padded_rows(PANEL) * PANEL),
+                );
+                let whole = ..PANEL * PANEL;
+                put_rows(isa, &means, PANEL, &mut lines[whole], &mut pairs[whole]);
+                let steps = if F::DEPTH > 1 { pairs } else { lines };
+                let right = (Panels::new(steps, padded_rows(PANEL)), 0);
+                let (left, columns) = (self.g.rows(), 0..columns.len());
+                add_rows(isa, left, 0, block.panels(), right, columns, names, &mut view);
+            }
+            Task::Classifier(columns, mut view, _) => {
+                let mut means = ndarray::Array2::from_elem((PANEL, columns.len()), F::Sum::ZERO);
+                let (left, right) = (self.g.columns(0), hidden.steps());
+                let (rows, store) = (Rows::From(0, rows), Store::Assign);
+                add_columns(isa, left, right, rows, columns, store, &mut means.view_mut());
+                for (p, mut view) in split(view.view_mut(), Axis(0), PANEL).into_iter().enumerate()
+                {
+                    let part = F::Sum::from_f64(1.0 / view.dim().0 as f64);
+                    let mean: Vec<F::Sum> = means.row(p).iter().map(|&x| part * x).collect();
+                    for mut row in view.outer_iter_mut() {
+                        let row = row.as_slice_mut().expect("contiguous rows");
+                        for (sum, &value) in row.iter_mut().zip(&mean) {
+                            *sum += value;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<F: Format> Block<'_, F> {
+    /// The means of the segments' rows in one panel of columns.
+    pub(super) fn means(&self, q: usize, to: &mut [F::Sum]) {
+        let panel = &self.classes[q * self.height * PANEL..][..self.height * PANEL];
+        for (p, to) in to.chunks_mut(PANEL).enumerate().take(self.panels()) {
+            let count = PANEL.min(self.columns.len() - p * PANEL);
+            to.fill(F::Sum::ZERO);
+            let rows = panel[p * PANEL * PANEL..].chunks_exact(PANEL * F::DEPTH);
+            for steps in rows.take(PANEL / F::DEPTH) {
+                // Written out for either depth, so that each is a loop over vectors.
+                if F::DEPTH == 1 {
+                    for (to, value) in to.iter_mut().zip(steps) {
+                        *to += value.to_sum();
+                    }
+                } else {
+                    for (to, pair) in to.iter_mut().zip(steps.chunks_exact(2)) {
+                        *to += pair[0].to_sum() + pair[1].to_sum();
+                    }
+                }
+            }
+            let part = F::Sum::from_f64(1.0 / count as f64);
+            to.iter_mut().for_each(|to| *to = *to * part);
+        }
+    }
+}
