@@ -602,6 +602,7 @@ fn chunks_and_blocks() {
     }
 }
 
+#[cfg(feature = "parallel")]
 #[test]
 fn threads_do_not_matter() {
     let mut plain = tail(31, 150, 20, 1900);

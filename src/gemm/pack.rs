@@ -92,10 +92,9 @@ impl<F: Format> Job<F> for PackSteps<'_, F> {
         let Self { rows, depth, to } = self;
         let steps = depth / F::DEPTH;
         let block = L::TRANSPOSED;
-        let (mut done, mut lanes_done) = (0, 0);
+        let whole = |count: usize| count.checked_div(block).unwrap_or(0) * block;
+        let (done, lanes_done) = (whole(steps), whole(rows.len()));
         if block > 0 {
-            done = steps / block * block;
-            lanes_done = rows.len() / block * block;
             for first in (0..lanes_done).step_by(block) {
                 for k in (0..done).step_by(block) {
                     // SAFETY: `block` rows from `first` on have `block` steps from k on, and the

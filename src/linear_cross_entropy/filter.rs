@@ -221,7 +221,9 @@ impl<'a> Cut<'a> {
         lists: &mut Lists,
     ) {
         let Lists { names, starts, counts } = lists;
-        (names.clear(), starts.clear(), counts.clear());
+        names.clear();
+        starts.clear();
+        counts.clear();
         let record = self.record;
         for start in block.clone().step_by(PANEL) {
             let panel = start / PANEL;

@@ -103,6 +103,7 @@ pub(super) enum Task<'a, R> {
 }
 
 /// `view (+)= Gᵀ·E` over some columns, for some panels of G.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn put_classifier<F: Format>(
     problem: &Problem<'_, F::Sum>,
     g: &Derivatives<F>,

@@ -170,8 +170,8 @@ lanes!(
         interleaved!(a, b)
     },
     |a, b, sums| {
-        let a = intrinsic!(transmute(a));
-        let b = intrinsic!(transmute(b));
+        let a = intrinsic!(as_pairs(a));
+        let b = intrinsic!(as_pairs(b));
         intrinsic!(_mm512_dpbf16_ps(sums, a, b))
     },
     |from, to, pairs| {
@@ -204,6 +204,16 @@ static INTERLEAVE: [[u16; 32]; 2] = {
     lanes
 };
 
+/// The same bits, as pairs of bf16.
+///
+/// # Safety
+/// None: any bits are pairs of bf16.
+#[inline(always)]
+unsafe fn as_pairs(bits: __m512i) -> __m512bh {
+    // SAFETY: two types of 512 bits, of which every pattern is valid.
+    unsafe { transmute::<__m512i, __m512bh>(bits) }
+}
+
 /// 32 numbers to bf16.
 ///
 /// # Safety
@@ -213,7 +223,7 @@ unsafe fn rounded(from: *const f32) -> __m512i {
     // SAFETY: as the caller has promised.
     unsafe {
         let (low, high) = (_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16)));
-        transmute(_mm512_cvtne2ps_pbh(high, low))
+        transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
     }
 }
 

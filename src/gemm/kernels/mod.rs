@@ -312,8 +312,8 @@ pub(super) unsafe fn finish<L: Lanes, const M: usize>(
     }
     // A copy, lest the tile itself is kept in memory.
     let mut edge = empty::<L, M>(lanes);
-    for i in 0..M {
-        edge[i] = tile[i];
+    for (to, row) in edge.iter_mut().zip(tile) {
+        *to = row;
     }
     // SAFETY: the caller's promise.
     unsafe { finish_edge::<L, M>(lanes, &edge, to) };
