@@ -314,12 +314,12 @@ impl LinearCrossEntropyBuilder {
     ///
     /// ```
     /// use ndarray::Array2;
-    /// use surprisal::{Backward, Filter, Gradients, Inputs, LinearCrossEntropy, Upstream};
+    /// use surprisal::{Filter, Gradients, Inputs, LinearCrossEntropy, Upstream};
     ///
     /// // The row's own class stands out; all others are 60 nats below.
     /// let hidden = Array2::from_elem((1, 1), 1.0_f32);
     /// let classifier = Array2::from_shape_fn((640, 1), |(v, _)| if v == 3 { 60.0 } else { 0.0 });
-    /// let loss = LinearCrossEntropy::builder().filter(Filter::Below(1e-9)).build()?;
+    /// let loss = LinearCrossEntropy::builder().filter(Filter::Below(1e-6)).build()?;
     /// let mut gradient = Array2::<f32>::zeros((640, 1));
     /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[3_u32]);
     /// let gradients = Gradients::new().classifier(gradient.view_mut());
