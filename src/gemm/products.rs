@@ -112,7 +112,25 @@ impl<T> Target<T> {
     }
 }
 
-/// Adds the products of a row group over all panels of the left factor.
+/// What will be read after the products, a line at a time.
+struct Far<T>(Range<*const T>);
+
+impl<T: Format> Far<T> {
+    /// Nothing.
+    fn none() -> Self {
+        Self(std::ptr::null()..std::ptr::null())
+    }
+
+    #[inline(always)]
+    fn fetch<L: Lanes<Format = T>>(&mut self, lanes: L) {
+        if self.0.start < self.0.end {
+            lanes.prefetch_far(self.0.start);
+            self.0.start = self.0.start.wrapping_add(64 / size_of::<T>());
+        }
+    }
+}
+
+/// Adds the products of a row group over all panels of the left factor, and fetches a line for each.
 ///
 /// # Safety
 /// The left factor has M rows from each base on, the right one a row or step for each of `depth`.
@@ -123,10 +141,12 @@ unsafe fn over_panels<L: Lanes, A: Left<L::Format>, B: Right<L>, const M: usize>
     depth: usize,
     left: impl Fn(usize) -> A,
     right: impl Fn(usize) -> B,
+    far: &mut Far<L::Format>,
 ) -> Tile<L, M> {
     let step = <L::Format as Format>::DEPTH;
     let mut tile = empty::<L, M>(lanes);
     for q in panels.clone() {
+        far.fetch(lanes);
         let k = (q - panels.start) * PANEL;
         let steps = PANEL.min(depth - k).div_ceil(step);
         // SAFETY: the caller's promise for this panel.
@@ -135,13 +155,14 @@ unsafe fn over_panels<L: Lanes, A: Left<L::Format>, B: Right<L>, const M: usize>
     tile
 }
 
-/// `to[i, j] = Σ_k left[rows[i], k] · right[j, k]`: logits. The right factor is packed in steps.
+/// `to[i, j] = Σ_k left[rows[i], k] · right[j, k]`: logits. The right factor is packed in steps;
+/// `next`, which will be packed soon, is brought nearer meanwhile.
 pub(crate) fn row_products<F: Format>(
     isa: Isa,
     left: Panels<'_, F>,
     rows: Rows<'_>,
     depth: usize,
-    right: &[F],
+    (right, next): (&[F], &[F]),
     to: &mut ArrayViewMut2<'_, F::Sum>,
 ) {
     let count = rows.len();
@@ -159,7 +180,7 @@ pub(crate) fn row_products<F: Format>(
             assert!(names.iter().all(|&row| (row as usize) < left.height), "rows of the panels");
         }
     }
-    F::dispatch(isa, RowProducts { left, rows, depth, right, to: Target::new(to) });
+    F::dispatch(isa, RowProducts { left, rows, depth, right, next, to: Target::new(to) });
 }
 
 struct RowProducts<'a, F: Format> {
@@ -167,6 +188,7 @@ struct RowProducts<'a, F: Format> {
     rows: Rows<'a>,
     depth: usize,
     right: &'a [F],
+    next: &'a [F],
     to: Target<F::Sum>,
 }
 
@@ -180,7 +202,8 @@ impl<F: Format> Job<F> for RowProducts<'_, F> {
 impl<F: Format> RowProducts<'_, F> {
     #[inline(always)]
     fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
-        let Self { left, rows, depth, right, to } = self;
+        let Self { left, rows, depth, right, next, to } = self;
+        let mut far = Far(next.as_ptr_range());
         let wide = kernels::columns::<L>();
         let steps = steps_length::<F>(depth);
         let all = 0..depth.div_ceil(PANEL);
@@ -207,6 +230,7 @@ impl<F: Format> RowProducts<'_, F> {
                                 depth,
                                 |q| left.rows(q, row + first, last),
                                 right,
+                                &mut far,
                             ),
                             Rows::Named(names) => over_panels::<L, _, _, M>(
                                 lanes,
@@ -222,6 +246,7 @@ impl<F: Format> RowProducts<'_, F> {
                                     Gathered(bases)
                                 },
                                 right,
+                                &mut far,
                             ),
                         };
                         let valid = to.rows - first;
@@ -355,12 +380,26 @@ impl<F: Format> AddRows<'_, F> {
                             let from = right.at(at / PANEL, row) + at % PANEL * F::DEPTH;
                             let from = right.data.as_ptr().add(from);
                             let right = |k| Steps(from.add(k * PANEL));
-                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right)
+                            over_panels::<L, _, _, M>(
+                                lanes,
+                                panels,
+                                depth,
+                                left,
+                                right,
+                                &mut Far::none(),
+                            )
                         }
                         RightRows::Matrix(right, stride) => {
                             let from = right.as_ptr().add(at);
                             let right = |k| Apart(from.add(k * stride), stride);
-                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right)
+                            over_panels::<L, _, _, M>(
+                                lanes,
+                                panels,
+                                depth,
+                                left,
+                                right,
+                                &mut Far::none(),
+                            )
                         }
                     };
                     finish::<L, M>(lanes, tile, to);

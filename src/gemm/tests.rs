@@ -75,14 +75,21 @@ fn products<F: Format + crate::Element>(isa: Isa) {
         let steps = in_steps(isa, &b);
         let panels = Panels::new(left.get(), height);
         let mut c = Array2::from_elem((rows, width), F::Sum::default());
-        row_products(isa, panels, Rows::From(0, rows), depth, steps.get(), &mut c.view_mut());
+        row_products(
+            isa,
+            panels,
+            Rows::From(0, rows),
+            depth,
+            (steps.get(), &[]),
+            &mut c.view_mut(),
+        );
         check(&format!("row_products {name}"), &c, &expected, depth);
 
         let mut names: Vec<u32> = (0..rows as u32).rev().collect();
         names.resize(rows.next_multiple_of(GROUP), rows as u32);
         let mut picked = Array2::from_elem((names.len(), width), F::Sum::default());
         let to = &mut picked.view_mut();
-        row_products(isa, panels, Rows::Named(&names), depth, steps.get(), to);
+        row_products(isa, panels, Rows::Named(&names), depth, (steps.get(), &[]), to);
         for i in 0..rows {
             assert_eq!(picked.row(i), c.row(rows - 1 - i), "named {name}");
         }
@@ -184,13 +191,13 @@ fn an_element_has_the_same_bits_in_every_tile() {
         let whole = in_steps(isa, &b);
         let mut c = Array2::from_elem((70, 300), F::Sum::default());
         let panels = Panels::new(left.get(), height);
-        row_products(isa, panels, Rows::From(0, 70), 611, whole.get(), &mut c.view_mut());
+        row_products(isa, panels, Rows::From(0, 70), 611, (whole.get(), &[]), &mut c.view_mut());
         for rows in [0..1, 3..5, 17..60, 58..59] {
             for columns in [0..1, 7..23, 250..300, 299..300] {
                 let some = in_steps(isa, &b.slice(s![columns.clone(), ..]).to_owned());
                 let mut part = Array2::from_elem((rows.len(), columns.len()), F::Sum::default());
                 let from = Rows::From(rows.start, rows.len());
-                row_products(isa, panels, from, 611, some.get(), &mut part.view_mut());
+                row_products(isa, panels, from, 611, (some.get(), &[]), &mut part.view_mut());
                 assert_eq!(part, c.slice(s![rows.clone(), columns]));
             }
         }
@@ -234,7 +241,7 @@ fn ours_agrees_with_another_implementation() {
         let steps = in_steps(isa, &b);
         let mut ours = Array2::zeros((m, n));
         let panels = Panels::new(left.get(), height);
-        row_products(isa, panels, Rows::From(0, m), k, steps.get(), &mut ours.view_mut());
+        row_products(isa, panels, Rows::From(0, m), k, (steps.get(), &[]), &mut ours.view_mut());
         check("ours", &ours, &other, 2 * k);
     }
 }
@@ -280,7 +287,7 @@ fn speed() {
                             let count = (rows - row).min(groups * GROUP);
                             let from = Rows::From(row, count);
                             let to = &mut tile.slice_mut(s![..count, ..]);
-                            row_products(isa, panels, from, depth, right, to);
+                            row_products(isa, panels, from, depth, (right, &[]), to);
                         }
                     }
                 });

@@ -511,6 +511,10 @@ impl<R: Real> Problem<'_, R> {
                 let most = TILE_GROUPS * GROUP * tile_columns;
                 let tile = &mut sized(tile, most)[..group.len() * width];
                 let to = (&mut *tile, width);
+                let next = columns.end..columns.end + tile_columns;
+                let most = TILE_GROUPS * GROUP;
+                let next = self.piece(next, first / most, rows.len().div_ceil(most));
+                let packed = (&*packed, next);
                 self.products(hidden, rows, group.clone(), columns.clone(), packed, to);
                 keep(group.clone(), columns.clone(), tile);
                 for (i, products) in group.zip(tile.chunks_mut(width)) {

@@ -43,7 +43,8 @@ pub(super) fn given<F: Format>(
                 let from = at.start + i * GROUP;
                 let group = from..from + g.len() / width;
                 let tile = (&mut *g, width);
-                problem.products(&hidden, &rows, group.clone(), block.clone(), &[], tile);
+                let none = (&[][..], &[][..]);
+                problem.products(&hidden, &rows, group.clone(), block.clone(), none, tile);
                 let (row, sums) = (&mut slot.row, &mut []);
                 let of = |i| active[group.clone()].get(i);
                 gradient_group::<F>(problem, of, block.clone(), (g, width), row, sums);

@@ -103,6 +103,7 @@ pub(super) fn fill_kept<F: Format>(
                 let shape = (GROUP, columns.len()).strides((PANEL, 1));
                 let to = ArrayViewMut2::from_shape(shape, &mut *tile);
                 let mut to = to.expect("a tile of one panel");
+                let packed = (&*packed, &[][..]);
                 row_products(isa, hidden.get(), Rows::Named(names), width, packed, &mut to);
             }
             let of = |i: usize| active.get(names[i] as usize);

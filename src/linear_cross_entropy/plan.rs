@@ -332,11 +332,14 @@ impl LinearCrossEntropy {
                 Backward::Auto if shapes.hidden == 0 => sizes.both(),
                 // What a filter of this size leaves is less than the logits computed twice.
                 Backward::Auto if self.filters_much(shapes) => sizes.both(),
-                // A strip of few rows reads and writes the classifier's gradient too often.
-                Backward::Auto => match sizes.strip(shapes.rows.clamp(1, 128)) {
-                    Err(Error::MemoryBudget { .. }) => sizes.both(),
-                    strip => strip,
-                },
+                // A strip of few rows reads the classifier and writes its gradient too often, and the
+                // more so the faster the products are.
+                Backward::Auto => {
+                    match sizes.strip(shapes.rows.clamp(1, 128 * sizes.depth().pow(2))) {
+                        Err(Error::MemoryBudget { .. }) => sizes.both(),
+                        strip => strip,
+                    }
+                }
             },
         }
     }

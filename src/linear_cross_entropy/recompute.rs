@@ -290,7 +290,7 @@ pub(super) fn fill_gradient<F: Format>(
         let all = first.min(rows.len())..(first + height).min(rows.len());
         let tile = &mut sized(tile, ROWS * TILE_COLUMNS)[..height * stride];
         let to = (&mut *tile, stride);
-        problem.products(hidden, rows, all.clone(), columns.clone(), packed, to);
+        problem.products(hidden, rows, all.clone(), columns.clone(), (packed, &[]), to);
         let of = |i| active[all.clone()].get(i);
         let to = (&mut *tile, stride);
         gradient_group::<F>(problem, of, columns.clone(), to, row, sums);

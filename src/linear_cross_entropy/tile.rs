@@ -1,6 +1,6 @@
 //! Tiles of logits, wherever they come from, and what their products are packed into.
 
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder};
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, s};
 use std::ops::Range;
 
 use super::inputs::{Source, Targets};
@@ -188,6 +188,23 @@ impl<R: Real> Problem<'_, R> {
         }
     }
 
+    /// Part `part` of so many of the memory that holds these classes, where it is one piece.
+    pub(crate) fn piece<F: Format<Sum = R>>(
+        &self,
+        classes: Range<usize>,
+        part: usize,
+        parts: usize,
+    ) -> &[F] {
+        let Source::Product { classifier, .. } = &self.source else { return &[] };
+        let piece = F::stored(classifier).and_then(|view| {
+            let end = classes.end.min(view.dim().0);
+            view.slice_move(s![classes.start.min(end)..end, ..]).to_slice()
+        });
+        let piece = piece.unwrap_or_default();
+        let length = piece.len().div_ceil(parts.max(1));
+        &piece[(part * length).min(piece.len())..((part + 1) * length).min(piece.len())]
+    }
+
     /// Packs some columns of classes of the classifier into panels of `height` rows, in steps.
     pub(crate) fn pack_class_rows<F: Format<Sum = R>>(
         &self,
@@ -241,7 +258,7 @@ impl<R: Real> Problem<'_, R> {
         rows: &[Row],
         group: Range<usize>,
         columns: Range<usize>,
-        packed: &[F],
+        packed: (&[F], &[F]),
         (tile, stride): (&mut [R], usize),
     ) {
         let width = columns.len();

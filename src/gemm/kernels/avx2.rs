@@ -53,6 +53,11 @@ macro_rules! lanes {
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             }
             #[inline(always)]
+            fn prefetch_far(self, at: *const $real) {
+                // SAFETY: as above.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+            }
+            #[inline(always)]
             unsafe fn interleave(self, _: [*const $real; 2], _: *mut $real) {
                 unreachable!("a step is one number")
             }

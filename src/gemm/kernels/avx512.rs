@@ -73,6 +73,11 @@ macro_rules! lanes {
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             }
             #[inline(always)]
+            fn prefetch_far(self, at: *const $format) {
+                // SAFETY: as above.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+            }
+            #[inline(always)]
             unsafe fn interleave(self, $two: [*const $format; 2], $steps: *mut $format) {
                 $interleave
             }

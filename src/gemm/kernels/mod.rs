@@ -50,6 +50,8 @@ pub trait Lanes: Copy {
     unsafe fn load_rows(self, rows: [*const Self::Format; 2]) -> [Self::Factor; 2];
     /// Brings what stands there near; nothing where that is not known to help.
     fn prefetch(self, at: *const Self::Format);
+    /// The same, only as far as the second cache.
+    fn prefetch_far(self, at: *const Self::Format);
     /// Writes the steps that two rows of 32 numbers make together.
     ///
     /// # Safety

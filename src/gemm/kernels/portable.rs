@@ -43,6 +43,8 @@ macro_rules! lanes {
             #[inline(always)]
             fn prefetch(self, _: *const $real) {}
             #[inline(always)]
+            fn prefetch_far(self, _: *const $real) {}
+            #[inline(always)]
             unsafe fn interleave(self, _: [*const $real; 2], _: *mut $real) {
                 unreachable!("a step is one number")
             }
