@@ -421,7 +421,10 @@ const BUDGET: usize = LinearCrossEntropy::DEFAULT_MEMORY_BUDGET;
 #[test]
 fn plain_losses() {
     for (seed, (rows, width, classes)) in
-        [(41, 24, 1300), (13, 9, 700), (35, 33, 2487)].into_iter().enumerate()
+        // The last two are of whole panels: few rows are multiplied without packing.
+        [(41, 24, 1300), (13, 9, 700), (35, 33, 2487), (60, 64, 1300), (37, 96, 2050)]
+                .into_iter()
+                .enumerate()
     {
         let mut tail = tail(seed as u64, rows, width, classes);
         let mut stream = Stream(100 + seed as u64);
@@ -454,8 +457,8 @@ fn plain_losses() {
 /// Where next to nothing is kept no block is dense: all that is to be dropped is missing.
 #[test]
 fn what_is_dropped_is_missing() {
-    for kind in [Type::F64, Type::F32] {
-        let tail = tail(5, 50, 17, 1100).rounded(kind);
+    for (kind, width) in [(Type::F64, 17), (Type::F32, 17), (Type::F64, 64), (Type::F32, 64)] {
+        let tail = tail(5, 50, width, 1100).rounded(kind);
         for isa in Isa::available() {
             let exact = Exact::of(&tail, kind, isa);
             let builder = tail.builder(isa, Some(Filter::Below(1.0)));
@@ -489,6 +492,98 @@ fn what_is_dropped_is_missing() {
 fn far(found: &Array2<f64>, truth: &Array2<f64>, bound: &Array2<f64>) -> usize {
     let all = found.iter().zip(truth).zip(bound);
     all.filter(|((found, truth), bound)| (*found - *truth).abs() > 10.0 * *bound).count()
+}
+
+/// What is dropped, taken for flat: in its place stands the mean of its G over the segment.
+#[test]
+fn the_tail_correction_puts_the_mean_in_its_place() {
+    for (kind, width) in
+        [Type::F64, Type::F32, Type::Bf16].into_iter().flat_map(|kind| [(kind, 17), (kind, 64)])
+    {
+        // More than one block of 1024 classes, the last of them and its last segment not whole.
+        let mut tail = tail(6, 50, width, 1230);
+        tail.case.bias = Some(Stream(7).vector(1230, 0.5));
+        let tail = tail.rounded(kind);
+        for isa in Isa::available() {
+            let exact = Exact::of(&tail, kind, isa);
+            let builder = tail.builder(isa, Some(Filter::Below(1.0))).tail_correction(true);
+            let found = run(&tail, kind, Door::Both, &builder);
+            let dropped = exact.droppable(1.0 / STEP, false);
+            let entries = exact.entries(&dropped);
+            let mean_of = |entries: &Array2<f64>| {
+                let classes = entries.dim().1;
+                Array2::from_shape_fn(entries.dim(), |(i, v)| {
+                    let first = v / SEGMENT * SEGMENT;
+                    let segment = first..classes.min(first + SEGMENT);
+                    entries.slice(s![i, segment.clone()]).sum() / segment.len() as f64
+                })
+            };
+            let mean = mean_of(&entries);
+            let g = &exact.truth.d_products - &entries + &mean;
+            // The masses are recorded in bf16; where G is, so are the means of the classifier.
+            let mut slack = mean.mapv(|mean| mean.abs() * 3.0 * MASS);
+            let mut open = exact.droppable(1.0, true);
+            open.zip_mut_with(&dropped, |open, &certain| *open &= !certain);
+            // Where it is open whether it is dropped, it may be its mean or itself.
+            let open = exact.entries(&open).mapv(f64::abs);
+            slack += &(mean_of(&open) + open);
+            let (hidden, classifier) = (&tail.case.hidden, &tail.case.classifier);
+            let what = (kind, width, isa);
+            let bound = &exact.d_hidden + &slack.dot(&classifier.mapv(f64::abs));
+            within("dE", &what, &found.d_hidden, &g.dot(classifier), &bound);
+            let bound = &exact.d_classifier + &slack.t().dot(&hidden.mapv(f64::abs));
+            within("dC", &what, &found.d_classifier, &g.t().dot(hidden), &bound);
+            let bound = &exact.d_bias + &slack.sum_axis(Axis(0));
+            within("db", &what, &found.d_bias, &g.sum_axis(Axis(0)), &bound);
+            // Without it, that is missing.
+            let plain = run(&tail, kind, Door::Both, &builder.tail_correction(false));
+            let bound = &exact.d_hidden + &slack.dot(&classifier.mapv(f64::abs));
+            let outside = far(&plain.d_hidden, &g.dot(classifier), &(bound / 10.0));
+            assert!(outside > 100, "{outside} are outside, {what:?}");
+        }
+    }
+}
+
+/// A segment of equal classes is flat: with the correction nothing is lost, whatever the options.
+#[test]
+fn the_tail_correction_is_exact_where_segments_are_flat() {
+    for (kind, width) in [(Type::F64, 9), (Type::F32, 64), (Type::Bf16, 32)] {
+        for options in 0..4 {
+            let mut tail = tail(8, 40, width, 1120);
+            let first = tail.case.classifier.clone();
+            for (v, mut row) in tail.case.classifier.outer_iter_mut().enumerate() {
+                row.assign(&first.row(v / SEGMENT * SEGMENT));
+            }
+            match options {
+                1 => tail.case.softcap = Some(25.0),
+                2 => tail.case.d_entropy = Some(Stream(9).vector(40, 0.5)),
+                3 => tail.case.label_smoothing = 0.1,
+                _ => {}
+            }
+            let tail = tail.rounded(kind);
+            for isa in Isa::available() {
+                let exact = Exact::of(&tail, kind, isa);
+                let builder = tail.builder(isa, Some(Filter::Below(1.0))).tail_correction(true);
+                let found = run(&tail, kind, Door::Both, &builder);
+                assert!(found.kept.unwrap() < 0.1);
+                // Masses in bf16 are off by 2⁻⁸, their logarithm by as much, absolutely.
+                let may = exact.entries(&exact.droppable(1.0, true));
+                let slack = may.mapv(|g| g.abs() * 3.0 * MASS)
+                    + Array2::from_shape_fn(may.dim(), |(i, v)| {
+                        let h = tail.case.d_entropy.as_ref().map_or(0.0, |h| h[i].abs());
+                        h * MASS * exact.mass[[i, v / SEGMENT]]
+                    });
+                let what = (kind, options, isa);
+                let (hidden, classifier) = (&tail.case.hidden, &tail.case.classifier);
+                let bound = &exact.d_hidden + &slack.dot(&classifier.mapv(f64::abs));
+                within("dE", &what, &found.d_hidden, &exact.truth.d_hidden, &bound);
+                let bound = &exact.d_classifier + &slack.t().dot(&hidden.mapv(f64::abs));
+                within("dC", &what, &found.d_classifier, &exact.truth.d_classifier, &bound);
+                let bound = &exact.d_bias + &slack.sum_axis(Axis(0));
+                within("db", &what, &found.d_bias, &exact.truth.d_bias, &bound);
+            }
+        }
+    }
 }
 
 /// Every option that goes with a filter.
@@ -611,14 +706,19 @@ fn threads_do_not_matter() {
     smoothed.case.label_smoothing = 0.1;
     let mut mixed = plain.clone();
     mixed.case.z_loss = 0.1;
-    for (tail, switches) in
-        [(plain, [true; 3]), (smoothed, [true; 3]), (mixed, [true, false, true])]
-    {
+    let whole = tail(33, 150, 64, 1900);
+    for (tail, switches) in [
+        (plain, [true; 3]),
+        (smoothed, [true; 3]),
+        (mixed, [true, false, true]),
+        (whole, [true; 3]),
+    ] {
         for isa in Isa::available() {
             for threshold in [THRESHOLDS[2], THRESHOLDS[3]] {
                 let [hidden, classifier, bias] = switches;
                 let builder = tail.builder(isa, Some(Filter::Below(threshold)));
                 let builder = builder.filter_gradients(hidden, classifier, bias);
+                let builder = builder.tail_correction(threshold == THRESHOLDS[3]);
                 for added_to in [None, Some(0.5)] {
                     let all = |tail: &Tail| {
                         let builder = &builder;

@@ -160,11 +160,13 @@ fn the_heap_stays_under_the_plan() {
 
 /// All of it kept, some, and next to nothing; with masks, with the term of rank one.
 fn filters() {
-    for (rows, width, classes) in [(1, 1, 1), (300, 20, 3000), (1100, 33, 700), (300, 0, 3000)] {
+    let shapes = [(1, 1, 1), (300, 20, 3000), (1100, 33, 700), (300, 0, 3000), (300, 64, 3000)];
+    for (rows, width, classes) in shapes {
         for threshold in [0.0, 1.0 / 4096.0, 1.0] {
             let plain = LinearCrossEntropy::builder().filter(Filter::Below(threshold));
             let smooth = plain.clone().label_smoothing(0.1).filter_gradients(true, false, true);
-            for builder in [plain.clone(), plain.memory_budget(3 << 20), smooth] {
+            let corrected = plain.clone().tail_correction(true);
+            for builder in [plain.clone(), plain.memory_budget(3 << 20), smooth, corrected] {
                 check::<f32>(rows, width, classes, builder.clone());
                 check::<bf16>(rows, width, classes, builder);
             }

@@ -65,9 +65,17 @@ fn check<R: Real>(what: &str, found: &Array2<R>, exact: &Array2<f64>, depth: usi
 
 /// Every product of panels on one instruction set, over shapes around every edge.
 fn products<F: Format + crate::Element>(isa: Isa) {
-    for (rows, depth, width) in
-        [(1, 1, 1), (3, 2, 5), (12, 32, 32), (13, 33, 31), (25, 70, 67), (40, 131, 200), (5, 0, 9)]
-    {
+    for (rows, depth, width) in [
+        (1, 1, 1),
+        (3, 2, 5),
+        (12, 32, 32),
+        (13, 33, 31),
+        (25, 70, 67),
+        (40, 131, 200),
+        (5, 0, 9),
+        (7, 64, 96),
+        (9, 96, 43),
+    ] {
         let name = format!("{} {} {rows}×{depth}×{width}", isa.name(), F::NAME);
         let (a, b) = (matrix::<F>(rows, depth, 3), matrix::<F>(width, depth, 7));
         let expected = exact(&a, &b.t().to_owned());
@@ -136,6 +144,32 @@ fn products<F: Format + crate::Element>(isa: Isa) {
         }
         let expected = expected.slice(s![..;-1, ..]).to_owned();
         check(&format!("reversed add_rows {name}"), &sums, &expected, depth);
+
+        // The same from the rows of a matrix as it stands, and few rows without packing.
+        if depth.is_multiple_of(F::DEPTH) && width.is_multiple_of(PANEL) {
+            let mut sums = Array2::from_elem((rows, width), F::Sum::ONE);
+            let names: Vec<u32> = (0..rows as u32).collect();
+            let stands = (d.as_slice().unwrap(), width);
+            let to = &mut sums.view_mut();
+            add_rows_of_matrix(isa, panels, 0, depth, stands, 0..width, &names, to);
+            let expected = exact(&a, &d) + 1.0;
+            check(&format!("add_rows_of_matrix {name}"), &sums, &expected, depth);
+        }
+        if depth.is_multiple_of(PANEL) {
+            let expected = exact(&a, &b.t().to_owned());
+            let names: Vec<u32> = (0..rows as u32).rev().collect();
+            for first in (0..width).step_by(PANEL) {
+                let classes = first..width.min(first + PANEL);
+                let of: Vec<&[F]> =
+                    classes.clone().map(|j| b.slice(s![j, ..]).to_slice().unwrap()).collect();
+                let mut products = vec![F::Sum::ZERO; rows * PANEL];
+                few_products(isa, panels, &names, &of, &mut products);
+                let products = Array2::from_shape_vec((rows, PANEL), products).unwrap();
+                let products = products.slice(s![..;-1, ..classes.len()]).to_owned();
+                let expected = expected.slice(s![.., classes]).to_owned();
+                check(&format!("few_products {name}"), &products, &expected, depth);
+            }
+        }
 
         // a[depth × rows]ᵀ · d[depth × width].
         let at = matrix::<F>(depth, rows, 5);
