@@ -50,7 +50,8 @@ pub enum Reduction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backward {
-    /// The strip where the budget holds enough rows of it, else recomputing.
+    /// The strip where the budget holds enough rows of it, else recomputing; that too under a
+    /// [`Filter`] of at least 2⁻²².
     Auto,
     /// The logits are computed a second time, tile by tile: 8·N·D·V operations, little memory.
     Recompute,
@@ -81,7 +82,7 @@ pub enum Backward {
 /// filter.
 ///
 /// The idea, for tiles of 128 × 128, is that of *Cut Your Losses in Large-Vocabulary Language Models*
-/// (Wijmans et al., 2024), §4.3.
+/// (Wijmans et al., 2024).
 ///
 /// ```
 /// use surprisal::{Filter, LinearCrossEntropy};
@@ -354,7 +355,7 @@ impl LinearCrossEntropyBuilder {
         self
     }
 
-    /// The instruction set of the folds; [`Isa::current`] by default.
+    /// The instruction set of products and folds; [`Isa::current`] by default.
     pub fn isa(mut self, isa: Isa) -> Self {
         self.isa = Some(isa);
         self

@@ -12,7 +12,8 @@ use super::vector::Simd;
 /// An instruction set that this processor has.
 ///
 /// The best one is taken, or the one that the environment variable `SURPRISAL_ISA` names
-/// (`portable`, `avx2` or `avx512`); it steers the folds and the elementary functions.
+/// (`portable`, `avx2` or `avx512`); it steers the products, the folds and
+/// the elementary functions.
 ///
 /// ```
 /// use surprisal::Isa;
@@ -27,7 +28,7 @@ pub enum Isa {
     /// AVX2 with FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
-    /// AVX-512 F, BW, DQ and VL.
+    /// AVX-512 F, BW, DQ and VL; with products of bf16 where the processor has them.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
 }
