@@ -1,7 +1,6 @@
 //! The backward of what a filter keeps: rows gathered, a panel of 32 classes at a time.
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder};
-use std::ops::Range;
 
 use super::backward::Active;
 use super::derivatives::{Derivatives, PanelPart, gradient_group};
@@ -13,7 +12,6 @@ use super::problem::Problem;
 use super::recompute::Block;
 use super::sinks::{HiddenPart, Task};
 use super::tile::{Hidden, Slot, sized};
-use crate::element::{Element, Real};
 use crate::gemm::{
     Format, GROUP, PANEL, Rows, Store, add_columns, add_rows, add_rows_of_matrix, few_products,
     put_rows, row_products, steps_length,
@@ -22,7 +20,7 @@ use crate::parallel;
 
 /// A classifier whose rows can be read as they stand: of this format, contiguous, of whole panels.
 pub(super) struct Stands<'a, F> {
-    pub(super) view: ArrayView2<'a, F>,
+    view: ArrayView2<'a, F>,
 }
 
 impl<'a, F: Format> Stands<'a, F> {
@@ -35,24 +33,6 @@ impl<'a, F: Format> Stands<'a, F> {
         (whole && view.is_standard_layout()).then_some(Self { view })
     }
 
-    /// The means of the segments of a block, in the 32 columns from this one on.
-    pub(super) fn means(&self, block: &Range<usize>, column: usize, to: &mut [F::Sum]) {
-        let width = self.view.dim().1;
-        let classes = self.from(block.start)[..block.len() * width].chunks_exact(PANEL * width);
-        let rest = classes.remainder();
-        let segments = classes.chain(std::iter::once(rest).filter(|rest| !rest.is_empty()));
-        for (segment, to) in segments.zip(to.chunks_mut(PANEL)) {
-            to.fill(F::Sum::ZERO);
-            for row in segment.chunks_exact(width) {
-                for (to, value) in to.iter_mut().zip(&row[column..column + PANEL]) {
-                    *to += value.to_sum();
-                }
-            }
-            let part = F::Sum::from_f64(1.0 / (segment.len() / width) as f64);
-            to.iter_mut().for_each(|to| *to = *to * part);
-        }
-    }
-
     /// The classes from this one on.
     pub(super) fn from(&self, class: usize) -> &'a [F] {
         let all = self.view.to_slice().unwrap_or_default();
@@ -61,7 +41,7 @@ impl<'a, F: Format> Stands<'a, F> {
 }
 
 /// Rows of a panel that are few enough for products without packing.
-pub(super) const FEW_ROWS: usize = 8;
+const FEW_ROWS: usize = 8;
 
 /// Makes G of the rows that are kept of each panel, in parallel over the panels.
 #[allow(clippy::too_many_arguments)]

@@ -161,7 +161,7 @@ pub(super) fn recompute<F: Format>(
                 parallel::for_each(&mut slots, tasks, |_, mut task| {
                     put_kept(problem, &g, &hidden, &block, &lists, stands, store, &mut task);
                     if let Some(tail) = tail {
-                        tail.put(problem, &hidden, &block, stands, active.len(), task);
+                        tail.put(problem, &hidden, &block, active.len(), task);
                     }
                 });
                 continue;

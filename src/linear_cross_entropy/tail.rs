@@ -7,11 +7,11 @@ use super::backward::Active;
 use super::derivatives::{Derivatives, PanelPart};
 use super::filter::Cut;
 use super::gradients::split;
-use super::kept::Stands;
+use super::inputs::Source;
 use super::problem::Problem;
 use super::recompute::Block;
 use super::sinks::{HiddenPart, Task};
-use super::tile::{Hidden, Slot};
+use super::tile::{Hidden, Lines, Slot};
 use crate::element::{Element, Real};
 use crate::gemm::{
     Buffer, Format, GROUP, PANEL, Panels, Rows, Store, add_columns, add_rows, padded_rows, put_rows,
@@ -81,7 +81,6 @@ impl<F: Format> Tail<F> {
         problem: &Problem<'_, F::Sum>,
         hidden: &Hidden<F>,
         block: &Block<'_, F>,
-        stands: Option<&Stands<'_, F>>,
         rows: usize,
         task: Task<'_, F::Sum>,
     ) {
@@ -89,10 +88,7 @@ impl<F: Format> Tail<F> {
         match task {
             Task::Hidden(HiddenPart { columns, mut view, names }) => {
                 let mut means = [F::Sum::ZERO; PANEL * PANEL];
-                match stands {
-                    Some(stands) => stands.means(&block.columns, columns.start, &mut means),
-                    None => block.means(columns.start / PANEL, &mut means),
-                }
+                self::means::<F>(problem, &block.columns, &columns, &mut means);
                 let mut lines = Buffer::<F>::zeros(padded_rows(PANEL) * PANEL);
                 let mut pairs = Buffer::<F>::zeros(padded_rows(PANEL) * PANEL);
                 let (lines, pairs) = (
@@ -127,28 +123,25 @@ impl<F: Format> Tail<F> {
     }
 }
 
-impl<F: Format> Block<'_, F> {
-    /// The means of the segments' rows in one panel of columns.
-    pub(super) fn means(&self, q: usize, to: &mut [F::Sum]) {
-        let panel = &self.classes[q * self.height * PANEL..][..self.height * PANEL];
-        for (p, to) in to.chunks_mut(PANEL).enumerate().take(self.panels()) {
-            let count = PANEL.min(self.columns.len() - p * PANEL);
-            to.fill(F::Sum::ZERO);
-            let rows = panel[p * PANEL * PANEL..].chunks_exact(PANEL * F::DEPTH);
-            for steps in rows.take(PANEL / F::DEPTH) {
-                // Written out for either depth, so that each is a loop over vectors.
-                if F::DEPTH == 1 {
-                    for (to, value) in to.iter_mut().zip(steps) {
-                        *to += value.to_sum();
-                    }
-                } else {
-                    for (to, pair) in to.iter_mut().zip(steps.chunks_exact(2)) {
-                        *to += pair[0].to_sum() + pair[1].to_sum();
-                    }
-                }
+/// The means of the segments of a block, in these columns: a row of 32 for each.
+fn means<F: Format>(
+    problem: &Problem<'_, F::Sum>,
+    block: &Range<usize>,
+    columns: &Range<usize>,
+    to: &mut [F::Sum],
+) {
+    let Source::Product { classifier, .. } = &problem.source else { return };
+    let lines = Lines::<F>::new(classifier);
+    let mut buffer = [F::default(); PANEL];
+    for (first, to) in block.clone().step_by(PANEL).zip(to.chunks_mut(PANEL)) {
+        let segment = first..block.end.min(first + PANEL);
+        for class in segment.clone() {
+            let line = lines.get(class, columns.clone(), &mut buffer);
+            for (to, value) in to.iter_mut().zip(line) {
+                *to += value.to_sum();
             }
-            let part = F::Sum::from_f64(1.0 / count as f64);
-            to.iter_mut().for_each(|to| *to = *to * part);
         }
+        let part = F::Sum::from_f64(1.0 / segment.len() as f64);
+        to.iter_mut().for_each(|to| *to = *to * part);
     }
 }

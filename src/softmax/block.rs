@@ -44,7 +44,7 @@ pub(crate) fn reduce<R: Real>(isa: Isa, logits: &mut [R], moments: Moments) -> B
     }
     // The arg-max stays out of every sum: it is the 1 of 1 + r.
     logits[argmax] = R::NEG_INFINITY;
-    let (remainder, first, second) = isa.dispatch(Sums { logits, maximum, moments });
+    let (_, remainder, first, second) = isa.dispatch(Sums { logits, maximum, moments });
     logits[argmax] = maximum;
     Block { remainder, first, second, ..nothing }
 }
@@ -57,7 +57,7 @@ pub(crate) fn reduce_below<R: Real>(
     maximum: R,
     moments: Moments,
 ) -> Option<(f64, f64)> {
-    let (largest, remainder, first) = isa.dispatch(Below { logits, maximum, moments });
+    let (largest, remainder, first, _) = isa.dispatch(Sums { logits, maximum, moments });
     // A sum with a NaN is NaN.
     let below = largest <= maximum && remainder.to_f64() >= 0.0;
     below.then(|| (remainder.to_f64(), first.to_f64()))
@@ -123,40 +123,6 @@ impl<R: Real> Kernel for Maximum<'_, R> {
     }
 }
 
-struct Below<'a, R> {
-    logits: &'a [R],
-    maximum: R,
-    moments: Moments,
-}
-
-impl<R: Real> Kernel for Below<'_, R> {
-    type Output = (R, R, R);
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> (R, R, R) {
-        let zero = splat::<S, R>(simd, R::ZERO);
-        let m = splat::<S, R>(simd, self.maximum);
-        let floor = splat::<S, R>(simd, R::from_f64(-1e4));
-        let mut largest = splat::<S, R>(simd, R::NEG_INFINITY);
-        let (mut remainder, mut first) = (zero, zero);
-        if self.moments == Moments::Zeroth {
-            for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
-                largest = largest.max(x);
-                remainder = remainder.add(exp::<S, R>(simd, x.sub(m)));
-            });
-        } else {
-            for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
-                largest = largest.max(x);
-                // max drops a NaN of its first operand, and the sum must not lose it.
-                let e = exp::<S, R>(simd, x.sub(m));
-                remainder = remainder.add(e);
-                first = e.mul_add(shifted::<S, R>(x, m, floor), first);
-            });
-        }
-        (largest.maximum(), remainder.sum(), first.sum())
-    }
-}
-
 struct Sums<'a, R> {
     logits: &'a [R],
     maximum: R,
@@ -174,29 +140,33 @@ fn shifted<S: Simd, R: Real>(
 }
 
 impl<R: Real> Kernel for Sums<'_, R> {
-    type Output = (R, R, R);
+    /// The largest logit (unspecified where one is NaN), r, a, M2.
+    type Output = (R, R, R, R);
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> (R, R, R) {
+    fn run<S: Simd>(self, simd: S) -> (R, R, R, R) {
         let zero = splat::<S, R>(simd, R::ZERO);
         let m = splat::<S, R>(simd, self.maximum);
         let floor = splat::<S, R>(simd, R::from_f64(-1e4));
+        let mut largest = splat::<S, R>(simd, R::NEG_INFINITY);
         let (mut remainder, mut first) = (zero, zero);
         if self.moments == Moments::Zeroth {
             for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
+                largest = largest.max(x);
                 remainder = remainder.add(exp::<S, R>(simd, x.sub(m)));
             });
-            return (remainder.sum(), R::ZERO, R::ZERO);
+            return (largest.maximum(), remainder.sum(), R::ZERO, R::ZERO);
         }
         for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
-            let u = shifted::<S, R>(x, m, floor);
-            let e = exp::<S, R>(simd, u);
+            largest = largest.max(x);
+            // Not of the shifted: max may drop a NaN, and the sum must not lose it.
+            let e = exp::<S, R>(simd, x.sub(m));
             remainder = remainder.add(e);
-            first = e.mul_add(u, first);
+            first = e.mul_add(shifted::<S, R>(x, m, floor), first);
         });
-        let (remainder, first) = (remainder.sum(), first.sum());
+        let (largest, remainder, first) = (largest.maximum(), remainder.sum(), first.sum());
         if self.moments == Moments::First {
-            return (remainder, first, R::ZERO);
+            return (largest, remainder, first, R::ZERO);
         }
         let mean = first / (R::ONE + remainder);
         let mu = splat::<S, R>(simd, mean);
@@ -207,7 +177,7 @@ impl<R: Real> Kernel for Sums<'_, R> {
             let difference = u.sub(mu);
             second = e.mul(difference).mul_add(difference, second);
         });
-        (remainder, first, second.sum() + mean * mean)
+        (largest, remainder, first, second.sum() + mean * mean)
     }
 }
 
