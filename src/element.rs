@@ -4,7 +4,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2};
 use std::fmt::{Debug, Display};
-use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
+use std::ops::{Add, AddAssign, Div, Mul, Neg, Range, Sub};
 
 use crate::gemm;
 use crate::matrix::{Matrix, MatrixMut, Vector};
@@ -46,6 +46,17 @@ pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + Debug + 'stat
     fn vector(view: ArrayView1<'_, Self>) -> Vector<'_>;
 }
 
+/// A type that the factors of a product may hold without being converted.
+#[doc(hidden)]
+pub trait Operand: Element + gemm::Format<Sum = <Self as Element>::Real> {
+    /// Some columns of a row, in this type.
+    fn read(matrix: &Matrix<'_>, row: usize, columns: Range<usize>, to: &mut [Self]);
+    /// The matrix, where it holds this type.
+    fn stored<'a>(matrix: &Matrix<'a>) -> Option<ArrayView2<'a, Self>>;
+    /// The number, in what products are summed in.
+    fn to_sum(self) -> Self::Sum;
+}
+
 /// A type that is computed in: `f32` or `f64`.
 ///
 /// ```
@@ -55,7 +66,7 @@ pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + Debug + 'stat
 pub trait Real:
     Element<Real = Self>
     + SimdReal
-    + gemm::Format<Sum = Self>
+    + Operand<Real = Self, Sum = Self>
     + Add<Output = Self>
     + Sub<Output = Self>
     + Mul<Output = Self>
@@ -73,7 +84,7 @@ pub trait Real:
     const NEG_INFINITY: Self;
     /// The narrowest format whose products have their sums in this type.
     #[doc(hidden)]
-    type Narrow: gemm::Format<Sum = Self>;
+    type Narrow: Operand<Real = Self, Sum = Self>;
     #[doc(hidden)]
     fn widen<T: Element>(from: &[T], to: &mut [Self]);
     #[doc(hidden)]
@@ -187,6 +198,19 @@ fn convert_slice<T: Element, R: Element>(from: &[T], to: &mut [R]) {
 
 macro_rules! real {
     ($type:ty, $variant:ident, $widen:ident, $narrow:ty) => {
+        impl Operand for $type {
+            fn read(matrix: &Matrix<'_>, row: usize, columns: Range<usize>, to: &mut [Self]) {
+                matrix.read(row, columns, to);
+            }
+            fn stored<'a>(matrix: &Matrix<'a>) -> Option<ArrayView2<'a, Self>> {
+                <$type as Real>::view(matrix)
+            }
+            #[inline(always)]
+            fn to_sum(self) -> Self {
+                self
+            }
+        }
+
         impl Real for $type {
             type Narrow = $narrow;
             const ZERO: Self = 0.0;
@@ -209,6 +233,25 @@ macro_rules! real {
             }
         }
     };
+}
+
+impl Operand for bf16 {
+    fn read(matrix: &Matrix<'_>, row: usize, columns: Range<usize>, to: &mut [Self]) {
+        let view = Self::stored(matrix).expect("a matrix of bf16");
+        for (to, from) in to.iter_mut().zip(view.row(row).iter().skip(columns.start)) {
+            *to = *from;
+        }
+    }
+    fn stored<'a>(matrix: &Matrix<'a>) -> Option<ArrayView2<'a, Self>> {
+        match matrix {
+            Matrix::Bf16(view) => Some(*view),
+            _ => None,
+        }
+    }
+    #[inline(always)]
+    fn to_sum(self) -> f32 {
+        self.to_f32()
+    }
 }
 
 real!(f32, F32, widen_to_f32, bf16);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::element::Real;
+use crate::element::{Operand, Real};
 use crate::simd::Isa;
 use half::bf16;
 use ndarray::{Array2, s};
@@ -13,7 +13,7 @@ fn matrix<T: crate::Element>(rows: usize, columns: usize, seed: u64) -> Array2<T
     })
 }
 
-fn packed<F: Format + crate::Element>(a: &Array2<F>) -> (Buffer<F>, usize) {
+fn packed<F: Operand>(a: &Array2<F>) -> (Buffer<F>, usize) {
     let height = padded_rows(a.dim().0);
     let mut buffer = Buffer::zeros(panels_length(height, a.dim().1));
     let to = buffer.sized(panels_length(height, a.dim().1));
@@ -22,7 +22,7 @@ fn packed<F: Format + crate::Element>(a: &Array2<F>) -> (Buffer<F>, usize) {
 }
 
 /// Panels for the right factor of the gradients.
-fn packed_in_steps<F: Format + crate::Element>(isa: Isa, a: &Array2<F>) -> (Buffer<F>, usize) {
+fn packed_in_steps<F: Operand>(isa: Isa, a: &Array2<F>) -> (Buffer<F>, usize) {
     let (rows, height) = packed(a);
     let length = panels_length(height, a.dim().1);
     let mut steps = Buffer::zeros(length);
@@ -35,7 +35,7 @@ fn packed_in_steps<F: Format + crate::Element>(isa: Isa, a: &Array2<F>) -> (Buff
     }
 }
 
-fn in_steps<F: Format + crate::Element>(isa: Isa, b: &Array2<F>) -> Buffer<F> {
+fn in_steps<F: Operand>(isa: Isa, b: &Array2<F>) -> Buffer<F> {
     let (rows, depth) = b.dim();
     let length = steps_length::<F>(depth);
     let mut buffer = Buffer::zeros(rows.div_ceil(PANEL) * length);
@@ -64,7 +64,7 @@ fn check<R: Real>(what: &str, found: &Array2<R>, exact: &Array2<f64>, depth: usi
 }
 
 /// Every product of panels on one instruction set, over shapes around every edge.
-fn products<F: Format + crate::Element>(isa: Isa) {
+fn products<F: Operand>(isa: Isa) {
     for (rows, depth, width) in [
         (1, 1, 1),
         (3, 2, 5),
@@ -195,7 +195,7 @@ fn products<F: Format + crate::Element>(isa: Isa) {
 }
 
 /// Panels whose rows are steps: for pairs, two rows are interleaved.
-fn columns_in_steps<F: Format + crate::Element>(a: &Array2<F>) -> Vec<F> {
+fn columns_in_steps<F: Operand>(a: &Array2<F>) -> Vec<F> {
     let (depth, columns) = a.dim();
     let padded = depth.next_multiple_of(F::DEPTH);
     let mut to = vec![F::default(); columns.div_ceil(PANEL) * padded * PANEL];
@@ -219,7 +219,7 @@ fn products_of_panels() {
 
 #[test]
 fn an_element_has_the_same_bits_in_every_tile() {
-    fn same<F: Format + crate::Element>(isa: Isa) {
+    fn same<F: Operand>(isa: Isa) {
         let (a, b) = (matrix::<F>(70, 611, 1), matrix::<F>(300, 611, 2));
         let (left, height) = packed(&a);
         let whole = in_steps(isa, &b);
@@ -286,7 +286,7 @@ fn ours_agrees_with_another_implementation() {
 #[ignore = "a measurement"]
 fn speed() {
     use crate::simd::Precision;
-    fn of<F: Format + crate::Element>(isa: Isa, precision: Precision) {
+    fn of<F: Operand>(isa: Isa, precision: Precision) {
         let rate = |name: &str, flops: f64, run: &mut dyn FnMut()| {
             let mut parts: Vec<f64> = (0..9)
                 .map(|_| {

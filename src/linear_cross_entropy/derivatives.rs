@@ -6,12 +6,12 @@ use super::backward::Active;
 use super::filter::Lists;
 use super::problem::Problem;
 use super::tile::RowScratch;
-use crate::element::{Element, Real};
-use crate::gemm::{Buffer, Format, PANEL, Panels, padded_rows};
+use crate::element::{Element, Operand, Real};
+use crate::gemm::{Buffer, PANEL, Panels, padded_rows};
 
 /// G of some rows and classes: panels of 32 classes, in each the rows one after the other, and where
 /// steps are pairs the same once more with the rows in pairs. As large as the logits it comes from.
-pub(super) struct Derivatives<F: Format> {
+pub(super) struct Derivatives<F: Operand> {
     pub(super) data: Buffer<F::Sum>,
     pub(super) height: usize,
     pub(super) panels: usize,
@@ -23,7 +23,7 @@ pub(super) struct PanelPart<'a, F> {
     pub(super) pairs: &'a mut [F],
 }
 
-impl<F: Format> Derivatives<F> {
+impl<F: Operand> Derivatives<F> {
     pub(super) fn new(rows: usize, columns: usize) -> Self {
         let (height, panels) = (padded_rows(rows), columns.div_ceil(PANEL));
         Self { data: Buffer::zeros(height * panels * PANEL), height, panels }
@@ -152,7 +152,7 @@ impl<F: Format> Derivatives<F> {
 
 /// G of a group of rows in `tile`, from products or logits in place; rows `stride` apart, zero where
 /// there is none. `sums` takes the sums of its columns.
-pub(super) fn gradient_group<'r, F: Format>(
+pub(super) fn gradient_group<'r, F: Operand>(
     problem: &Problem<'_, F::Sum>,
     active: impl Fn(usize) -> Option<&'r Active<F::Sum>>,
     columns: Range<usize>,

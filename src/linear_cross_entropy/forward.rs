@@ -9,9 +9,9 @@ use super::options::{LinearCrossEntropy, Statistics};
 use super::plan::{Pass, Plan, Shapes, TILE_GROUPS, TILE_ROWS, spans};
 use super::problem::{Divisors, Problem, Row};
 use super::tile::{Hidden, Slot, Weights, sized};
-use crate::element::{Element, Real};
+use crate::element::{Element, Operand, Real};
 use crate::error::{Error, Result};
-use crate::gemm::{Format, GROUP, PANEL, steps_length};
+use crate::gemm::{GROUP, PANEL, steps_length};
 use crate::parallel;
 use crate::softmax::RowState;
 use crate::softmax::block::{self, Moments};
@@ -276,7 +276,7 @@ impl LinearCrossEntropy {
 }
 
 /// ln p of some classes of each row.
-fn log_probabilities<F: Format>(
+fn log_probabilities<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     states: &[RowState],
     candidates: ArrayView2<'_, u32>,
@@ -297,7 +297,7 @@ fn log_probabilities<F: Format>(
 }
 
 /// The logit of each kept row's target, NaN where another shard owns it.
-fn owned_target_logits<F: Format>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Vec<F::Sum> {
+fn owned_target_logits<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Vec<F::Sum> {
     let mut logits = vec![F::Sum::from_f64(f64::NAN); problem.rows.len()];
     let tasks = logits.chunks_mut(TILE_ROWS).zip(problem.rows.chunks(TILE_ROWS)).collect();
     let mut slots = Slot::<F>::several(plan.slots);
@@ -314,7 +314,7 @@ fn owned_target_logits<F: Format>(problem: &Problem<'_, F::Sum>, plan: &Plan) ->
 
 /// A state for each kept row, with what must be known ahead: the targets, and for the rank their
 /// logits.
-fn initial_states<F: Format>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Vec<RowState> {
+fn initial_states<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Vec<RowState> {
     let hard = matches!(problem.targets, Targets::Hard(_));
     let state = |row: &Row| match hard {
         true => RowState::with_target(row.target),
@@ -348,7 +348,10 @@ pub(crate) struct Folded<R> {
 
 impl<R: Real> Folded<R> {
     /// Nothing but what must be known ahead: the targets, and for the rank their logits.
-    pub(crate) fn new<F: Format<Sum = R>>(problem: &Problem<'_, R>, plan: &Plan) -> Self {
+    pub(crate) fn new<F: Operand<Real = R, Sum = R>>(
+        problem: &Problem<'_, R>,
+        plan: &Plan,
+    ) -> Self {
         let top = vec![Entry::empty(); problem.rows.len() * problem.loss.statistics.top_k];
         Self { states: initial_states::<F>(problem, plan), top, record: None }
     }
@@ -373,7 +376,7 @@ impl<R: Real> Folded<R> {
 }
 
 /// Folds every kept row over all columns.
-pub(crate) fn fold_rows<F: Format>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Folded<F::Sum> {
+pub(crate) fn fold_rows<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Folded<F::Sum> {
     let mut folded = Folded::new::<F>(problem, plan);
     let mut slots = Slot::several(plan.slots);
     let mut hidden = Hidden::<F>::new();
@@ -451,7 +454,7 @@ impl<R: Real> Partial<R> {
 
 /// Adds the classes of sparse soft targets to the deviation of their rows, and scales that of the
 /// smoothing, so that it means the same as with dense targets.
-pub(crate) fn add_sparse_targets<F: Format>(
+pub(crate) fn add_sparse_targets<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     slots: &mut [Slot<F>],
     states: &mut [RowState],
@@ -488,7 +491,7 @@ fn scaled(factor: f64, value: f64) -> f64 {
 impl<R: Real> Problem<'_, R> {
     /// Folds rows that are packed over the columns of a task, a tile at a time. `keep` is given the
     /// products of each group of rows, with their columns, before they are folded.
-    pub(crate) fn fold_span<F: Format<Sum = R>>(
+    pub(crate) fn fold_span<F: Operand<Real = R, Sum = R>>(
         &self,
         hidden: &Hidden<F>,
         rows: &[Row],

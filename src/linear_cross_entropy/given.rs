@@ -7,12 +7,12 @@ use super::plan::{Plan, TILE_COLUMNS};
 use super::problem::{Problem, Row};
 use super::sinks::clear_rest;
 use super::tile::{Hidden, Slot};
-use crate::element::{Element, Real};
-use crate::gemm::{Format, GROUP};
+use crate::element::{Element, Operand, Real};
+use crate::gemm::GROUP;
 use crate::parallel;
 
 /// The gradients of given logits: there is nothing to multiply.
-pub(super) fn given<F: Format>(
+pub(super) fn given<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     plan: &Plan,
     active: &[Active<F::Sum>],

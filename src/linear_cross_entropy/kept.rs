@@ -12,9 +12,10 @@ use super::problem::Problem;
 use super::recompute::Block;
 use super::sinks::{HiddenPart, Task};
 use super::tile::{Hidden, Slot, sized};
+use crate::element::Operand;
 use crate::gemm::{
-    Format, GROUP, PANEL, Rows, Store, add_columns, add_rows, add_rows_of_matrix, few_products,
-    put_rows, row_products, steps_length,
+    GROUP, PANEL, Rows, Store, add_columns, add_rows, add_rows_of_matrix, few_products, put_rows,
+    row_products, steps_length,
 };
 use crate::parallel;
 
@@ -23,7 +24,7 @@ pub(super) struct Stands<'a, F> {
     view: ArrayView2<'a, F>,
 }
 
-impl<'a, F: Format> Stands<'a, F> {
+impl<'a, F: Operand> Stands<'a, F> {
     pub(super) fn new(problem: &Problem<'a, F::Sum>) -> Option<Self> {
         let Source::Product { classifier, .. } = &problem.source else { return None };
         let view = F::stored(classifier)?;
@@ -45,7 +46,7 @@ const FEW_ROWS: usize = 8;
 
 /// Makes G of the rows that are kept of each panel, in parallel over the panels.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn fill_kept<F: Format>(
+pub(super) fn fill_kept<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     active: &[Active<F::Sum>],
     hidden: &Hidden<F>,
@@ -98,7 +99,7 @@ pub(super) fn fill_kept<F: Format>(
 
 /// What the rows kept of each panel add to some columns of a gradient.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn put_kept<F: Format>(
+pub(super) fn put_kept<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     g: &Derivatives<F>,
     hidden: &Hidden<F>,

@@ -16,9 +16,9 @@ use super::sinks::{HiddenGradient, HiddenPart, Task, clear_rest, is_direct, put_
 use super::spread::Spread;
 use super::tail::Tail;
 use super::tile::{Hidden, Slot, sized};
-use crate::element::Real;
+use crate::element::{Operand, Real};
 use crate::gemm::{
-    Buffer, Format, GROUP, PANEL, Panels, Store, add_rows, padded_rows, panels_length, put_rows,
+    Buffer, GROUP, PANEL, Panels, Store, add_rows, padded_rows, panels_length, put_rows,
     steps_length,
 };
 use crate::parallel;
@@ -33,7 +33,7 @@ pub(super) struct Block<'b, F> {
     pub(super) height: usize,
 }
 
-impl<F: Format> Block<'_, F> {
+impl<F: Operand> Block<'_, F> {
     pub(super) fn panels(&self) -> usize {
         self.columns.len().div_ceil(PANEL)
     }
@@ -43,7 +43,7 @@ impl<F: Format> Block<'_, F> {
     }
 }
 
-pub(super) fn recompute<F: Format>(
+pub(super) fn recompute<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     plan: &Plan,
     mut active: Vec<Active<F::Sum>>,
@@ -226,7 +226,7 @@ pub(super) fn recompute<F: Format>(
 }
 
 /// Packs a block of the classifier in parallel: in steps, but for rows alone, and in panels.
-pub(super) fn pack_block<F: Format>(
+pub(super) fn pack_block<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     block: &Range<usize>,
     steps: &mut [F],
@@ -260,7 +260,7 @@ pub(super) fn pack_block<F: Format>(
 
 /// Makes one block of G anew, in parallel over its rows.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn fill_gradient<F: Format>(
+pub(super) fn fill_gradient<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     active: &[Active<F::Sum>],
     rows: &[Row],

@@ -7,8 +7,8 @@ use super::derivatives::Derivatives;
 use super::gradients::{Sink, clear, clear_vector, put_row, split};
 use super::problem::{Problem, Row};
 use super::tile::Hidden;
-use crate::element::Real;
-use crate::gemm::{Format, PANEL, Rows, Store, add_columns};
+use crate::element::{Operand, Real};
+use crate::gemm::{PANEL, Rows, Store, add_columns};
 use crate::matrix::MatrixMut;
 
 /// Whether products can be summed where the gradient stands.
@@ -104,7 +104,7 @@ pub(super) enum Task<'a, R> {
 
 /// `view (+)= Gᵀ·E` over some columns, for some panels of G.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn put_classifier<F: Format>(
+pub(super) fn put_classifier<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     g: &Derivatives<F>,
     first_panel: usize,

@@ -9,8 +9,7 @@ use super::plan::STRIP_COLUMNS;
 use super::problem::Problem;
 use super::sinks::HiddenPart;
 use super::tile::{Slot, sized};
-use crate::element::{Element, Real};
-use crate::gemm::Format;
+use crate::element::{Element, Operand, Real};
 use crate::matrix::Matrix;
 use crate::parallel;
 
@@ -31,7 +30,7 @@ pub(super) struct Spread<R> {
 
 impl<R: Real> Spread<R> {
     /// Takes the smoothing out of the rows' coefficients; `None` where there is none.
-    pub(super) fn new<F: Format<Sum = R>>(
+    pub(super) fn new<F: Operand<Real = R, Sum = R>>(
         problem: &Problem<'_, R>,
         active: &mut [Active<R>],
         slots: &mut [Slot<F>],
@@ -88,7 +87,7 @@ impl<R: Real> Spread<R> {
 }
 
 /// Σ_i w_i X_i over rows of a matrix, in f64 and in the order of the rows.
-pub(super) fn weighed_rows<F: Format>(
+pub(super) fn weighed_rows<F: Operand>(
     matrix: &Matrix<'_>,
     count: usize,
     width: usize,

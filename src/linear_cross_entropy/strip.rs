@@ -11,13 +11,11 @@ use super::plan::{Plan, STRIP_CLASSES, STRIP_COLUMNS, TILE_COLUMNS};
 use super::problem::Problem;
 use super::sinks::{HiddenGradient, HiddenPart, Task, clear_rest, is_direct, put_classifier};
 use super::tile::{Hidden, Slot, sized};
-use crate::element::Real;
-use crate::gemm::{
-    Format, GROUP, PANEL, Panels, Store, add_rows, padded_rows, panels_length, put_rows,
-};
+use crate::element::{Operand, Real};
+use crate::gemm::{GROUP, PANEL, Panels, Store, add_rows, padded_rows, panels_length, put_rows};
 use crate::parallel;
 
-pub(super) fn strip<F: Format>(
+pub(super) fn strip<F: Operand>(
     problem: &mut Problem<'_, F::Sum>,
     plan: &Plan,
     upstream: &Upstream<'_, F::Sum>,
@@ -41,7 +39,7 @@ pub(super) fn strip<F: Format>(
 }
 
 /// Strips of the first `active` rows, then of the others without their gradients.
-pub(super) fn strip_in_order<F: Format>(
+pub(super) fn strip_in_order<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     plan: &Plan,
     upstream: &Upstream<'_, F::Sum>,
@@ -174,7 +172,7 @@ pub(super) fn strip_in_order<F: Format>(
 }
 
 /// Turns some panels of a strip from products into G.
-pub(super) fn strip_gradient<F: Format>(
+pub(super) fn strip_gradient<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     active: &[Active<F::Sum>],
     columns: Range<usize>,

@@ -12,20 +12,20 @@ use super::problem::Problem;
 use super::recompute::Block;
 use super::sinks::{HiddenPart, Task};
 use super::tile::{Hidden, Lines, Slot};
-use crate::element::{Element, Real};
+use crate::element::{Element, Operand, Real};
 use crate::gemm::{
-    Buffer, Format, GROUP, PANEL, Panels, Rows, Store, add_columns, add_rows, padded_rows, put_rows,
+    Buffer, GROUP, PANEL, Panels, Rows, Store, add_columns, add_rows, padded_rows, put_rows,
 };
 use crate::parallel;
 
 /// What a filter has left out, taken for flat: the mass of a segment times the mean of its 32 rows of
 /// the classifier goes to dE, a 32nd of it times the hidden state to each of their 32 gradients.
-pub(super) struct Tail<F: Format> {
+pub(super) struct Tail<F: Operand> {
     /// G of each row and segment, where 32 segments are one panel.
     pub(super) g: Derivatives<F>,
 }
 
-impl<F: Format> Tail<F> {
+impl<F: Operand> Tail<F> {
     pub(super) fn new(
         problem: &Problem<'_, F::Sum>,
         cut: Option<&Cut<'_>>,
@@ -124,7 +124,7 @@ impl<F: Format> Tail<F> {
 }
 
 /// The means of the segments of a block, in these columns: a row of 32 for each.
-fn means<F: Format>(
+fn means<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     block: &Range<usize>,
     columns: &Range<usize>,

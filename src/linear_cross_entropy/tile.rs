@@ -6,9 +6,9 @@ use std::ops::Range;
 use super::inputs::{Source, Targets};
 use super::plan::TILE_COLUMNS;
 use super::problem::{Problem, Row};
-use crate::element::Real;
+use crate::element::{Operand, Real};
 use crate::gemm::{
-    Buffer, Format, PANEL, Panels, Rows, dots, pack_pairs, pack_rows, pack_steps, padded_rows,
+    Buffer, PANEL, Panels, Rows, dots, pack_pairs, pack_rows, pack_steps, padded_rows,
     panels_length, row_products, steps_length,
 };
 use crate::matrix::Matrix;
@@ -16,7 +16,7 @@ use crate::parallel;
 use crate::simd::Isa;
 
 /// The scratch of one task at a time.
-pub(crate) struct Slot<F: Format> {
+pub(crate) struct Slot<F: Operand> {
     /// Some of the classifier, packed in steps or in panels.
     pub(crate) packed: Buffer<F>,
     /// Rows of the classifier in the format of the products.
@@ -36,7 +36,7 @@ pub(crate) struct RowScratch<R> {
     pub(crate) exacts: Vec<(usize, R)>,
 }
 
-impl<F: Format> Slot<F> {
+impl<F: Operand> Slot<F> {
     pub(crate) fn several(count: usize) -> Vec<Self> {
         let one = || Self {
             packed: Buffer::new(),
@@ -68,7 +68,7 @@ pub(crate) struct Lines<'a, F> {
     stored: Option<ArrayView2<'a, F>>,
 }
 
-impl<'a, F: Format> Lines<'a, F> {
+impl<'a, F: Operand> Lines<'a, F> {
     pub(crate) fn new(matrix: &Matrix<'a>) -> Self {
         let contiguous = |view: &ArrayView2<'_, F>| view.dim().1 <= 1 || view.strides()[1] == 1;
         Self { matrix: *matrix, stored: F::stored(matrix).filter(contiguous) }
@@ -102,7 +102,7 @@ pub(crate) struct Hidden<F> {
     height: usize,
 }
 
-impl<F: Format> Hidden<F> {
+impl<F: Operand> Hidden<F> {
     pub(crate) fn new() -> Self {
         Self { panels: Buffer::new(), pairs: Buffer::new(), length: 0, height: 0 }
     }
@@ -164,7 +164,7 @@ pub(crate) enum Weights<'a, R> {
 
 impl<R: Real> Problem<'_, R> {
     /// Packs classes of the classifier in steps along k, a panel of 32 after the other.
-    pub(crate) fn pack_classes<F: Format<Sum = R>>(
+    pub(crate) fn pack_classes<F: Operand<Real = R, Sum = R>>(
         &self,
         classes: Range<usize>,
         buffer: &mut Buffer<F>,
@@ -189,7 +189,7 @@ impl<R: Real> Problem<'_, R> {
     }
 
     /// Part `part` of so many of the memory that holds these classes, where it is one piece.
-    pub(crate) fn piece<F: Format<Sum = R>>(
+    pub(crate) fn piece<F: Operand<Real = R, Sum = R>>(
         &self,
         classes: Range<usize>,
         part: usize,
@@ -206,7 +206,7 @@ impl<R: Real> Problem<'_, R> {
     }
 
     /// Packs some columns of classes of the classifier into panels of `height` rows, in steps.
-    pub(crate) fn pack_class_rows<F: Format<Sum = R>>(
+    pub(crate) fn pack_class_rows<F: Operand<Real = R, Sum = R>>(
         &self,
         classes: Range<usize>,
         columns: Range<usize>,
@@ -252,7 +252,7 @@ impl<R: Real> Problem<'_, R> {
     }
 
     /// A tile of products: rows that are packed with columns that are, or given logits.
-    pub(crate) fn products<F: Format<Sum = R>>(
+    pub(crate) fn products<F: Operand<Real = R, Sum = R>>(
         &self,
         hidden: &Hidden<F>,
         rows: &[Row],
@@ -319,7 +319,7 @@ impl<R: Real> Problem<'_, R> {
 
     /// The logits of one row at some of the shard's classes, with the bits that they have in
     /// every tile.
-    pub(crate) fn logits_at<F: Format<Sum = R>>(
+    pub(crate) fn logits_at<F: Operand<Real = R, Sum = R>>(
         &self,
         row: &Row,
         columns: &[u32],
