@@ -6,6 +6,29 @@ use std::marker::PhantomData;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
+/// Bytes of a huge page, and a multiple of every smaller one.
+const HUGE: usize = 2 << 20;
+
+/// Asks for huge pages where memory has not been touched yet: fewer faults, and fewer misses when
+/// rows far apart are read. Where the system does not know them nothing changes.
+fn prefer_huge_pages(bytes: &[u8]) {
+    #[cfg(target_os = "linux")]
+    {
+        let skipped = bytes.as_ptr().align_offset(HUGE).min(bytes.len());
+        let whole = (bytes.len() - skipped) / HUGE * HUGE;
+        if whole > 0 {
+            // SAFETY: the range is of whole pages within memory that is ours; the advice changes
+            // neither its contents nor who may use it.
+            unsafe {
+                let start = bytes.as_ptr().add(skipped).cast_mut();
+                libc::madvise(start.cast(), whole, libc::MADV_HUGEPAGE);
+            }
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (bytes, HUGE);
+}
+
 /// Numbers that begin at a cache line, so that no row of a panel straddles two where it need not.
 pub(crate) struct Buffer<T> {
     /// Zeros that the system gives as they are first touched: by the threads that use them.
@@ -27,6 +50,7 @@ impl<T: Pod> Buffer<T> {
             return Self::new();
         }
         let bytes = vec![0; Self::bytes(length)];
+        prefer_huge_pages(&bytes);
         let start = bytes.as_ptr().align_offset(LINE);
         assert!(start < LINE, "an address of bytes");
         Self { bytes, start, kind: PhantomData }

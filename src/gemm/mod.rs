@@ -20,8 +20,8 @@ pub(crate) use pack::{
     pack_pairs, pack_rows, pack_steps, padded_rows, panels_length, steps_length,
 };
 pub(crate) use products::{
-    Panels, Rows, add_columns, add_rows, add_rows_of_matrix, dots, few_products, put_rows,
-    row_products,
+    Panels, Rows, Soon, add_columns, add_rows, add_rows_of_matrix, dots, few_products,
+    line_products, put_rows, row_products,
 };
 
 /// Columns of a panel, and the classes that a filter keeps or drops together.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::format::Format;
 use super::kernels::{
     self, Apart, Columns, Destination, Gathered, Lanes, Left, Right, Steps, Tile, accumulate,
-    empty, finish, with_height,
+    empty, finish, finish_half, with_height,
 };
 use super::pack::steps_length;
 use super::{GROUP, PANEL, Store};
@@ -112,20 +112,81 @@ impl<T> Target<T> {
     }
 }
 
-/// What will be read after the products, a line at a time.
-struct Far<T>(Range<*const T>);
+/// What will be read after some products: it is brought nearer meanwhile.
+#[derive(Clone, Copy)]
+pub(crate) struct Soon<'a, T> {
+    data: &'a [T],
+    width: usize,
+    stride: usize,
+}
 
-impl<T: Format> Far<T> {
-    /// Nothing.
-    fn none() -> Self {
-        Self(std::ptr::null()..std::ptr::null())
+impl<'a, T> Soon<'a, T> {
+    /// Nothing that is known.
+    pub(crate) fn nothing() -> Self {
+        Self::piece(&[])
     }
 
+    /// One piece of memory.
+    pub(crate) fn piece(data: &'a [T]) -> Self {
+        Self { data, width: data.len(), stride: data.len() }
+    }
+
+    /// Rows of so many numbers, `stride` apart.
+    pub(crate) fn rows(data: &'a [T], width: usize, stride: usize) -> Self {
+        Self { data, width, stride }
+    }
+
+    /// Lines at every one of so many places between products, at least one.
+    fn over(self, places: usize) -> Far<T> {
+        let Self { data, width, stride } = self;
+        if width == 0 || stride == 0 {
+            return Far {
+                row: std::ptr::null()..std::ptr::null(),
+                rows: 0,
+                rest: 0,
+                gap: 0,
+                lines: 0,
+            };
+        }
+        let per_row = (width * size_of::<T>()).div_ceil(LINE);
+        let rows = data.len().div_ceil(stride);
+        let row = data.as_ptr().wrapping_add(width);
+        Far {
+            row: data.as_ptr()..row,
+            rows: rows - 1,
+            gap: stride - width,
+            rest: width,
+            lines: (rows * per_row).div_ceil(places.max(1)),
+        }
+    }
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Where [`Soon`] has come to.
+struct Far<T> {
+    row: Range<*const T>,
+    rows: usize,
+    gap: usize,
+    rest: usize,
+    lines: usize,
+}
+
+impl<T: Format> Far<T> {
     #[inline(always)]
     fn fetch<L: Lanes<Format = T>>(&mut self, lanes: L) {
-        if self.0.start < self.0.end {
-            lanes.prefetch_far(self.0.start);
-            self.0.start = self.0.start.wrapping_add(64 / size_of::<T>());
+        for _ in 0..self.lines {
+            if self.row.start >= self.row.end {
+                if self.rows == 0 {
+                    return;
+                }
+                self.rows -= 1;
+                let start = self.row.end.wrapping_add(self.gap);
+                self.row = start..start.wrapping_add(self.rest);
+            }
+            lanes.prefetch_far(self.row.start);
+            self.row.start = self.row.start.wrapping_add(LINE / size_of::<T>());
         }
     }
 }
@@ -155,14 +216,13 @@ unsafe fn over_panels<L: Lanes, A: Left<L::Format>, B: Right<L>, const M: usize>
     tile
 }
 
-/// `to[i, j] = Σ_k left[rows[i], k] · right[j, k]`: logits. The right factor is packed in steps;
-/// `next`, which will be packed soon, is brought nearer meanwhile.
+/// `to[i, j] = Σ_k left[rows[i], k] · right[j, k]`: logits. The right factor is packed in steps.
 pub(crate) fn row_products<F: Format>(
     isa: Isa,
     left: Panels<'_, F>,
     rows: Rows<'_>,
     depth: usize,
-    (right, next): (&[F], &[F]),
+    (right, soon): (&[F], Soon<'_, F>),
     to: &mut ArrayViewMut2<'_, F::Sum>,
 ) {
     let count = rows.len();
@@ -180,7 +240,7 @@ pub(crate) fn row_products<F: Format>(
             assert!(names.iter().all(|&row| (row as usize) < left.height), "rows of the panels");
         }
     }
-    F::dispatch(isa, RowProducts { left, rows, depth, right, next, to: Target::new(to) });
+    F::dispatch(isa, RowProducts { left, rows, depth, right, soon, to: Target::new(to) });
 }
 
 struct RowProducts<'a, F: Format> {
@@ -188,7 +248,7 @@ struct RowProducts<'a, F: Format> {
     rows: Rows<'a>,
     depth: usize,
     right: &'a [F],
-    next: &'a [F],
+    soon: Soon<'a, F>,
     to: Target<F::Sum>,
 }
 
@@ -202,9 +262,10 @@ impl<F: Format> Job<F> for RowProducts<'_, F> {
 impl<F: Format> RowProducts<'_, F> {
     #[inline(always)]
     fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
-        let Self { left, rows, depth, right, next, to } = self;
-        let mut far = Far(next.as_ptr_range());
+        let Self { left, rows, depth, right, soon, to } = self;
         let wide = kernels::columns::<L>();
+        let tiles = to.columns.div_ceil(wide) * to.rows.div_ceil(M);
+        let mut far = soon.over(tiles * depth.div_ceil(PANEL));
         let steps = steps_length::<F>(depth);
         let all = 0..depth.div_ceil(PANEL);
         let last = all.end.saturating_sub(1);
@@ -271,6 +332,7 @@ pub(crate) fn add_rows<F: Format>(
     (right, row): (Panels<'_, F>, usize),
     columns: Range<usize>,
     names: Named<'_>,
+    soon: Soon<'_, F>,
     to: &mut ArrayViewMut2<'_, F::Sum>,
 ) {
     check_left(&left, first, depth, names, to.dim().0);
@@ -278,7 +340,7 @@ pub(crate) fn add_rows<F: Format>(
     check_right(&right, row + depth, &columns, to.dim().1);
     let (panels, to) = (0..depth.div_ceil(PANEL), Target::new(to));
     let right = RightRows::Panels(right, row);
-    F::dispatch(isa, AddRows { left, first, panels, depth, right, columns, names, to });
+    F::dispatch(isa, AddRows { left, first, panels, depth, right, columns, names, soon, to });
 }
 
 /// As [`add_rows`], where the right factor is rows of a matrix as it stands, each `stride` numbers
@@ -300,8 +362,8 @@ pub(crate) fn add_rows_of_matrix<F: Format>(
     assert!(columns.len().is_multiple_of(PANEL), "whole panels");
     assert!(depth == 0 || right.len() >= (depth - 1) * stride + columns.end, "rows of the matrix");
     let (panels, to) = (0..depth.div_ceil(PANEL), Target::new(to));
-    let right = RightRows::Matrix(right, stride);
-    F::dispatch(isa, AddRows { left, first, panels, depth, right, columns, names, to });
+    let (right, soon) = (RightRows::Matrix(right, stride), Soon::nothing());
+    F::dispatch(isa, AddRows { left, first, panels, depth, right, columns, names, soon, to });
 }
 
 fn check_left<F: Format>(
@@ -345,6 +407,7 @@ struct AddRows<'a, F: Format> {
     right: RightRows<'a, F>,
     columns: Range<usize>,
     names: Named<'a>,
+    soon: Soon<'a, F>,
     to: Target<F::Sum>,
 }
 
@@ -358,9 +421,11 @@ impl<F: Format> Job<F> for AddRows<'_, F> {
 impl<F: Format> AddRows<'_, F> {
     #[inline(always)]
     fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
-        let Self { left, first, panels, depth, right, columns, names, to } = self;
+        let Self { left, first, panels, depth, right, columns, names, soon, to } = self;
         let wide = kernels::columns::<L>();
         let rows = names.len();
+        let tiles = to.columns.div_ceil(wide) * rows.div_ceil(M);
+        let mut far = soon.over(tiles * panels.len());
         let last = panels.end.saturating_sub(1);
         for column in (0..to.columns).step_by(wide) {
             let at = columns.start + column;
@@ -380,26 +445,12 @@ impl<F: Format> AddRows<'_, F> {
                             let from = right.at(at / PANEL, row) + at % PANEL * F::DEPTH;
                             let from = right.data.as_ptr().add(from);
                             let right = |k| Steps(from.add(k * PANEL));
-                            over_panels::<L, _, _, M>(
-                                lanes,
-                                panels,
-                                depth,
-                                left,
-                                right,
-                                &mut Far::none(),
-                            )
+                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right, &mut far)
                         }
                         RightRows::Matrix(right, stride) => {
                             let from = right.as_ptr().add(at);
                             let right = |k| Apart(from.add(k * stride), stride);
-                            over_panels::<L, _, _, M>(
-                                lanes,
-                                panels,
-                                depth,
-                                left,
-                                right,
-                                &mut Far::none(),
-                            )
+                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right, &mut far)
                         }
                     };
                     finish::<L, M>(lanes, tile, to);
@@ -571,6 +622,86 @@ impl<F: Format> Job<F> for FewProducts<'_, F> {
                     let to = &mut to[(i * FEW + at) * PANEL + j * FEW..];
                     for (to, &sums) in to.iter_mut().zip(&sums).take(right.len()) {
                         *to = lanes.total(sums);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `to[i, j] = Σ_k left[i·stride + k] · right[j, k]`, each with the bits of [`row_products`]: logits of
+/// few rows, where packing the classifier would take longer than the products. The left factor is
+/// read as it stands; where it has more rows than `to`, those are brought nearer. The right one is
+/// packed in steps. `to` has whole panels of columns.
+pub(crate) fn line_products<F: Format>(
+    isa: Isa,
+    (left, stride): (&[F], usize),
+    depth: usize,
+    (right, columns): (&[F], usize),
+    to: &mut ArrayViewMut2<'_, F::Sum>,
+) {
+    let rows = to.dim().0;
+    assert!(depth.is_multiple_of(F::DEPTH) && depth <= stride, "whole steps");
+    assert!(rows > 0 && left.len() >= (rows - 1) * stride + depth, "rows of the left factor");
+    assert!(to.dim().1 >= columns.next_multiple_of(PANEL), "whole panels");
+    let panels = columns.div_ceil(PANEL);
+    assert!(right.len() >= panels * steps_length::<F>(depth), "the right factor's steps");
+    let to = Target::new(to);
+    F::dispatch(isa, LineProducts { left, stride, depth, right, columns, to });
+}
+
+struct LineProducts<'a, F: Format> {
+    left: &'a [F],
+    stride: usize,
+    depth: usize,
+    right: &'a [F],
+    columns: usize,
+    to: Target<F::Sum>,
+}
+
+impl<F: Format> Job<F> for LineProducts<'_, F> {
+    #[inline(always)]
+    fn run<L: Lanes<Format = F>>(self, lanes: L) {
+        with_height!(L::ROWS, M => self.tiles::<L, M>(lanes));
+    }
+}
+
+impl<F: Format> LineProducts<'_, F> {
+    #[inline(always)]
+    fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
+        let Self { left, stride, depth, right, columns, to } = self;
+        let wide = kernels::columns::<L>();
+        let steps = steps_length::<F>(depth);
+        let panels = 0..depth.div_ceil(PANEL);
+        let places = columns.div_ceil(wide) * panels.len();
+        for first in (0..to.rows).step_by(M) {
+            let next = (first + M) * stride;
+            let soon = &left[next.min(left.len())..(next + M * stride).min(left.len())];
+            let mut far = Soon::piece(soon).over(places);
+            // Where there are fewer, the last is taken again.
+            let mut bases = [left.as_ptr(); M];
+            for (i, base) in bases.iter_mut().enumerate() {
+                *base = base.wrapping_add((first + i).min(to.rows - 1) * stride);
+            }
+            let valid = to.rows - first;
+            for column in (0..columns).step_by(wide) {
+                let from = column / PANEL * steps + column % PANEL * F::DEPTH;
+                // SAFETY: `line_products` has asserted that all these rows and steps are there, and
+                // that the destination has whole panels.
+                unsafe {
+                    let right = |k| Steps(right.as_ptr().add(from + k * PANEL));
+                    let left = |q: usize| Gathered(bases.map(|base| base.add(q * PANEL)));
+                    let panels = panels.clone();
+                    let to = to.tile(column, wide, valid, Store::Assign, |i| first + i);
+                    // Each its own products, lest those of half a tile are computed whole.
+                    if columns - column <= L::WIDTH {
+                        let tile =
+                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right, &mut far);
+                        finish_half::<L, M>(lanes, tile, to);
+                    } else {
+                        let tile =
+                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right, &mut far);
+                        finish::<L, M>(lanes, tile, to);
                     }
                 }
             }

@@ -88,7 +88,7 @@ fn products<F: Operand>(isa: Isa) {
             panels,
             Rows::From(0, rows),
             depth,
-            (steps.get(), &[]),
+            (steps.get(), Soon::nothing()),
             &mut c.view_mut(),
         );
         check(&format!("row_products {name}"), &c, &expected, depth);
@@ -97,9 +97,20 @@ fn products<F: Operand>(isa: Isa) {
         names.resize(rows.next_multiple_of(GROUP), rows as u32);
         let mut picked = Array2::from_elem((names.len(), width), F::Sum::default());
         let to = &mut picked.view_mut();
-        row_products(isa, panels, Rows::Named(&names), depth, (steps.get(), &[]), to);
+        row_products(isa, panels, Rows::Named(&names), depth, (steps.get(), Soon::nothing()), to);
         for i in 0..rows {
             assert_eq!(picked.row(i), c.row(rows - 1 - i), "named {name}");
+        }
+
+        // The same products from the other side: bit for bit.
+        if depth.is_multiple_of(F::DEPTH) && depth > 0 {
+            let steps = in_steps(isa, &a);
+            let mut across =
+                Array2::from_elem((width, rows.next_multiple_of(PANEL)), F::Sum::default());
+            let lines = (b.as_slice().unwrap(), depth);
+            let right = (steps.get(), rows);
+            line_products(isa, lines, depth, right, &mut across.view_mut());
+            assert_eq!(across.slice(s![.., ..rows]), c.t(), "line_products {name}");
         }
 
         let padded = depth.next_multiple_of(F::DEPTH);
@@ -128,7 +139,7 @@ fn products<F: Operand>(isa: Isa) {
         let mut sums = Array2::from_elem((rows, width), F::Sum::ONE);
         let names: Vec<u32> = (0..rows as u32).collect();
         let to = &mut sums.view_mut();
-        add_rows(isa, panels, 0, depth, (right, 0), 0..width, &names, to);
+        add_rows(isa, panels, 0, depth, (right, 0), 0..width, &names, Soon::nothing(), to);
         let expected = exact(&a, &d) + 1.0;
         check(&format!("add_rows {name}"), &sums, &expected, depth);
 
@@ -140,7 +151,7 @@ fn products<F: Operand>(isa: Isa) {
             let panel = Panels::new(panel, height);
             let k = PANEL.min(depth - q * PANEL);
             let (from, to) = ((right, q * PANEL), &mut sums.view_mut());
-            add_rows(isa, panel, 0, k, from, 0..width, &names, to);
+            add_rows(isa, panel, 0, k, from, 0..width, &names, Soon::nothing(), to);
         }
         let expected = expected.slice(s![..;-1, ..]).to_owned();
         check(&format!("reversed add_rows {name}"), &sums, &expected, depth);
@@ -225,13 +236,27 @@ fn an_element_has_the_same_bits_in_every_tile() {
         let whole = in_steps(isa, &b);
         let mut c = Array2::from_elem((70, 300), F::Sum::default());
         let panels = Panels::new(left.get(), height);
-        row_products(isa, panels, Rows::From(0, 70), 611, (whole.get(), &[]), &mut c.view_mut());
+        row_products(
+            isa,
+            panels,
+            Rows::From(0, 70),
+            611,
+            (whole.get(), Soon::nothing()),
+            &mut c.view_mut(),
+        );
         for rows in [0..1, 3..5, 17..60, 58..59] {
             for columns in [0..1, 7..23, 250..300, 299..300] {
                 let some = in_steps(isa, &b.slice(s![columns.clone(), ..]).to_owned());
                 let mut part = Array2::from_elem((rows.len(), columns.len()), F::Sum::default());
                 let from = Rows::From(rows.start, rows.len());
-                row_products(isa, panels, from, 611, (some.get(), &[]), &mut part.view_mut());
+                row_products(
+                    isa,
+                    panels,
+                    from,
+                    611,
+                    (some.get(), Soon::nothing()),
+                    &mut part.view_mut(),
+                );
                 assert_eq!(part, c.slice(s![rows.clone(), columns]));
             }
         }
@@ -275,7 +300,14 @@ fn ours_agrees_with_another_implementation() {
         let steps = in_steps(isa, &b);
         let mut ours = Array2::zeros((m, n));
         let panels = Panels::new(left.get(), height);
-        row_products(isa, panels, Rows::From(0, m), k, (steps.get(), &[]), &mut ours.view_mut());
+        row_products(
+            isa,
+            panels,
+            Rows::From(0, m),
+            k,
+            (steps.get(), Soon::nothing()),
+            &mut ours.view_mut(),
+        );
         check("ours", &ours, &other, 2 * k);
     }
 }
@@ -321,7 +353,7 @@ fn speed() {
                             let count = (rows - row).min(groups * GROUP);
                             let from = Rows::From(row, count);
                             let to = &mut tile.slice_mut(s![..count, ..]);
-                            row_products(isa, panels, from, depth, (right, &[]), to);
+                            row_products(isa, panels, from, depth, (right, Soon::nothing()), to);
                         }
                     }
                 });
@@ -339,7 +371,17 @@ fn speed() {
                 for column in (0..depth).step_by(PANEL) {
                     let columns = column..column + PANEL;
                     let to = &mut d.slice_mut(s![.., columns.clone()]);
-                    add_rows(isa, g_rows, 0, classes, (right, 0), columns, &names, to);
+                    add_rows(
+                        isa,
+                        g_rows,
+                        0,
+                        classes,
+                        (right, 0),
+                        columns,
+                        &names,
+                        Soon::nothing(),
+                        to,
+                    );
                 }
             });
             let columns = columns_in_steps(&g);

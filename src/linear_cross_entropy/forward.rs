@@ -3,6 +3,7 @@
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1};
 use std::ops::Range;
 
+use super::few_rows::{FewRows, few_scratch};
 use super::filter::{Cut, Dropped, Record, RecordPart};
 use super::inputs::{Inputs, Targets};
 use super::options::{LinearCrossEntropy, Statistics};
@@ -387,7 +388,10 @@ pub(crate) fn fold_rows<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) 
     for start in (0..kept).step_by(wave) {
         let at = start..(start + wave).min(kept);
         let rows = &problem.rows[at.clone()];
-        hidden.pack(problem, rows, plan.slots);
+        let few = FewRows::new(problem, rows);
+        if few.is_none() {
+            hidden.pack(problem, rows, plan.slots);
+        }
         let mut tasks = partial.tasks(&folded.states[at.clone()]);
         if let Some(record) = &mut record {
             let tiles = tasks.iter().map(|task| task.columns.len().div_ceil(plan.tile_columns));
@@ -397,8 +401,9 @@ pub(crate) fn fold_rows<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) 
                 task.record = Some(part);
             }
         }
+        let from = (&hidden, few.as_ref());
         parallel::for_each(&mut slots, tasks, |slot, task| {
-            problem.fold_span(&hidden, rows, task, plan.tile_columns, slot, |_, _, _| {});
+            problem.fold_span(from, rows, task, plan.tile_columns, slot, |_, _, _| {});
         });
         folded.merge(at, &partial.states, &partial.top);
     }
@@ -493,7 +498,7 @@ impl<R: Real> Problem<'_, R> {
     /// products of each group of rows, with their columns, before they are folded.
     pub(crate) fn fold_span<F: Operand<Real = R, Sum = R>>(
         &self,
-        hidden: &Hidden<F>,
+        (hidden, few): (&Hidden<F>, Option<&FewRows<'_, F>>),
         rows: &[Row],
         task: FoldTask<'_, R>,
         tile_columns: usize,
@@ -507,18 +512,30 @@ impl<R: Real> Problem<'_, R> {
             let columns = start..(start + tile_columns).min(columns.end);
             let width = columns.len();
             let Slot { packed, lines, tile, row, .. } = &mut *slot;
-            let packed = packed.sized(width.div_ceil(PANEL) * length);
-            self.pack_classes(columns.clone(), lines, packed);
+            let packed = match few {
+                None => {
+                    let packed = packed.sized(width.div_ceil(PANEL) * length);
+                    self.pack_classes(columns.clone(), lines, packed);
+                    &*packed
+                }
+                Some(_) => &[],
+            };
             for first in (0..rows.len()).step_by(TILE_GROUPS * GROUP) {
                 let group = first..(first + TILE_GROUPS * GROUP).min(rows.len());
                 let most = TILE_GROUPS * GROUP * tile_columns;
-                let tile = &mut sized(tile, most)[..group.len() * width];
-                let to = (&mut *tile, width);
-                let next = columns.end..columns.end + tile_columns;
-                let most = TILE_GROUPS * GROUP;
-                let next = self.piece(next, first / most, rows.len().div_ceil(most));
-                let packed = (&*packed, next);
-                self.products(hidden, rows, group.clone(), columns.clone(), packed, to);
+                let scratch = few.map_or(0, |_| few_scratch(group.len(), tile_columns));
+                let (tile, scratch) = sized(tile, most + scratch).split_at_mut(most);
+                let tile = &mut tile[..group.len() * width];
+                if let Some(few) = few {
+                    few.products(self, group.clone(), columns.clone(), scratch, tile);
+                } else {
+                    let to = (&mut *tile, width);
+                    let next = columns.end..columns.end + tile_columns;
+                    let most = TILE_GROUPS * GROUP;
+                    let next = self.piece(next, first / most, rows.len().div_ceil(most));
+                    let packed = (packed, next);
+                    self.products(hidden, rows, group.clone(), columns.clone(), packed, to);
+                }
                 keep(group.clone(), columns.clone(), tile);
                 for (i, products) in group.zip(tile.chunks_mut(width)) {
                     let list = &mut top[i * k..(i + 1) * k];

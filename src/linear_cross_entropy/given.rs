@@ -8,7 +8,7 @@ use super::problem::{Problem, Row};
 use super::sinks::clear_rest;
 use super::tile::{Hidden, Slot};
 use crate::element::{Element, Operand, Real};
-use crate::gemm::GROUP;
+use crate::gemm::{GROUP, Soon};
 use crate::parallel;
 
 /// The gradients of given logits: there is nothing to multiply.
@@ -43,7 +43,7 @@ pub(super) fn given<F: Operand>(
                 let from = at.start + i * GROUP;
                 let group = from..from + g.len() / width;
                 let tile = (&mut *g, width);
-                let none = (&[][..], &[][..]);
+                let none = (&[][..], Soon::nothing());
                 problem.products(&hidden, &rows, group.clone(), block.clone(), none, tile);
                 let (row, sums) = (&mut slot.row, &mut []);
                 let of = |i| active[group.clone()].get(i);

@@ -14,8 +14,8 @@ use super::sinks::{HiddenPart, Task};
 use super::tile::{Hidden, Slot, sized};
 use crate::element::Operand;
 use crate::gemm::{
-    GROUP, PANEL, Rows, Store, add_columns, add_rows, add_rows_of_matrix, few_products, put_rows,
-    row_products, steps_length,
+    GROUP, PANEL, Rows, Soon, Store, add_columns, add_rows, add_rows_of_matrix, few_products,
+    put_rows, row_products, steps_length,
 };
 use crate::parallel;
 
@@ -84,7 +84,7 @@ pub(super) fn fill_kept<F: Operand>(
                 let shape = (GROUP, columns.len()).strides((PANEL, 1));
                 let to = ArrayViewMut2::from_shape(shape, &mut *tile);
                 let mut to = to.expect("a tile of one panel");
-                let packed = (&*packed, &[][..]);
+                let packed = (&*packed, Soon::nothing());
                 row_products(isa, hidden.get(), Rows::Named(names), width, packed, &mut to);
             }
             let of = |i: usize| active.get(names[i] as usize);
@@ -130,7 +130,8 @@ pub(super) fn put_kept<F: Operand>(
                         }
                         None => {
                             let right = (block.classes(), p * PANEL);
-                            add_rows(isa, panel, first, depth, right, columns, own, view);
+                            let soon = Soon::nothing();
+                            add_rows(isa, panel, first, depth, right, columns, own, soon, view);
                         }
                     }
                 }

@@ -2,6 +2,7 @@
 
 mod backward;
 mod derivatives;
+mod few_rows;
 mod filter;
 mod forward;
 mod given;

@@ -1,6 +1,7 @@
 //! How a call is cut into tiles, and what it takes from the heap: from shapes and options alone.
 
 use super::backward::ROW_BYTES;
+use super::few_rows::{FEW, few_scratch};
 use super::filter::{Lists, Record};
 use super::inputs::{Inputs, Source, Targets};
 use super::options::{Backward, Filter, LinearCrossEntropy};
@@ -26,8 +27,11 @@ const BLOCK: usize = 32 * PANEL;
 const CHUNK_ROWS: usize = 1024;
 /// Columns of the hidden gradient that one task of a strip owns.
 pub(crate) const STRIP_COLUMNS: usize = 4 * PANEL;
-/// Classes that a task of a strip takes at once.
-pub(crate) const STRIP_CLASSES: usize = 32 * PANEL;
+/// Classes that a task of a strip takes at once, where a step is of so many numbers: what is packed of
+/// them, the same of the next and their G stay in a second cache.
+pub(crate) const fn strip_classes(depth: usize) -> usize {
+    16 * PANEL * depth
+}
 /// Groups of rows of a tile of logits.
 pub(crate) const TILE_GROUPS: usize = 8;
 /// Groups of rows of G that one task computes.
@@ -419,6 +423,15 @@ impl Sizes<'_> {
         Bytes::product(&[in_units(columns, PANEL), depth, self.stored()])
     }
 
+    /// Few rows of hidden states in steps, with what is converted before, and for each task the tile
+    /// that is transposed.
+    fn few(&self, rows: usize, columns: usize) -> [Bytes; 2] {
+        let rows = rows.min(FEW);
+        let lines = self.lines(PANEL);
+        let scratch = few_scratch(rows.min(TILE_GROUPS * GROUP), columns);
+        [self.steps(rows).plus(lines), Bytes::product(&[scratch, self.shapes.real_bytes])]
+    }
+
     /// Rows of the classifier that must be converted before they are packed.
     fn lines(&self, columns: usize) -> Bytes {
         Bytes::product(&[PANEL.min(columns), self.shapes.hidden, self.stored()])
@@ -500,12 +513,14 @@ impl Sizes<'_> {
         let Shapes { hidden, vocabulary, .. } = *self.shapes;
         let tile = self.tile_columns();
         let spans = spans_count(vocabulary, tile).max(1);
+        let [few, scratch] = self.few(wave, tile);
         let fixed = self
             .common()
             .plus(self.panels(wave, hidden))
+            .plus(few)
             .plus(self.state().times(wave).times(spans))
             .plus(Bytes::product(&[spans, TASK]));
-        let slot = self.tile_slot(tile).plus(self.steps(tile)).plus(self.lines(tile));
+        let slot = self.tile_slot(tile).plus(self.steps(tile)).plus(self.lines(tile)).plus(scratch);
         Need::new(fixed, slot)
     }
 
@@ -612,10 +627,12 @@ impl Sizes<'_> {
         let rounded = usize::from(self.shapes.classifier_gradient_rounded);
         let panels = vocabulary.div_ceil(PANEL);
         let height = padded_rows(strip);
+        let [few, scratch] = self.few(strip, tile);
         let fixed = self
             .backward_common()
             .plus(Bytes::product(&[height, panels, PANEL, real_bytes]))
             .plus(self.panels(strip, hidden).times(self.depth()))
+            .plus(few)
             .plus(self.state().times(strip).times(spans))
             // Rows without an upstream are put last, and back again.
             .plus(self.state().plus(Bytes(Some(8 + size_of::<Row>()))).times(rows))
@@ -624,7 +641,7 @@ impl Sizes<'_> {
             .plus(Bytes::product(&[spans, TASK]))
             .plus(Bytes::product(&[2, panels + 4, TASK]));
         let forward = self.steps(tile).plus(self.lines(tile)).0.unwrap_or(usize::MAX);
-        let classes = padded_rows(STRIP_CLASSES.min(vocabulary));
+        let classes = padded_rows(strip_classes(self.depth()).min(vocabulary));
         let width = STRIP_COLUMNS.min(in_units(hidden, PANEL));
         let packed = Bytes::product(&[classes, width, self.stored()]);
         // bf16 is written over the logits that it comes from: they are copied before.
@@ -633,6 +650,7 @@ impl Sizes<'_> {
         let backward = packed.0.unwrap_or(usize::MAX);
         let slot = self
             .tile_slot(TILE_COLUMNS)
+            .plus(scratch)
             .plus(Bytes(Some(forward.max(backward))))
             .plus(Bytes::product(&[3 * STRIP_COLUMNS, self.stored()]))
             .plus(copied);

@@ -18,7 +18,7 @@ use super::tail::Tail;
 use super::tile::{Hidden, Slot, sized};
 use crate::element::{Operand, Real};
 use crate::gemm::{
-    Buffer, GROUP, PANEL, Panels, Store, add_rows, padded_rows, panels_length, put_rows,
+    Buffer, GROUP, PANEL, Panels, Soon, Store, add_rows, padded_rows, panels_length, put_rows,
     steps_length,
 };
 use crate::parallel;
@@ -183,7 +183,8 @@ pub(super) fn recompute<F: Operand>(
                 Task::Hidden(HiddenPart { columns, mut view, names }) => {
                     let (left, depth) = (left.rows(), block.columns.len());
                     let right = (block.classes(), 0);
-                    add_rows(isa, left, 0, depth, right, columns, names, &mut view);
+                    let soon = Soon::nothing();
+                    add_rows(isa, left, 0, depth, right, columns, names, soon, &mut view);
                 }
                 Task::Classifier(columns, mut view, panels) => {
                     let (g, first, rows) = (columns_left, panels.start, at.len());
@@ -290,7 +291,7 @@ pub(super) fn fill_gradient<F: Operand>(
         let all = first.min(rows.len())..(first + height).min(rows.len());
         let tile = &mut sized(tile, ROWS * TILE_COLUMNS)[..height * stride];
         let to = (&mut *tile, stride);
-        problem.products(hidden, rows, all.clone(), columns.clone(), (packed, &[]), to);
+        problem.products(hidden, rows, all.clone(), columns.clone(), (packed, Soon::nothing()), to);
         let of = |i| active[all.clone()].get(i);
         let to = (&mut *tile, stride);
         gradient_group::<F>(problem, of, columns.clone(), to, row, sums);

@@ -5,15 +5,23 @@ use std::ops::Range;
 
 use super::backward::{Active, active_rows};
 use super::derivatives::{Derivatives, gradient_group};
+use super::few_rows::FewRows;
 use super::forward::{Folded, Partial, add_sparse_targets};
 use super::gradients::{Gradients, Sink, Upstream, put_row, put_vector, split};
-use super::plan::{Plan, STRIP_CLASSES, STRIP_COLUMNS, TILE_COLUMNS};
+use super::kept::Stands;
+use super::plan::{Plan, STRIP_COLUMNS, TILE_COLUMNS, strip_classes};
 use super::problem::Problem;
 use super::sinks::{HiddenGradient, HiddenPart, Task, clear_rest, is_direct, put_classifier};
 use super::tile::{Hidden, Slot, sized};
 use crate::element::{Operand, Real};
-use crate::gemm::{GROUP, PANEL, Panels, Store, add_rows, padded_rows, panels_length, put_rows};
+use crate::gemm::{
+    GROUP, PANEL, Panels, Store, add_rows, add_rows_of_matrix, padded_rows, panels_length, put_rows,
+};
 use crate::parallel;
+
+/// Rows times numbers in a step that are few enough for the hidden gradient without packing the
+/// classifier.
+const AS_IT_STANDS: usize = 96;
 
 pub(super) fn strip<F: Operand>(
     problem: &mut Problem<'_, F::Sum>,
@@ -81,25 +89,20 @@ pub(super) fn strip_in_order<F: Operand>(
             (task, own)
         });
         let tasks = tasks.collect();
+        let few = FewRows::new(problem, rows);
+        let from = (&hidden, few.as_ref());
         parallel::for_each(&mut slots, tasks, |slot, (task, own): (_, &mut [F::Sum])| {
             let first = task.columns.start;
-            problem.fold_span(
-                &hidden,
-                rows,
-                task,
-                plan.tile_columns,
-                slot,
-                |group, columns, tile| {
-                    let from = tile.chunks(columns.len());
-                    for (i, from) in group.zip(from) {
-                        let panel = (columns.start - first) / PANEL;
-                        for (p, from) in (panel..).zip(from.chunks(PANEL)) {
-                            let to = (p * height + i) * PANEL;
-                            own[to..to + from.len()].copy_from_slice(from);
-                        }
+            problem.fold_span(from, rows, task, plan.tile_columns, slot, |group, columns, tile| {
+                let from = tile.chunks(columns.len());
+                for (i, from) in group.zip(from) {
+                    let panel = (columns.start - first) / PANEL;
+                    for (p, from) in (panel..).zip(from.chunks(PANEL)) {
+                        let to = (p * height + i) * PANEL;
+                        own[to..to + from.len()].copy_from_slice(from);
                     }
-                },
-            );
+                }
+            });
         });
         folded.merge(at.clone(), &partial.states, &partial.top);
         let states = &mut folded.states[at.clone()];
@@ -135,19 +138,38 @@ pub(super) fn strip_in_order<F: Operand>(
                 tasks.push(Task::Classifier(0..width, view, first..g.panels));
             }
         }
+        let stands = Stands::<F>::new(problem).filter(|_| at.len() * F::DEPTH <= AS_IT_STANDS);
         parallel::for_each(&mut slots, tasks, |slot, task| match task {
             Task::Hidden(HiddenPart { columns: own, mut view, names }) => {
-                for start in (0..columns).step_by(STRIP_CLASSES) {
-                    let classes = start..(start + STRIP_CLASSES).min(columns);
+                let at_once = strip_classes(F::DEPTH);
+                for start in (0..columns).step_by(at_once) {
+                    let classes = start..(start + at_once).min(columns);
+                    let left = g.rows_from(start / PANEL);
+                    if let Some(stands) = &stands {
+                        let right = (stands.from(start), width);
+                        let depth = classes.len();
+                        add_rows_of_matrix(
+                            isa,
+                            left,
+                            0,
+                            depth,
+                            right,
+                            own.clone(),
+                            names,
+                            &mut view,
+                        );
+                        continue;
+                    }
                     let height = padded_rows(classes.len());
                     let Slot { packed, lines, .. } = &mut *slot;
                     let packed = packed.sized(panels_length(height, own.len()));
                     let depth = classes.len();
+                    let next = classes.end..classes.end + at_once;
+                    let soon = problem.columns_of(next, own.clone());
                     problem.pack_class_rows(classes, own.clone(), height, lines, packed);
                     let right = (Panels::new(packed, height), 0);
-                    let left = g.rows_from(start / PANEL);
                     let own = 0..own.len();
-                    add_rows(isa, left, 0, depth, right, own, names, &mut view);
+                    add_rows(isa, left, 0, depth, right, own, names, soon, &mut view);
                 }
             }
             Task::Classifier(own, mut view, panels) => {

@@ -14,7 +14,7 @@ use super::sinks::{HiddenPart, Task};
 use super::tile::{Hidden, Lines, Slot};
 use crate::element::{Element, Operand, Real};
 use crate::gemm::{
-    Buffer, GROUP, PANEL, Panels, Rows, Store, add_columns, add_rows, padded_rows, put_rows,
+    Buffer, GROUP, PANEL, Panels, Rows, Soon, Store, add_columns, add_rows, padded_rows, put_rows,
 };
 use crate::parallel;
 
@@ -100,7 +100,8 @@ impl<F: Operand> Tail<F> {
                 let steps = if F::DEPTH > 1 { pairs } else { lines };
                 let right = (Panels::new(steps, padded_rows(PANEL)), 0);
                 let (left, columns) = (self.g.rows(), 0..columns.len());
-                add_rows(isa, left, 0, block.panels(), right, columns, names, &mut view);
+                let soon = Soon::nothing();
+                add_rows(isa, left, 0, block.panels(), right, columns, names, soon, &mut view);
             }
             Task::Classifier(columns, mut view, _) => {
                 let mut means = ndarray::Array2::from_elem((PANEL, columns.len()), F::Sum::ZERO);

@@ -8,7 +8,7 @@ use super::plan::TILE_COLUMNS;
 use super::problem::{Problem, Row};
 use crate::element::{Operand, Real};
 use crate::gemm::{
-    Buffer, PANEL, Panels, Rows, dots, pack_pairs, pack_rows, pack_steps, padded_rows,
+    Buffer, PANEL, Panels, Rows, Soon, dots, pack_pairs, pack_rows, pack_steps, padded_rows,
     panels_length, row_products, steps_length,
 };
 use crate::matrix::Matrix;
@@ -65,7 +65,7 @@ pub(crate) fn sized<R: Real>(buffer: &mut Vec<R>, length: usize) -> &mut [R] {
 /// The rows of a matrix, in place where they are of this format and contiguous.
 pub(crate) struct Lines<'a, F> {
     matrix: Matrix<'a>,
-    stored: Option<ArrayView2<'a, F>>,
+    pub(crate) stored: Option<ArrayView2<'a, F>>,
 }
 
 impl<'a, F: Operand> Lines<'a, F> {
@@ -194,15 +194,38 @@ impl<R: Real> Problem<'_, R> {
         classes: Range<usize>,
         part: usize,
         parts: usize,
-    ) -> &[F] {
-        let Source::Product { classifier, .. } = &self.source else { return &[] };
+    ) -> Soon<'_, F> {
+        let Source::Product { classifier, .. } = &self.source else { return Soon::nothing() };
         let piece = F::stored(classifier).and_then(|view| {
             let end = classes.end.min(view.dim().0);
             view.slice_move(s![classes.start.min(end)..end, ..]).to_slice()
         });
         let piece = piece.unwrap_or_default();
         let length = piece.len().div_ceil(parts.max(1));
-        &piece[(part * length).min(piece.len())..((part + 1) * length).min(piece.len())]
+        Soon::piece(
+            &piece[(part * length).min(piece.len())..((part + 1) * length).min(piece.len())],
+        )
+    }
+
+    /// Some columns of these classes, where they stand in memory as they are computed with.
+    pub(crate) fn columns_of<F: Operand<Real = R, Sum = R>>(
+        &self,
+        classes: Range<usize>,
+        columns: Range<usize>,
+    ) -> Soon<'_, F> {
+        let Source::Product { classifier, .. } = &self.source else { return Soon::nothing() };
+        let Some(all) = F::stored(classifier).and_then(|view| view.to_slice()) else {
+            return Soon::nothing();
+        };
+        let (first, end) = (classes.start.min(self.columns), classes.end.min(self.columns));
+        match first < end {
+            true => {
+                let part =
+                    &all[first * self.width + columns.start..(end - 1) * self.width + columns.end];
+                Soon::rows(part, columns.len(), self.width)
+            }
+            false => Soon::nothing(),
+        }
     }
 
     /// Packs some columns of classes of the classifier into panels of `height` rows, in steps.
@@ -258,7 +281,7 @@ impl<R: Real> Problem<'_, R> {
         rows: &[Row],
         group: Range<usize>,
         columns: Range<usize>,
-        packed: (&[F], &[F]),
+        packed: (&[F], Soon<'_, F>),
         (tile, stride): (&mut [R], usize),
     ) {
         let width = columns.len();

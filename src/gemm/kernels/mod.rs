@@ -321,6 +321,25 @@ pub(super) unsafe fn finish<L: Lanes, const M: usize>(
     unsafe { finish_edge::<L, M>(lanes, &edge, to) };
 }
 
+/// Writes the first vector of each row of a tile: the compiler leaves the other half of the products
+/// out.
+///
+/// # Safety
+/// As [`finish`].
+#[inline(always)]
+pub(super) unsafe fn finish_half<L: Lanes, const M: usize>(
+    lanes: L,
+    tile: Tile<L, M>,
+    to: Destination<Real<L>, impl Fn(usize) -> isize>,
+) {
+    for (i, row) in tile.into_iter().enumerate() {
+        if i < to.rows {
+            // SAFETY: the row is of the destination, and half as wide as the tile at least.
+            unsafe { lanes.store(to.at.offset((to.offset)(i)), row[0]) };
+        }
+    }
+}
+
 /// Writes a tile, or adds it, where not all of it is of the destination.
 ///
 /// # Safety

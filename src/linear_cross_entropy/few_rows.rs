@@ -1,0 +1,90 @@
+//! Logits of few rows: the classifier is read as it stands.
+//!
+//! Packing a classifier takes as long as multiplying it with some tens of rows. So the rows are packed
+//! in its place, the products come out a class at a time, and the tile is transposed. Each logit has
+//! the bits that it has with a classifier that is packed.
+
+use ndarray::ArrayViewMut2;
+use std::ops::Range;
+
+use super::inputs::Source;
+use super::plan::TILE_GROUPS;
+use super::problem::{Problem, Row};
+use super::tile::Lines;
+use crate::element::Operand;
+use crate::gemm::{Buffer, GROUP, PANEL, line_products, pack_steps, steps_length};
+
+/// Rows of hidden states that are few: reading the classifier as it stands is faster than packing it.
+pub(crate) const FEW: usize = 3 * TILE_GROUPS * GROUP;
+
+/// Few rows, packed in steps, and the classifier that they are multiplied with as it stands.
+pub(crate) struct FewRows<'a, F> {
+    classifier: &'a [F],
+    steps: Buffer<F>,
+}
+
+impl<'a, F: Operand> FewRows<'a, F> {
+    /// Packs the rows, if they are few and the classifier can be read as it stands.
+    pub(crate) fn new(problem: &Problem<'a, F::Sum>, rows: &[Row]) -> Option<Self> {
+        let Source::Product { hidden, classifier } = &problem.source else { return None };
+        let width = problem.width;
+        if rows.len() > FEW || width == 0 || !width.is_multiple_of(F::DEPTH) {
+            return None;
+        }
+        let classifier = F::stored(classifier)?.to_slice()?;
+        let length = steps_length::<F>(width);
+        let mut steps = Buffer::zeros(rows.len().div_ceil(PANEL) * length);
+        let lines = Lines::<F>::new(hidden);
+        let mut line = vec![F::default(); if lines.stored.is_some() { 0 } else { PANEL * width }];
+        let panels = steps.sized(rows.len().div_ceil(PANEL) * length).chunks_mut(length);
+        for (rows, to) in rows.chunks(PANEL).zip(panels) {
+            let mut from: [&[F]; PANEL] = [&[]; PANEL];
+            let mut rest = &mut line[..];
+            for (from, row) in from.iter_mut().zip(rows) {
+                let (own, tail) = rest.split_at_mut(width.min(rest.len()));
+                *from = lines.get(row.hidden, 0..width, own);
+                rest = tail;
+            }
+            pack_steps(problem.loss.isa, &from[..rows.len()], width, to);
+        }
+        Some(Self { classifier, steps })
+    }
+
+    /// The products of some rows, whole panels or the last, with some classes, a row after the other;
+    /// `scratch` has [`few_scratch`] numbers.
+    pub(crate) fn products(
+        &self,
+        problem: &Problem<'_, F::Sum>,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        scratch: &mut [F::Sum],
+        tile: &mut [F::Sum],
+    ) {
+        let (isa, width, count) = (problem.loss.isa, problem.width, columns.len());
+        let steps = &self.steps.get()[rows.start / PANEL * steps_length::<F>(width)..];
+        let rows = rows.len();
+        let padded = rows.next_multiple_of(PANEL);
+        let (across, panel) = scratch.split_at_mut(count * padded);
+        let to = ArrayViewMut2::from_shape((count, padded), &mut *across);
+        let mut to = to.expect("a row for each class");
+        let left = (&self.classifier[columns.start * width..], width);
+        line_products(isa, left, width, (steps, rows), &mut to);
+        let panel = &mut panel[..rows * PANEL];
+        for (first, across) in (0..).step_by(PANEL).zip(across.chunks(PANEL * padded)) {
+            let mut classes: [&[F::Sum]; PANEL] = [&[]; PANEL];
+            let some = across.len() / padded;
+            for (class, across) in classes.iter_mut().zip(across.chunks(padded)) {
+                *class = &across[..rows];
+            }
+            pack_steps(isa, &classes[..some], rows, panel);
+            for (to, from) in tile.chunks_mut(count).zip(panel.chunks(PANEL)) {
+                to[first..first + some].copy_from_slice(&from[..some]);
+            }
+        }
+    }
+}
+
+/// What [`FewRows::products`] needs for so many rows and columns at once.
+pub(crate) const fn few_scratch(rows: usize, columns: usize) -> usize {
+    rows.next_multiple_of(PANEL) * columns + rows * PANEL
+}
