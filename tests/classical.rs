@@ -141,9 +141,8 @@ fn entropy_of_gaussians() {
 fn entropy_of_a_lattice() {
     // Every distance is the spacing, in both metrics.
     let spacing = 0.25;
-    let lattice = Array2::from_shape_fn((1000, 3), |(i, j)| {
-        spacing * (i / [1, 10, 100][j] % 10) as f64
-    });
+    let lattice =
+        Array2::from_shape_fn((1000, 3), |(i, j)| spacing * (i / [1, 10, 100][j] % 10) as f64);
     let harmonic: f64 = (1..1000).map(|n| 1.0 / n as f64).sum();
     for (metric, volume) in
         [(Metric::Euclidean, 4.0 / 3.0 * std::f64::consts::PI), (Metric::Chebyshev, 8.0)]
@@ -373,10 +372,20 @@ fn many_threads_change_nothing() {
 
 #[test]
 fn cells_at_their_cuts() {
-    // j/10 as written in decimal: each number opens a bin of its own, the last two share one.
-    let tenths = Array2::from_shape_fn((11, 1), |(i, _)| i as f64 / 10.0);
-    let expected = 9.0 / 11.0 * 11_f64.log2() + 2.0 / 11.0 * (11.0 / 2.0_f64).log2();
-    let found = binned_entropy(tenths.view(), 10).unwrap();
+    let entropy = |steps: usize| {
+        let features = Array2::from_shape_fn((steps + 1, 1), |(i, _)| i as f64 / steps as f64);
+        binned_entropy(features.view(), steps).unwrap()
+    };
+    // Each number opens a bin of its own, the last two share one: a pair among `rows`.
+    let pairs = |pairs: f64, rows: f64| {
+        ((rows - 2.0 * pairs) * rows.log2() + 2.0 * pairs * (rows / 2.0).log2()) / rows
+    };
+    for steps in [2, 4, 8, 64] {
+        let (found, expected) = (entropy(steps), pairs(1.0, (steps + 1) as f64));
+        assert!((found - expected).abs() < 1e-14, "{found}, not {expected}");
+    }
+    // 3, 6 and 7 times 0.1 are above 0.3, 0.6 and 0.7: these fall to the bins of 0.2, 0.5 and alone.
+    let (found, expected) = (entropy(10), pairs(3.0, 11.0));
     assert!((found - expected).abs() < 1e-14, "{found}, not {expected}");
 }
 
@@ -399,10 +408,12 @@ fn coincident_points() {
             "row 0 coincides with k = 3 others in x and y, expected fewer: add noise or raise k"
         );
         assert!(kraskov_mutual_information(x, y, 4, estimator).unwrap().is_finite());
-        let constant = Array2::<f64>::zeros((50, 1));
-        // What does not vary tells nothing: every other row is as near, n = N − 1.
-        let none = kraskov_mutual_information(constant.view(), y, 4, estimator).unwrap();
-        assert!(none <= 1e-12, "{none}");
+    }
+    // What does not vary tells nothing: ψ(N) − ψ(N) by the first, by the second −1/k + ψ(N) − ψ(N−1).
+    let (constant, y) = (Array2::<f64>::zeros((50, 1)), Random(6).normals(50, 1));
+    for (estimator, truth) in [(Kraskov::First, 0.0), (Kraskov::Second, -1.0 / 4.0 + 1.0 / 49.0)] {
+        let none = kraskov_mutual_information(constant.view(), y.view(), 4, estimator).unwrap();
+        assert!((none - truth).abs() < 1e-12, "{none}, not {truth}");
     }
     let labels = [7; 50];
     let error = ross_mutual_information(features.view(), &labels, 3).unwrap_err();
@@ -460,8 +471,7 @@ fn bad_input() {
     let labels = [0, 1, 0, 1, 0, 1, 0, 1, 0];
     let samples = Array2::from_shape_fn((2, 9), |(_, i)| i);
     for k in [0, 9, 10, usize::MAX] {
-        let wanted =
-            format!("k is {k}, expected at least 1 and less than the number of rows");
+        let wanted = format!("k is {k}, expected at least 1 and less than the number of rows");
         refused(kozachenko_leonenko_entropy(x.view(), k, Metric::Chebyshev), &wanted);
         refused(kraskov_mutual_information(x.view(), x.view(), k, Kraskov::First), &wanted);
     }

@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 
 /// Shannon entropy in bits of N rows `features` [N,D], each column cut into `bins` equal bins.
 ///
-/// A column is scaled to [0,1] by its least and largest number and cut at j/B, j = 1…B−1; a number
-/// at a cut belongs to the bin above, the largest to the last bin, and all of a constant column to
-/// one. A row's cell is its D bins; with n_c rows in cell c,
+/// A column is scaled to [0,1] by its least and largest number and cut at j·(1/B), j = 1…B−1, in f64
+/// (as NumPy's `linspace` rounds); a number at a cut belongs to the bin above, the largest to the last
+/// bin, and all of a constant column to one. A row's cell is its D bins; with n_c rows in cell c,
 ///
 /// H = −Σ_c (n_c/N) log₂(n_c/N).
 ///
@@ -140,7 +140,9 @@ impl Scale {
     fn of(points: &Points, column: usize) -> Self {
         let numbers = points.rows().map(|row| row[column]);
         let (least, largest) = numbers
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), number| (a.min(number), b.max(number)));
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), number| {
+                (a.min(number), b.max(number))
+            });
         Self { least, largest }
     }
 

@@ -11,7 +11,8 @@ pub(super) fn digamma(n: usize) -> f64 {
     }
     // The first term left out, 691/(32760 n¹²), is below 10⁻¹⁶ from 16 on.
     let y = 1.0 / (x * x);
-    let series = y * (1.0 / 12.0 - y * (1.0 / 120.0 - y * (1.0 / 252.0 - y * (1.0 / 240.0 - y / 132.0))));
+    let series =
+        y * (1.0 / 12.0 - y * (1.0 / 120.0 - y * (1.0 / 252.0 - y * (1.0 / 240.0 - y / 132.0))));
     x.ln() - 0.5 / x - series
 }
 

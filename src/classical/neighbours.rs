@@ -231,9 +231,8 @@ impl Tree {
         match self.nodes[node].children {
             Some(children) => children.iter().map(|&child| self.count(child, point, ball)).sum(),
             None => {
-                let holds = |other: &&[f64]| {
-                    ball.holds(Maximum::between(point, other, ball.radius()))
-                };
+                let holds =
+                    |other: &&[f64]| ball.holds(Maximum::between(point, other, ball.radius()));
                 self.leaf(node).filter(holds).count()
             }
         }
@@ -261,9 +260,7 @@ impl Tree {
     fn reach(&self, node: usize, point: &[f64]) -> f64 {
         let (least, largest) = self.corners(node);
         let corners = least.iter().zip(largest).zip(point);
-        corners.fold(0.0, |reach: f64, ((least, largest), x)| {
-            reach.max(x - least).max(largest - x)
-        })
+        corners.fold(0.0, |reach: f64, ((least, largest), x)| reach.max(x - least).max(largest - x))
     }
 }
 

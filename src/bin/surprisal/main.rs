@@ -2,10 +2,13 @@
 //!
 //! Exit status 0; 2 for a bad argument or bad input, with one line on stderr; 1 for anything else.
 
+mod arrays;
 mod bench;
+mod features;
 mod loss;
 mod output;
 mod parallel;
+mod plot;
 mod random;
 mod train;
 
