@@ -15,7 +15,11 @@
 //!
 //! Results are the same for any number of threads.
 //!
-//! WHY
+//! The crate `infomeasure` has more estimators, and its KSG1 and Kozachenko–Leonenko agree with the
+//! golden values of this one, at the same speed. They are written here because its version 0.6.0 misses
+//! all six golden values of KSG2, answers 0 for rows that all coincide and a number for NaN, panics
+//! where `k` does not fit, wants the number of columns at compile time, and brings some 160 crates,
+//! OpenBLAS and wgpu among them.
 
 mod binned;
 mod digamma;

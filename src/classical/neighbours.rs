@@ -14,12 +14,16 @@ const ROWS: usize = 64;
 /// Coordinates between two looks at whether the distance can still matter.
 const STRIDE: usize = 8;
 
-/// A norm; where it exceeds `limit`, anything beyond `limit` may be returned.
+/// A norm of differences.
 pub(super) trait Norm: Sync {
-    fn of(differences: impl Iterator<Item = f64> + Clone, limit: f64) -> f64;
+    /// The norm of what `difference` makes of each index below `length`; beyond `limit`, anything
+    /// beyond `limit` may be returned.
+    fn of(length: usize, difference: impl Fn(usize) -> f64, limit: f64) -> f64;
 
     fn between(a: &[f64], b: &[f64], limit: f64) -> f64 {
-        Self::of(a.iter().zip(b).map(|(a, b)| a - b), limit)
+        // Of one length to the compiler, too: no index below it is checked.
+        let b = &b[..a.len()];
+        Self::of(a.len(), |j| a[j] - b[j], limit)
     }
 }
 
@@ -28,18 +32,20 @@ pub(super) struct Maximum;
 
 impl Norm for Maximum {
     #[inline(always)]
-    fn of(mut differences: impl Iterator<Item = f64> + Clone, limit: f64) -> f64 {
-        let mut largest = 0.0_f64;
-        loop {
-            let mut some = false;
-            for difference in differences.by_ref().take(STRIDE) {
-                largest = largest.max(difference.abs());
-                some = true;
+    fn of(length: usize, difference: impl Fn(usize) -> f64, limit: f64) -> f64 {
+        let larger = |a: f64, b: f64| if a > b { a } else { b };
+        let (mut largest, whole) = (0.0, length - length % STRIDE);
+        for start in (0..whole).step_by(STRIDE) {
+            let mut lanes = [0.0; STRIDE];
+            for (lane, number) in lanes.iter_mut().enumerate() {
+                *number = difference(start + lane).abs();
             }
-            if !some || largest > limit {
+            largest = larger(largest, lanes.into_iter().fold(0.0, larger));
+            if largest > limit {
                 return largest;
             }
         }
+        (whole..length).fold(largest, |largest, j| larger(difference(j).abs(), largest))
     }
 }
 
@@ -48,32 +54,32 @@ pub(super) struct Euclid;
 
 impl Norm for Euclid {
     #[inline(always)]
-    fn of(differences: impl Iterator<Item = f64> + Clone, limit: f64) -> f64 {
+    fn of(length: usize, difference: impl Fn(usize) -> f64, limit: f64) -> f64 {
         // Squares outside this range have lost digits, or all of them.
         let exact = 1e-280..1e300;
         let enough = (limit * limit * (1.0 + 1e-12)).max(exact.start);
-        let (mut rest, mut sum) = (differences.clone(), 0.0);
-        loop {
-            let mut some = false;
-            for difference in rest.by_ref().take(STRIDE) {
-                sum += difference * difference;
-                some = true;
+        let square = |j: usize| difference(j) * difference(j);
+        let (mut sum, whole) = (0.0, length - length % STRIDE);
+        for start in (0..whole).step_by(STRIDE) {
+            let mut lanes = [0.0; STRIDE];
+            for (lane, number) in lanes.iter_mut().enumerate() {
+                *number = square(start + lane);
             }
+            let [a, b, c, d, e, f, g, h] = lanes;
+            sum += ((a + b) + (c + d)) + ((e + f) + (g + h));
             if sum > enough {
                 return f64::INFINITY;
             }
-            if !some {
-                break;
-            }
         }
+        sum += (whole..length).map(square).sum::<f64>();
         if exact.contains(&sum) {
             return sum.sqrt();
         }
-        let largest = Maximum::of(differences.clone(), f64::INFINITY);
+        let largest = Maximum::of(length, &difference, f64::INFINITY);
         if largest == 0.0 {
             return 0.0;
         }
-        let scaled = differences.map(|difference| difference / largest);
+        let scaled = (0..length).map(|j| difference(j) / largest);
         largest * scaled.map(|difference| difference * difference).sum::<f64>().sqrt()
     }
 }
@@ -252,8 +258,13 @@ impl Tree {
     /// are monotone, rounded or not.
     fn gap<N: Norm>(&self, node: usize, point: &[f64], limit: f64) -> f64 {
         let (least, largest) = self.corners(node);
-        let corners = least.iter().zip(largest).zip(point);
-        N::of(corners.map(|((least, largest), x)| (least - x).max(x - largest).max(0.0)), limit)
+        let (least, largest) = (&least[..point.len()], &largest[..point.len()]);
+        let outside = |j: usize| {
+            let (below, above) = (least[j] - point[j], point[j] - largest[j]);
+            let most = if below > above { below } else { above };
+            if most > 0.0 { most } else { 0.0 }
+        };
+        N::of(point.len(), outside, limit)
     }
 
     /// A distance in the maximum norm that no point of the node exceeds.
