@@ -2,6 +2,8 @@
 #![deny(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+#[cfg(feature = "spectral")]
+mod algebra;
 mod element;
 mod error;
 mod gemm;
@@ -12,6 +14,8 @@ mod matrix;
 mod parallel;
 mod simd;
 mod softmax;
+#[cfg(feature = "spectral")]
+pub mod spectrum;
 
 pub use element::{Element, Promote, Real};
 pub use error::{Error, Result};
