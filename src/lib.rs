@@ -2,6 +2,8 @@
 #![deny(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+#[cfg(feature = "spectral")]
+mod algebra;
 pub mod classical;
 mod element;
 mod error;
@@ -13,6 +15,8 @@ mod matrix;
 mod parallel;
 mod simd;
 mod softmax;
+#[cfg(feature = "spectral")]
+pub mod spectrum;
 
 pub use element::{Element, Promote, Real};
 pub use error::{Error, Result};
