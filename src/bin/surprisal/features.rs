@@ -1,52 +1,46 @@
-//! `--features F`: rows of features, in a type that the spectral measures take.
+//! `--features F`: rows of features.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{CowArray, Ix2};
 
 use surprisal::Matrix;
 
 use crate::Failure;
 use crate::arrays::Opened;
 
-/// Features [N,D]: a file that was opened, or a copy where its type is narrower than f32.
-pub enum Features {
-    File(Opened),
-    Widened(Array2<f32>),
+/// Features [N,D] of any floating-point type.
+pub struct Features {
+    opened: Opened,
+    location: String,
 }
 
-/// A view of features, its type known.
-pub enum FeaturesView<'a> {
-    F64(ArrayView2<'a, f64>),
-    F32(ArrayView2<'a, f32>),
-}
-
-/// Evaluates an expression with the view of features, whichever type it has.
-macro_rules! with_features {
-    ($features:expr, $view:ident => $body:expr) => {
-        match $features.view()? {
-            $crate::features::FeaturesView::F64($view) => $body,
-            $crate::features::FeaturesView::F32($view) => $body,
-        }
-    };
+/// Features in a type that distances are computed from; the narrower ones are copies in f32.
+pub enum Widened<'a> {
+    F64(CowArray<'a, f64, Ix2>),
+    F32(CowArray<'a, f32, Ix2>),
 }
 
 impl Features {
     pub fn open(location: &str) -> Result<Self, Failure> {
         let opened = Opened::new("--features", location)?;
-        Ok(match opened.matrix()? {
-            Matrix::F64(_) | Matrix::F32(_) => Self::File(opened),
-            Matrix::Bf16(view) => Self::Widened(view.mapv(f32::from)),
-            Matrix::F16(view) => Self::Widened(view.mapv(f32::from)),
+        opened.matrix()?;
+        Ok(Self { opened, location: location.into() })
+    }
+
+    pub fn matrix(&self) -> Result<Matrix<'_>, Failure> {
+        self.opened.matrix()
+    }
+
+    pub fn widened(&self) -> Result<Widened<'_>, Failure> {
+        Ok(match self.matrix()? {
+            Matrix::F64(view) => Widened::F64(view.into()),
+            Matrix::F32(view) => Widened::F32(view.into()),
+            Matrix::Bf16(view) => Widened::F32(view.mapv(f32::from).into()),
+            Matrix::F16(view) => Widened::F32(view.mapv(f32::from).into()),
         })
     }
 
-    pub fn view(&self) -> Result<FeaturesView<'_>, Failure> {
-        Ok(match self {
-            Self::Widened(features) => FeaturesView::F32(features.view()),
-            Self::File(opened) => match opened.matrix()? {
-                Matrix::F64(view) => FeaturesView::F64(view),
-                Matrix::F32(view) => FeaturesView::F32(view),
-                Matrix::Bf16(_) | Matrix::F16(_) => return Err(opened.unfit("f64 or f32")),
-            },
-        })
+    /// Their file's name, without its directory.
+    pub fn name(&self) -> &str {
+        self.location.rsplit(std::path::is_separator).next().unwrap_or(&self.location)
     }
 }

@@ -9,7 +9,9 @@ mod loss;
 mod output;
 mod parallel;
 mod plot;
+mod progress;
 mod random;
+mod spectrum;
 mod train;
 
 use clap::error::ErrorKind;
@@ -44,6 +46,7 @@ pub struct Global {
 enum Command {
     Bench(bench::Bench),
     Loss(Box<loss::Loss>),
+    Spectrum(spectrum::Spectrum),
     Train(train::Train),
 }
 
@@ -82,9 +85,11 @@ fn main() -> ExitCode {
                     Err(_) => ExitCode::FAILURE,
                 };
             }
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                ("a subcommand is missing, expected bench, loss or train; see --help".into(), 2)
-            }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => (
+                "a subcommand is missing, expected bench, loss, spectrum or train; see --help"
+                    .into(),
+                2,
+            ),
             _ => (first_paragraph(&error.to_string()), 2),
         },
     };
@@ -98,6 +103,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     with_threads(global.threads, || match cli.command {
         Command::Bench(bench) => bench.run(&global),
         Command::Loss(loss) => loss.run(&global),
+        Command::Spectrum(spectrum) => spectrum.run(&global),
         Command::Train(train) => train.run(&global),
     })
 }
