@@ -2,6 +2,10 @@
 #![deny(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+#[cfg(feature = "spectral")]
+mod algebra;
+#[cfg(feature = "spectral")]
+pub mod diffusion;
 mod element;
 mod error;
 mod gemm;
