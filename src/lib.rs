@@ -5,6 +5,8 @@
 #[cfg(feature = "spectral")]
 mod algebra;
 pub mod classical;
+#[cfg(feature = "spectral")]
+pub mod diffusion;
 mod element;
 mod error;
 mod gemm;
