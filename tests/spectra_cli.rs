@@ -1,4 +1,4 @@
-//! `surprisal spectrum`: golden cases through the binary, pictures, and how it fails.
+//! `surprisal spectrum`, `dse` and `dsmi`: golden cases through the binary, pictures, and how it fails.
 #![cfg(feature = "cli")]
 
 use half::bf16;
@@ -87,7 +87,7 @@ fn golden_spectra() {
                 arguments += &format!(" --epsilon {}", parameters["eps"]);
                 "rankme_covariance"
             }
-            "alpha_req" if parameters["weights"] == "1/j" => {
+            "alpha_req" if parameters["weights"] == "1/rank" => {
                 let (low, high) = (&parameters["lo0"], &parameters["hi0"]);
                 arguments += &format!(" --alpha-range {low}:{high}");
                 "alpha_req"
@@ -102,7 +102,7 @@ fn golden_spectra() {
         assert_close(&case, &json(directory.path(), &arguments)[key]);
         counted += 1;
     }
-    assert_eq!(counted, 0);
+    assert_eq!(counted, 69);
 }
 
 #[test]
@@ -267,4 +267,206 @@ fn bad_features() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).starts_with("error: cannot open missing.npy: "));
     refuse("good.npy --epsilon -1", "epsilon is -1, expected a finite number, at least 0");
+}
+
+#[test]
+fn golden_entropies() {
+    let directory = TempDir::new().unwrap();
+    let mut counts = [0; 2];
+    for case in cases() {
+        let parameters = &case["params"];
+        let data = case["data"].as_str().unwrap();
+        if !["small.npy", "blob.npy", "clusters3.npy", "iris.npy", "blob_f32.npy"].contains(&data) {
+            continue;
+        }
+        let file = |key: &str| golden(parameters[key].as_str().unwrap()).display().to_string();
+        let mut arguments = format!(
+            "--features {} --sigma {} --t {}",
+            golden(data).display(),
+            parameters["sigma"],
+            parameters["t"]
+        );
+        match case["estimator"].as_str().unwrap() {
+            "dse" => {
+                if parameters["alpha"].is_number() {
+                    arguments += &format!(" --alpha {}", parameters["alpha"]);
+                }
+                if parameters["idx"].is_string() {
+                    arguments += &format!(" --indices {}", file("idx"));
+                }
+                let found = json(directory.path(), &format!("dse {arguments}"));
+                assert_close(&case, &found["dse"]);
+                assert_eq!(
+                    (&found["method"], &found["sigma"]),
+                    (&"exact".into(), &number(&parameters["sigma"]))
+                );
+                assert_eq!(found["error_bound"], Value::Null);
+                counts[0] += 1;
+            }
+            "dsmi" => {
+                let labels = file("labels");
+                let of = |more: &str| {
+                    json(directory.path(), &format!("dsmi {arguments} --labels {labels}{more}"))
+                };
+                let found = of(&format!(" --indices {}", file("idx")));
+                assert_close(&case, &found["dsmi"]);
+                let terms = found["per_class"].as_array().unwrap();
+                let sum: f64 = terms.iter().map(|class| class["term"].as_f64().unwrap()).sum();
+                assert!((sum - found["dsmi"].as_f64().unwrap()).abs() < 1e-12);
+                // The sampler is that of the published code.
+                let (seed, repetitions) = (&parameters["seed"], &parameters["reps"]);
+                let drawn = of(&format!(" --seed {seed} --repetitions {repetitions}"));
+                assert_close(&case, &drawn["dsmi"]);
+                counts[1] += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(counts, [41, 5]);
+}
+
+/// A number as the binary writes it: with a point.
+fn number(value: &Value) -> Value {
+    value.as_f64().unwrap().into()
+}
+
+#[test]
+fn sigma_by_rule_and_approximations() {
+    let directory = TempDir::new().unwrap();
+    write_npy(&directory.path().join("b.npy"), features("blob.npy").view()).unwrap();
+    let of = |more: &str| json(directory.path(), &format!("dse --features b.npy --seed 3 {more}"));
+    let auto = of("--sigma auto");
+    let sigma = auto["sigma"].as_f64().unwrap();
+    assert!(sigma > 0.0);
+    let value = |found: &Map<String, Value>, key: &str| found[key].as_f64().unwrap();
+    let again = of(&format!("--sigma {sigma}"));
+    assert!((value(&auto, "dse") - value(&again, "dse")).abs() < 1e-11);
+    let exact = of("--sigma 20");
+    let low = of("--sigma 20 --method lowrank --tolerance 0.001");
+    assert_eq!(low["method"], "lowrank");
+    assert!((value(&low, "dse") - value(&exact, "dse")).abs() <= value(&low, "error_bound"));
+    assert!(value(&low, "error_bound") <= 1e-3);
+    let lanczos = of("--sigma 20 --method lanczos --probes 16");
+    assert_eq!(lanczos["method"], "lanczos");
+    let error = value(&lanczos, "standard_error");
+    assert!((value(&lanczos, "dse") - value(&exact, "dse")).abs() <= 6.0 * error + 1e-9);
+}
+
+#[test]
+fn pictures_of_entropies() {
+    let directory = TempDir::new().unwrap();
+    write_npy(&directory.path().join("s.npy"), features("small.npy").view()).unwrap();
+    let of = |more: &str| {
+        json(
+            directory.path(),
+            &format!("dse --features s.npy --sigma 2 --threads 1 --plot p.svg{more}"),
+        )
+    };
+    let svg = || std::fs::read_to_string(directory.path().join("p.svg")).unwrap();
+    let plain = of("");
+    let over_t = svg();
+    for label in ["entropy of s.npy, σ = 2", "at t = 1", "DSE in bits", "t, diffusion time"] {
+        assert!(over_t.contains(label), "no {label} in {over_t}");
+    }
+    // A dot for each of 17 points and one around the marked.
+    assert_eq!(over_t.matches("<circle").count(), 18);
+    assert_eq!(of(" --plot-over sigma"), plain);
+    let over_sigma = svg();
+    for label in ["entropy of s.npy, t = 1", "at σ = 2", "σ, width of the kernel", "log₂ N = 5.322"]
+    {
+        assert!(over_sigma.contains(label), "no {label} in {over_sigma}");
+    }
+    of(" --method lowrank");
+    refused(
+        directory.path(),
+        "dse --features s.npy --sigma 2 --plot no/p.svg",
+        "--plot is no/p.svg, expected a file in a directory that exists",
+    );
+    let output = run(directory.path(), "dse --features s.npy --sigma 2 --plot-over sigma");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn labels_of_any_integers() {
+    let directory = TempDir::new().unwrap();
+    let rows = arr2(&[[0.0], [0.5], [3.0], [3.5], [9.0]]);
+    write_npy(&directory.path().join("f.npy"), rows.view()).unwrap();
+    let labels = ndarray::arr1(&[i64::MIN, i64::MIN, 7, 7, i64::MAX]);
+    write_npy(&directory.path().join("y.npy"), labels.view()).unwrap();
+    let found = json(directory.path(), "dsmi --features f.npy --labels y.npy --sigma auto");
+    let classes = found["per_class"].as_array().unwrap();
+    let of = |key: &str| classes.iter().map(|class| class[key].clone()).collect::<Vec<_>>();
+    assert_eq!(of("label"), [i64::MIN, 7, i64::MAX].map(Value::from));
+    assert_eq!(of("rows"), [2, 2, 1].map(Value::from));
+    assert_eq!(classes[2]["term"], 0.0);
+    assert!(found["standard_error"].is_number());
+}
+
+#[test]
+fn bad_entropies() {
+    let directory = TempDir::new().unwrap();
+    let write = |name: &str, array: Array2<f64>| {
+        write_npy(&directory.path().join(name), array.view()).unwrap();
+    };
+    write("f.npy", arr2(&[[1.0, 2.0], [0.0, 1.0], [4.0, 1.0]]));
+    write("same.npy", Array2::ones((3, 2)));
+    write("nan.npy", arr2(&[[1.0, f64::NAN], [0.0, 1.0], [4.0, 1.0]]));
+    for (name, numbers) in
+        [("y.npy", [1, 1, 2]), ("beyond.npy", [0, 3, 1]), ("below.npy", [0, -1, 1])]
+    {
+        write_npy(&directory.path().join(name), ndarray::arr1::<i64>(&numbers).view()).unwrap();
+    }
+    write_npy(&directory.path().join("short.npy"), ndarray::arr1(&[1_i64, 2]).view()).unwrap();
+    let refuse = |arguments: &str, line: &str| refused(directory.path(), arguments, line);
+    for sigma in ["0", "-1", "NaN", "inf"] {
+        refuse(
+            &format!("dse --features f.npy --sigma {sigma}"),
+            &format!("sigma is {sigma}, expected a finite number above 0"),
+        );
+    }
+    for t in ["0", "-2", "NaN"] {
+        refuse(
+            &format!("dsmi --features f.npy --labels y.npy --sigma 1 --t {t}"),
+            &format!("time is {t}, expected a finite number above 0"),
+        );
+    }
+    refuse(
+        "dse --features f.npy --sigma wide",
+        "invalid value 'wide' for '--sigma <X|auto>': expected auto or a number above 0",
+    );
+    refuse(
+        "dse --features f.npy",
+        "the following required arguments were not provided: --sigma <X|auto>",
+    );
+    refuse("dse --features nan.npy --sigma 1", "features[0, 1] is NaN, expected a finite number");
+    refuse(
+        "dse --features f.npy --sigma 1 --indices beyond.npy",
+        "indices[1] is 3, expected a row of the features",
+    );
+    refuse(
+        "dse --features f.npy --sigma 1 --indices below.npy",
+        "--indices holds -1, expected rows from 0",
+    );
+    refuse(
+        "dse --features f.npy --sigma 1 --indices f.npy",
+        "--indices is an array of f64, expected an array of integers",
+    );
+    refuse(
+        "dsmi --features f.npy --labels y.npy --sigma 1 --indices y.npy",
+        "--indices is i64 of shape [3], expected a matrix of integers",
+    );
+    for (arguments, word) in [
+        ("dse --features same.npy --sigma auto", "bandwidth"),
+        ("dsmi --features f.npy --labels short.npy --sigma 1", "labels"),
+        ("dsmi --features f.npy --labels f.npy --sigma 1", "--labels"),
+        ("dsmi --features f.npy --labels y.npy --sigma 1 --repetitions 0", "repetitions is 0"),
+        ("dse --features f.npy --sigma 1 --alpha -1", "alpha is -1"),
+        ("dse --features f.npy --sigma 1 --probes 0", "probes is 0"),
+        ("dse --features f.npy --sigma 1 --tolerance 0", "tolerance is 0"),
+    ] {
+        let output = run(directory.path(), arguments);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
+        assert!(stderr.contains(word) && stderr.lines().count() == 1, "{arguments}: {stderr}");
+    }
 }

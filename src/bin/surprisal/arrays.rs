@@ -1,6 +1,6 @@
 //! The arrays that arguments name.
 
-use ndarray::{Array1, Ix1, Ix2};
+use ndarray::{Array, Array1, Array2, Dimension, Ix1, Ix2};
 
 use surprisal::io::{Tensor, TensorView};
 use surprisal::{Matrix, Vector};
@@ -77,5 +77,25 @@ impl Opened {
     pub fn classes(&self) -> Result<Array1<i64>, Failure> {
         let classes = self.tensor.view().to_i64(self.flag)?;
         classes.into_dimensionality::<Ix1>().map_err(|_| self.unfit("a vector of integers"))
+    }
+
+    /// Numbers of rows [M].
+    pub fn rows(&self) -> Result<Array1<usize>, Failure> {
+        self.indices::<Ix1>("a vector of integers")
+    }
+
+    /// Numbers of rows [R,N].
+    pub fn row_lists(&self) -> Result<Array2<usize>, Failure> {
+        self.indices::<Ix2>("a matrix of integers")
+    }
+
+    fn indices<D: Dimension>(&self, expected: &str) -> Result<Array<usize, D>, Failure> {
+        let numbers = self.tensor.view().to_i64(self.flag)?;
+        let numbers = numbers.into_dimensionality::<D>().map_err(|_| self.unfit(expected))?;
+        if let Some(number) = numbers.iter().find(|number| usize::try_from(**number).is_err()) {
+            let flag = self.flag;
+            return Err(Failure::Input(format!("{flag} holds {number}, expected rows from 0")));
+        }
+        Ok(numbers.mapv(|number| number as usize))
     }
 }

@@ -4,6 +4,8 @@
 
 mod arrays;
 mod bench;
+mod dse;
+mod dsmi;
 mod features;
 mod loss;
 mod output;
@@ -45,6 +47,8 @@ pub struct Global {
 #[derive(Subcommand)]
 enum Command {
     Bench(bench::Bench),
+    Dse(dse::Dse),
+    Dsmi(dsmi::Dsmi),
     Loss(Box<loss::Loss>),
     Spectrum(spectrum::Spectrum),
     Train(train::Train),
@@ -86,7 +90,7 @@ fn main() -> ExitCode {
                 };
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => (
-                "a subcommand is missing, expected bench, loss, spectrum or train; see --help"
+                "a subcommand is missing, expected bench, dse, dsmi, loss, spectrum or train; see --help"
                     .into(),
                 2,
             ),
@@ -102,6 +106,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let global = cli.global;
     with_threads(global.threads, || match cli.command {
         Command::Bench(bench) => bench.run(&global),
+        Command::Dse(dse) => dse.run(&global),
+        Command::Dsmi(dsmi) => dsmi.run(&global),
         Command::Loss(loss) => loss.run(&global),
         Command::Spectrum(spectrum) => spectrum.run(&global),
         Command::Train(train) => train.run(&global),

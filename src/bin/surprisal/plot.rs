@@ -459,7 +459,7 @@ fn round_step(least: f64) -> f64 {
 }
 
 /// Three digits after the first, no more than are needed.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     let digits = match value.abs() {
         1000.0.. => 0,
         100.0.. => 1,
