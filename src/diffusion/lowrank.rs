@@ -151,7 +151,10 @@ impl Factor {
                 );
                 let of_candidates = MatRef::from_column_major_slice(&of_candidates, rank, count);
                 let part = &mut part[..(height - 1) * PANEL + count];
-                let to = MatMut::from_row_major_slice_with_stride_mut(part, height, count, PANEL);
+                // Of faer 0.24 the constructor for rows with a stride takes them for columns.
+                let transposed =
+                    MatMut::from_column_major_slice_with_stride_mut(part, count, height, PANEL);
+                let to = transposed.transpose_mut();
                 matmul(to, Accum::Add, known, of_candidates, -1.0, Par::Seq);
             }
         });
