@@ -49,8 +49,10 @@ fn search(squares: &[f64], first: usize) -> [f64; LANES] {
         let middle: [u64; LANES] = std::array::from_fn(|lane| low[lane].midpoint(high[lane]));
         let counts = counts(squares, middle.map(f64::from_bits));
         for lane in 0..LANES {
-            let target = if counts[lane] > first + lane { &mut high } else { &mut low };
-            target[lane] = middle[lane];
+            match counts[lane] > first + lane {
+                true => high[lane] = middle[lane],
+                false => low[lane] = middle[lane],
+            }
         }
     }
     std::array::from_fn(
