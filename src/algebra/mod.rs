@@ -3,13 +3,14 @@
 //! `faer` divides its loops by the number of threads: the last bits of what is computed here may
 //! differ between pools of different sizes.
 
+mod bidiagonal;
 mod general;
 mod singular;
 mod symmetric;
 mod triangular;
 
 pub(crate) use general::eigenvalue_moduli;
-pub(crate) use singular::{singular_values, singular_values_of_columns};
+pub(crate) use singular::{singular_values, singular_values_in_place};
 pub(crate) use symmetric::{symmetric_eigen, symmetric_eigenvalues};
 pub(crate) use triangular::triangular_factor;
 

@@ -16,7 +16,7 @@ use crate::{Element, Error, Result};
 
 /// Rows that are multiplied at once: enough that the sums are not carried to memory and back too
 /// often, few enough that two panels of them stay in the second cache.
-const BLOCK: usize = 256;
+const BLOCK: usize = 512;
 /// Rows of panels: those of a block, and the distance of its mean from the mean before.
 const HEIGHT: usize = BLOCK + 1;
 /// Panels that a thread converts at a time.
@@ -33,7 +33,7 @@ const CHUNK: usize = 4;
 ///
 /// so that no large means are ever squared; and means are kept relative to the first row. An offset
 /// of 1e8 costs the digits that the features themselves have lost to it, no more. Every product is
-/// one of two `f64`, of numbers that were converted exactly. The memory is `8·D·(D + 257)` bytes.
+/// one of two `f64`, of numbers that were converted exactly. The memory is `8·D·(D + 513)` bytes.
 ///
 /// The result has the same bits for any number of threads and any division of the rows into batches.
 ///

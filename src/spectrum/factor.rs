@@ -7,7 +7,7 @@ use super::features::{
     exponent, in_blocks, other_columns, power_of_two,
 };
 use super::{Centering, Spectrum};
-use crate::algebra::{singular_values_of_columns, triangular_factor, zeros};
+use crate::algebra::{singular_values_in_place, triangular_factor, zeros};
 use crate::parallel;
 use crate::{Element, Error, Result};
 
@@ -318,7 +318,7 @@ impl Factor {
         check_any_rows(self.rows, self.columns)?;
         self.fold()?;
         let (rows, columns) = (self.rows, self.columns);
-        let mut values = singular_values_of_columns(&self.data, self.stride, self.head, columns)?;
+        let mut values = singular_values_in_place(&mut self.data, self.stride, self.head, columns)?;
         values.resize(rows.min(columns), 0.0);
         let scale = power_of_two(self.exponent);
         values.iter_mut().for_each(|x| *x *= scale);

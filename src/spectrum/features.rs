@@ -2,6 +2,7 @@
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
+use crate::parallel;
 use crate::{Element, Error, Result};
 
 /// The exponent of numbers that are all zero. Powers of two within these bounds are exact, and so are
@@ -102,16 +103,16 @@ pub(super) fn in_blocks<T>(
 
 /// The exponent of the largest magnitude; an error where a number is not finite.
 pub(super) fn exponent<T: Element>(features: &ArrayView2<'_, T>) -> Result<i32> {
-    let mut largest = 0.0_f64;
-    for (i, row) in features.rows().into_iter().enumerate() {
-        let of_row = match row.as_slice() {
-            Some(row) => magnitude(row.iter()),
-            None => magnitude(row.iter()),
-        };
-        if !of_row.is_finite() {
-            return Err(not_finite(i, row));
-        }
-        largest = largest.max(of_row);
+    let rows = features.nrows().div_ceil(4 * parallel::threads()).max(1);
+    let threads = if features.len() < 1 << 15 { 1 } else { parallel::threads() };
+    let mut parts = vec![0.0; features.nrows().div_ceil(rows)];
+    let tasks = features.axis_chunks_iter(Axis(0), rows).zip(&mut parts).collect();
+    parallel::for_each(&mut vec![(); threads], tasks, |(), (part, largest)| {
+        *largest = part.rows().into_iter().map(magnitude).fold(0.0, larger);
+    });
+    let largest = parts.into_iter().fold(0.0, larger);
+    if !largest.is_finite() {
+        return Err(not_finite(features));
     }
     if largest == 0.0 {
         return Ok(LEAST_EXPONENT);
@@ -119,16 +120,42 @@ pub(super) fn exponent<T: Element>(features: &ArrayView2<'_, T>) -> Result<i32> 
     Ok((largest.log2().floor() as i32).clamp(LEAST_EXPONENT, LARGEST_EXPONENT))
 }
 
-/// The largest magnitude, or what is not finite.
-fn magnitude<'a, T: Element>(values: impl Iterator<Item = &'a T>) -> f64 {
-    // The bits of magnitudes are ordered as they are, with infinity and NaN above all.
-    let bits = values.map(|x| x.to_f64().abs().to_bits()).fold(0, u64::max);
-    f64::from_bits(bits)
+/// The larger of two magnitudes; infinity, once there is one.
+fn larger(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
 }
 
-fn not_finite<T: Element>(row: usize, values: ArrayView1<'_, T>) -> Error {
-    let found = values.iter().map(|x| x.to_f64()).enumerate().find(|(_, x)| !x.is_finite());
-    let (column, value) = found.unwrap_or((0, f64::NAN));
+/// The largest magnitude of a row; infinity where a number is not finite.
+fn magnitude<T: Element>(row: ArrayView1<'_, T>) -> f64 {
+    const LANES: usize = 8;
+    let Some(row) = row.as_slice() else {
+        let finite = |x: f64| if x.is_finite() { x.abs() } else { f64::INFINITY };
+        return row.iter().map(|x| finite(x.to_f64())).fold(0.0, larger);
+    };
+    let (mut largest, mut poison) = ([0.0; LANES], [0.0; LANES]);
+    let mut take = |lane: usize, x: f64| {
+        largest[lane] = larger(x.abs(), largest[lane]);
+        // NaN where x is not finite.
+        poison[lane] += x * 0.0;
+    };
+    let chunks = row.chunks_exact(LANES);
+    chunks.remainder().iter().for_each(|x| take(0, x.to_f64()));
+    for chunk in chunks {
+        for (lane, x) in chunk.iter().enumerate() {
+            take(lane, x.to_f64());
+        }
+    }
+    if poison.iter().sum::<f64>() == 0.0 {
+        largest.into_iter().fold(0.0, larger)
+    } else {
+        f64::INFINITY
+    }
+}
+
+fn not_finite<T: Element>(features: &ArrayView2<'_, T>) -> Error {
+    let found = features.indexed_iter().map(|(index, x)| (index, x.to_f64()));
+    let ((row, column), value) =
+        found.into_iter().find(|(_, x)| !x.is_finite()).expect("a number that is not finite");
     Error::Value {
         argument: "features",
         index: vec![row, column],

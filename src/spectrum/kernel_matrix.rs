@@ -154,7 +154,8 @@ impl KernelMatrix {
                 if !below.is_finite() {
                     return fail(i, j, "a finite number");
                 }
-                if !((below - above).abs() <= TOLERANCE) {
+                let apart = (below - above).abs();
+                if apart.is_nan() || apart > TOLERANCE {
                     return fail(i, j, "the number across the diagonal");
                 }
                 matrix[[i, j]] = below / rows as f64;
