@@ -6,7 +6,7 @@ use super::points::{Points, check_labels, rows_by_label};
 use crate::element::Element;
 use crate::error::{Error, Result};
 
-/// Shannon entropy in bits of N rows `features` [N,D], each column cut into `bins` equal bins.
+/// Shannon entropy in bits of N rows `features`, N×D,, each column cut into `bins` equal bins.
 ///
 /// A column is scaled to [0,1] by its least and largest number and cut at j·(1/B), j = 1…B−1, in f64
 /// (as NumPy's `linspace` rounds); a number at a cut belongs to the bin above, the largest to the last
@@ -36,7 +36,7 @@ pub fn binned_entropy<T: Element>(features: ArrayView2<'_, T>, bins: usize) -> R
     entropy(&Points::new("features", features)?, bins)
 }
 
-/// Mutual information in bits between `features` [N,D] in bins and `labels` [N], with the entropy of
+/// Mutual information in bits between `features`, N×D, in bins and `labels`, with the entropy of
 /// all rows taken at the sample size of each label.
 ///
 /// With H the [`binned_entropy`] and n_c rows X_c of label c (labels in ascending order, any
@@ -44,14 +44,14 @@ pub fn binned_entropy<T: Element>(features: ArrayView2<'_, T>, bins: usize) -> R
 ///
 /// I = Σ_c (n_c/N) (mean_r H(X_{S_rc}) − H(X_c)),
 ///
-/// where S_rc are n_c rows of all N. `samples` [R,N] holds them for R repetitions: row r is
+/// where S_rc are n_c rows of all N. `samples`, R×N, holds them for R repetitions: row r is
 /// S_r1, S_r2, … one after the other. Columns are scaled within each sample. It is not symmetric, and
 /// below 0 where a sample of all rows fills fewer bins than one of a label does. The baseline
 /// of DSMI in the published DSE code (Liu et al. 2024; R = 5 samples without replacement).
 ///
 /// # Errors
 /// Those of [`binned_entropy`]; [`Error::Shape`] where there is not one label for each row, or
-/// `samples` is not [R,N] with R above 0; [`Error::Value`] where a sample is not a row.
+/// `samples` is not R×N with R above 0; [`Error::Value`] where a sample is not a row.
 ///
 /// ```
 /// use ndarray::array;

@@ -34,7 +34,7 @@ impl Metric {
     }
 }
 
-/// Differential entropy in nats of the distribution that N rows `features` [N,D] were drawn from.
+/// Differential entropy in nats of the distribution that N rows `features`, N×D, were drawn from.
 ///
 /// With ε_i the distance of row i to its `k`-th nearest neighbour, itself excluded, and V_D the
 /// volume of the unit ball,

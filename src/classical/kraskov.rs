@@ -18,7 +18,7 @@ pub enum Kraskov {
     Second,
 }
 
-/// Mutual information in nats between the rows of `x` [N,D_x] and of `y` [N,D_y].
+/// Mutual information in nats between the rows of `x`, N×D_x, and of `y`, N×D_y.
 ///
 /// Distances are the maximum norm, in x and y together the larger of the two. With ψ the digamma
 /// function and the row itself never counted:
@@ -49,7 +49,7 @@ pub enum Kraskov {
 /// let independent = kraskov_mutual_information(x.view(), y.view(), 3, Kraskov::First)?;
 /// let dependent = kraskov_mutual_information(x.view(), sum.view(), 3, Kraskov::First)?;
 /// assert!(independent.abs() < 0.2);
-/// assert!(dependent > 0.7);
+/// assert!(dependent > 0.5);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 pub fn kraskov_mutual_information<T: Element, U: Element>(

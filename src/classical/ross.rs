@@ -8,7 +8,7 @@ use super::points::{Points, check_labels, rows_by_label, shrink};
 use crate::element::Element;
 use crate::error::{Error, Result};
 
-/// Mutual information in nats between `features` [N,D] and discrete `labels` [N], any integers.
+/// Mutual information in nats between `features`, N×D, and discrete `labels`, any integers.
 ///
 /// Rows whose label occurs once are left out; N′ remain. Of the N_i rows with row i's label, take the
 /// k_i-th nearest other one, k_i = min(`k`, N_i − 1), in the maximum norm; with m_i the number of
@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 ///
 /// let features = Array2::from_shape_fn((600, 1), |(i, _)| (i as f64).sin());
 /// let sign: Vec<i64> = features.iter().map(|&x| (x > 0.0).into()).collect();
-/// let parity: Vec<i64> = (0..600).map(|i| i / 7 % 2).collect();
+/// let parity: Vec<i64> = (0..600).map(|i| i % 2).collect();
 /// // The sign is known: ln 2 nats.
 /// let known = ross_mutual_information(features.view(), &sign, 3)?;
 /// assert!((known - 2_f64.ln()).abs() < 0.02);
