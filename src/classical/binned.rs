@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// Shannon entropy in bits of N rows `features`, N×D,, each column cut into `bins` equal bins.
 ///
-/// A column is scaled to [0,1] by its least and largest number and cut at j·(1/B), j = 1…B−1, in f64
+/// A column is scaled to 0…1 by its least and largest number and cut at j·(1/B), j = 1…B−1, in f64
 /// (as NumPy's `linspace` rounds); a number at a cut belongs to the bin above, the largest to the last
 /// bin, and all of a constant column to one. A row's cell is its D bins; with n_c rows in cell c,
 ///
