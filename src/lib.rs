@@ -2,6 +2,11 @@
 #![deny(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+#[cfg(feature = "spectral")]
+mod algebra;
+pub mod classical;
+#[cfg(feature = "spectral")]
+pub mod diffusion;
 mod element;
 mod error;
 mod gemm;
@@ -12,6 +17,8 @@ mod matrix;
 mod parallel;
 mod simd;
 mod softmax;
+#[cfg(feature = "spectral")]
+pub mod spectrum;
 
 pub use element::{Element, Promote, Real};
 pub use error::{Error, Result};

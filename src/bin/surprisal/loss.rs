@@ -1,17 +1,18 @@
 //! `surprisal loss`: the fused loss of arrays on disk.
 
 use clap::{Args, ValueEnum};
-use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMut2, Ix1, Ix2};
+use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMut2};
 use serde_json::Map;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use surprisal::io::{NpyElement, Tensor, TensorView, write_npy};
+use surprisal::io::{NpyElement, write_npy};
 use surprisal::{
     Backward, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Matrix, MatrixMut, Pass,
-    Real, Reduction, Shapes, Statistic, Targets, Upstream, Vector, VectorMut,
+    Real, Reduction, Shapes, Statistic, Targets, Upstream, VectorMut,
 };
 
+use crate::arrays::Opened;
 use crate::output::{make_directory, number, optional, print};
 use crate::{Failure, Global};
 
@@ -185,75 +186,6 @@ impl std::str::FromStr for Emit {
                 )?)
             }
         })
-    }
-}
-
-/// An array that was opened, with the name of its flag.
-struct Opened {
-    flag: &'static str,
-    tensor: Tensor,
-}
-
-impl Opened {
-    fn new(flag: &'static str, location: &str) -> Result<Self, Failure> {
-        let tensor = Tensor::open(location)?;
-        Ok(Self { flag, tensor })
-    }
-
-    fn optional(flag: &'static str, location: Option<&String>) -> Result<Option<Self>, Failure> {
-        location.map(|location| Self::new(flag, location)).transpose()
-    }
-
-    fn unfit(&self, expected: &str) -> Failure {
-        let view = self.tensor.view();
-        let (shape, element) = (view.shape(), view.dtype_name());
-        Failure::Input(format!(
-            "{} is {element} of shape {shape:?}, expected {expected}",
-            self.flag
-        ))
-    }
-
-    fn matrix(&self) -> Result<Matrix<'_>, Failure> {
-        let expected = "a matrix of f64, f32, bf16 or f16";
-        macro_rules! matrix {
-            ($view:expr) => {
-                $view
-                    .into_dimensionality::<Ix2>()
-                    .map(Matrix::from)
-                    .map_err(|_| self.unfit(expected))
-            };
-        }
-        match self.tensor.view() {
-            TensorView::F64(view) => matrix!(view),
-            TensorView::F32(view) => matrix!(view),
-            TensorView::Bf16(view) => matrix!(view),
-            TensorView::F16(view) => matrix!(view),
-            _ => Err(self.unfit(expected)),
-        }
-    }
-
-    fn vector(&self) -> Result<Vector<'_>, Failure> {
-        let expected = "a vector of f64, f32, bf16 or f16";
-        macro_rules! vector {
-            ($view:expr) => {
-                $view
-                    .into_dimensionality::<Ix1>()
-                    .map(Vector::from)
-                    .map_err(|_| self.unfit(expected))
-            };
-        }
-        match self.tensor.view() {
-            TensorView::F64(view) => vector!(view),
-            TensorView::F32(view) => vector!(view),
-            TensorView::Bf16(view) => vector!(view),
-            TensorView::F16(view) => vector!(view),
-            _ => Err(self.unfit(expected)),
-        }
-    }
-
-    fn classes(&self) -> Result<Array1<i64>, Failure> {
-        let classes = self.tensor.view().to_i64(self.flag)?;
-        classes.into_dimensionality::<Ix1>().map_err(|_| self.unfit("a vector of integers"))
     }
 }
 

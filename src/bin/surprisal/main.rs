@@ -2,11 +2,18 @@
 //!
 //! Exit status 0; 2 for a bad argument or bad input, with one line on stderr; 1 for anything else.
 
+mod arrays;
 mod bench;
+mod dse;
+mod dsmi;
+mod features;
 mod loss;
 mod output;
 mod parallel;
+mod plot;
+mod progress;
 mod random;
+mod spectrum;
 mod train;
 
 use clap::error::ErrorKind;
@@ -40,7 +47,10 @@ pub struct Global {
 #[derive(Subcommand)]
 enum Command {
     Bench(bench::Bench),
+    Dse(dse::Dse),
+    Dsmi(dsmi::Dsmi),
     Loss(Box<loss::Loss>),
+    Spectrum(spectrum::Spectrum),
     Train(train::Train),
 }
 
@@ -79,9 +89,11 @@ fn main() -> ExitCode {
                     Err(_) => ExitCode::FAILURE,
                 };
             }
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                ("a subcommand is missing, expected bench, loss or train; see --help".into(), 2)
-            }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => (
+                "a subcommand is missing, expected bench, dse, dsmi, loss, spectrum or train; see --help"
+                    .into(),
+                2,
+            ),
             _ => (first_paragraph(&error.to_string()), 2),
         },
     };
@@ -94,7 +106,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let global = cli.global;
     with_threads(global.threads, || match cli.command {
         Command::Bench(bench) => bench.run(&global),
+        Command::Dse(dse) => dse.run(&global),
+        Command::Dsmi(dsmi) => dsmi.run(&global),
         Command::Loss(loss) => loss.run(&global),
+        Command::Spectrum(spectrum) => spectrum.run(&global),
         Command::Train(train) => train.run(&global),
     })
 }

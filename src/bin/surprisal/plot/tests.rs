@@ -1,0 +1,198 @@
+use super::*;
+
+/// The picture that `draw` writes; `SURPRISAL_PICTURES` keeps it there, to be looked at.
+fn picture(name: &str, draw: impl FnOnce(&Path) -> Result<(), Failure>) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(format!("{name}.svg"));
+    draw(&path).unwrap();
+    let svg = std::fs::read_to_string(&path).unwrap();
+    if let Some(kept) = std::env::var_os("SURPRISAL_PICTURES") {
+        std::fs::copy(&path, Path::new(&kept).join(format!("{name}.svg"))).unwrap();
+    }
+    assert!(svg.starts_with("<svg width=\"760\" height=\"480\""), "{svg}");
+    assert!(svg.ends_with("</svg>\n"), "{svg}");
+    assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
+    assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    for point in coordinates(&svg) {
+        assert!((-100.0..=8000.0).contains(&point), "{point} in {svg}");
+    }
+    svg
+}
+
+/// All numbers of polylines and circles.
+fn coordinates(svg: &str) -> Vec<f64> {
+    let attributes = ["points=\"", "cx=\"", "cy=\""];
+    let values = attributes.iter().flat_map(|name| {
+        svg.match_indices(name).map(|(at, _)| svg[at + name.len()..].split('"').next().unwrap())
+    });
+    values.flat_map(|list| list.split([' ', ','])).filter_map(|x| x.parse().ok()).collect()
+}
+
+fn has(svg: &str, labels: &[&str]) {
+    for label in labels {
+        assert!(svg.contains(label), "no {label} in {svg}");
+    }
+}
+
+/// The least squares of the logarithms, with weights 1/rank.
+fn fit(range: Range<usize>, shares: &[f64]) -> Fit {
+    let mut sums = [0.0; 5];
+    for index in range.clone() {
+        let rank = (index + 1) as f64;
+        let (x, y) = (-rank.ln(), shares[index].ln());
+        let terms = [1.0, x, y, x * x, x * y];
+        sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term / rank);
+    }
+    let [weight, x, y, xx, xy] = sums;
+    let alpha = (weight * xy - x * y) / (weight * xx - x * x);
+    Fit { range, alpha, intercept: (y - alpha * x) / weight, r_squared: 0.99951 }
+}
+
+/// A wavy power law of so many eigenvalues, their sum 1.
+fn decaying(count: usize, alpha: f64) -> Vec<f64> {
+    let values: Vec<f64> = (1..=count)
+        .map(|j| f64::from(j as u32))
+        .map(|j| j.powf(-alpha) * (0.25 * (1.7 * j.ln()).sin()).exp())
+        .collect();
+    let mut shares: Vec<f64> = values.iter().map(|x| x / values.iter().sum::<f64>()).collect();
+    shares.sort_by(|a, b| b.total_cmp(a));
+    shares
+}
+
+#[test]
+fn spectra() {
+    let shares = decaying(768, 1.1);
+    let svg = picture("spectrum", |path| {
+        let fit = fit(10..100, &shares);
+        eigenspectrum(path, "Eigenspectrum of hidden.npy, 4096 × 768", &shares, 768, Some(&fit))
+    });
+    has(&svg, &[", R² = 0.999", "fitted over ranks 11–100", "hidden.npy", "share of the variance"]);
+    assert!(!svg.contains("not drawn"));
+    // Every dot and the ends of both lines are on the plot.
+    let points = coordinates(&svg);
+    assert!(points.iter().all(|&x| x <= UNITS * FRAME[2] + 1.0));
+
+    let mut low = decaying(12, 0.7);
+    low.extend([3e-17, 1e-19, 0.0, 0.0]);
+    let svg = picture("spectrum_low_rank", |path| {
+        let fit = fit(2..12, &low);
+        eigenspectrum(path, "Eigenspectrum of <rank> 12 & more", &low, 12, Some(&fit))
+    });
+    has(
+        &svg,
+        &["4 eigenvalues beyond the numerical rank are not drawn", "&lt;rank&gt; 12 &amp; more"],
+    );
+    assert_eq!(svg.matches("<circle").count(), 12);
+
+    let steep: Vec<f64> = (0..40).map(|j| 0.9 * 10_f64.powf(-0.4 * f64::from(j))).collect();
+    picture("spectrum_steep", |path| eigenspectrum(path, "Steep", &steep, 38, None));
+    let flat = [0.05; 20];
+    picture("spectrum_flat", |path| {
+        eigenspectrum(path, "Flat", &flat, 20, Some(&fit(0..20, &flat)))
+    });
+    picture("spectrum_one", |path| eigenspectrum(path, "One", &[1.0, 0.0], 1, None));
+    let svg = picture("spectrum_none", |path| eigenspectrum(path, "None", &[0.0; 5], 0, None));
+    has(&svg, &["all eigenvalues are 0", "5 eigenvalues beyond"]);
+    let svg = picture("spectrum_empty", |path| eigenspectrum(path, "Nothing", &[], 0, None));
+    has(&svg, &["all eigenvalues are 0"]);
+    let bad = [0.7, f64::NAN, f64::INFINITY];
+    has(&picture("spectrum_bad", |path| eigenspectrum(path, "Bad", &bad, 3, None)), &["2 eigenv"]);
+}
+
+fn points(values: impl IntoIterator<Item = (f64, f64, Option<f64>)>) -> Vec<Point> {
+    values.into_iter().map(|(x, y, error)| Point { x, y, error }).collect()
+}
+
+#[test]
+fn curves() {
+    let over_t = points(
+        (0..17)
+            .map(|j| 2_f64.powf(0.5 * f64::from(j) - 4.0))
+            .map(|t| (t, 9.3 / (1.0 + 0.7 * t.powf(0.8)), Some(0.25 / (1.0 + t)))),
+    );
+    let mut shown = Curve {
+        title: "Diffusion spectral entropy of hidden.npy, σ = 10",
+        x: "t, power of the diffusion operator",
+        y: "DSE in bits",
+        points: &over_t,
+        marked: Some(8),
+        limit: Some((10.81, "log₂ N = 10.81")),
+        logarithmic: true,
+    };
+    let svg = picture("curve_over_t", |path| curve(path, &shown));
+    has(&svg, &["5.471 at t = 1", "log₂ N = 10.81", "DSE in bits", "power of the diffusion"]);
+    assert_eq!(svg.matches("<circle").count(), 18);
+
+    let over_sigma = points(
+        [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]
+            .into_iter()
+            .zip([10.81, 10.81, 10.81, 10.45, 8.37, 3.05, 1.04])
+            .map(|(x, y)| (x, y, None)),
+    );
+    shown = Curve { x: "σ, width of the kernel", points: &over_sigma, marked: Some(3), ..shown };
+    has(&picture("curve_over_sigma", |path| curve(path, &shown)), &["10.45 at σ = 10"]);
+
+    let rising = points((1..=6).map(f64::from).map(|t| (t, 0.004 * t - 0.01, Some(0.003))));
+    shown = Curve {
+        points: &rising,
+        title: "A rising curve through 0, linear",
+        marked: Some(4),
+        limit: None,
+        logarithmic: false,
+        ..shown
+    };
+    has(&picture("curve_linear", |path| curve(path, &shown)), &["−0.005", "0.01 at σ = 5"]);
+
+    for (name, values) in [
+        ("curve_one", vec![(1.0, 3.0, Some(f64::NAN))]),
+        ("curve_constant", vec![(1.0, 5.0, None), (2.0, 5.0 + 1e-14, None)]),
+        ("curve_zero", vec![(1.0, 0.0, None), (2.0, 0.0, Some(0.0))]),
+        ("curve_none", vec![]),
+        ("curve_bad", vec![(f64::NAN, 1.0, None), (1.0, f64::INFINITY, None), (2.0, 1.0, None)]),
+    ] {
+        for logarithmic in [false, true] {
+            let values = points(values.clone());
+            let shown = Curve { points: &values, marked: Some(0), logarithmic, ..shown.clone() };
+            picture(&format!("{name}_{logarithmic}"), |path| curve(path, &shown));
+        }
+    }
+}
+
+#[test]
+fn ticks_are_few_and_round() {
+    let labels = |scale: Scale, most| {
+        scale.ticks(most).into_iter().map(|(_, label)| label).collect::<Vec<_>>()
+    };
+    assert_eq!(labels(Scale::linear(0.0, 11.7, 0.0, 1.0), 6), ["0", "2", "4", "6", "8", "10"]);
+    assert_eq!(
+        labels(Scale::linear(-0.011, 0.021, 0.0, 1.0), 4),
+        ["−0.01", "0.00", "0.01", "0.02"]
+    );
+    assert_eq!(labels(Scale::logarithmic(1.0, 800.0, 0.0, 1.0), 8), ["1", "10", "100"]);
+    assert_eq!(labels(Scale::logarithmic(1.0, 12.7, 0.0, 1.0), 8), ["1", "2", "5", "10"]);
+    assert_eq!(
+        labels(Scale::logarithmic(3e-17, 2.0, 0.0, 1.0), 6),
+        ["10⁻¹⁵", "10⁻¹²", "10⁻⁹", "10⁻⁶", "10⁻³", "1"]
+    );
+    assert_eq!(labels(Scale::logarithmic(0.021, 0.083, 0.0, 1.0), 6).len(), 6);
+    for (from, to) in [(1.0, 2.1), (0.4, 0.44), (0.02, 90.0), (1e-300, 1e-299)] {
+        assert!(Scale::logarithmic(from, to, 0.0, 1.0).ticks(8).len() <= 8);
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_refused_before_the_work() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(check(&directory.path().join("plot.svg")).is_ok());
+    assert!(check(Path::new("plot.SVG")).is_ok());
+    for bad in ["plot.png", "plot", "", "no/such/directory/plot.svg"] {
+        let Err(Failure::Input(message)) = check(Path::new(bad)) else { panic!("{bad}") };
+        assert!(message.starts_with(&format!("--plot is {bad}, expected")), "{message}");
+    }
+    let Err(Failure::Other(message)) =
+        eigenspectrum(&directory.path().join("no/plot.svg"), "", &[1.0], 1, None)
+    else {
+        panic!("written")
+    };
+    assert!(message.starts_with("cannot write "), "{message}");
+}

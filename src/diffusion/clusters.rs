@@ -1,0 +1,160 @@
+//! Categories of what is not a label.
+
+use ndarray::{Array2, ArrayView1, ArrayView2};
+
+use super::random::Random;
+use crate::{Error, Real, Result};
+
+/// Equal-width bins of a scalar between its least and its largest value: bin b holds
+/// b/bins ≤ (x − min)/(max − min) < (b+1)/bins, the last the maximum too. All are bin 0 where the scalar
+/// is constant.
+///
+/// ```
+/// use surprisal::diffusion::equal_width_bins;
+/// let scalar = ndarray::array![0.0, 0.24, 0.5, 1.0];
+/// assert_eq!(equal_width_bins(scalar.view(), 4)?, [0, 0, 2, 3]);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Option`] for no bins, [`Error::Value`] for NaN and infinity.
+pub fn equal_width_bins<T: Real>(scalar: ArrayView1<'_, T>, bins: usize) -> Result<Vec<i64>> {
+    check_count("bins", bins)?;
+    let mut values = Vec::with_capacity(scalar.len());
+    for (i, x) in scalar.iter().enumerate() {
+        let x = x.to_f64();
+        if !x.is_finite() {
+            return Err(not_finite("scalar", vec![i], x));
+        }
+        values.push(x);
+    }
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    // Halves: the difference of two finite numbers may be infinite.
+    let width = 0.5 * high - 0.5 * low;
+    Ok(values
+        .iter()
+        .map(|x| {
+            let share = if width > 0.0 { (0.5 * x - 0.5 * low) / width } else { 0.0 };
+            // The left edges b/bins, as they are rounded.
+            let mut bin = ((share * bins as f64) as usize).min(bins - 1);
+            while bin + 1 < bins && (bin + 1) as f64 / bins as f64 <= share {
+                bin += 1;
+            }
+            while bin > 0 && bin as f64 / bins as f64 > share {
+                bin -= 1;
+            }
+            bin as i64
+        })
+        .collect())
+}
+
+/// Clusters of the rows by k-means: k-means++ seeding (Arthur and Vassilvitskii 2007), then Lloyd's
+/// iterations, 100 at most, until no row moves. An empty cluster keeps its centre; fewer distinct rows
+/// than `clusters` give fewer clusters.
+///
+/// ```
+/// use surprisal::diffusion::k_means;
+/// let rows = ndarray::array![[0.0, 0.1], [9.0, 9.1], [0.1, 0.0], [9.1, 9.0]];
+/// let clusters = k_means(rows.view(), 2, 0)?;
+/// assert!(clusters[0] == clusters[2] && clusters[1] == clusters[3] && clusters[0] != clusters[1]);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Option`] for no clusters, [`Error::Shape`] for no rows or columns, [`Error::Value`] for NaN
+/// and infinity.
+pub fn k_means<T: Real>(rows: ArrayView2<'_, T>, clusters: usize, seed: u64) -> Result<Vec<i64>> {
+    check_count("clusters", clusters)?;
+    let (n, columns) = rows.dim();
+    if n == 0 || columns == 0 {
+        return Err(Error::Shape {
+            argument: "reference",
+            found: vec![n, columns],
+            expected: "at least one row and one column".into(),
+        });
+    }
+    let mut largest = 0.0_f64;
+    for ((i, j), x) in rows.indexed_iter() {
+        let x = x.to_f64();
+        if !x.is_finite() {
+            return Err(not_finite("reference", vec![i, j], x));
+        }
+        largest = largest.max(x.abs());
+    }
+    // So that no square overflows.
+    let scale = if largest > 0.0 { largest } else { 1.0 };
+    let points = rows.mapv(|x| x.to_f64() / scale);
+    let mut random = Random::new(seed, 0);
+    let mut centres = Array2::zeros((0, columns));
+    let mut nearest = vec![f64::INFINITY; n];
+    let mut next = ((random.uniform() * n as f64) as usize).min(n - 1);
+    while centres.nrows() < clusters {
+        let centre = points.row(next);
+        centres.push_row(centre).expect("a row of the same length");
+        for (nearest, point) in nearest.iter_mut().zip(points.rows()) {
+            *nearest = nearest.min(squared_distance(point, centre));
+        }
+        let total: f64 = nearest.iter().sum();
+        if total <= 0.0 {
+            break;
+        }
+        let mut left = random.uniform() * total;
+        let farther = |(_, d): &(usize, &f64)| {
+            left -= **d;
+            left < 0.0
+        };
+        let drawn = nearest.iter().enumerate().find(farther).map(|(i, _)| i);
+        next = drawn.unwrap_or_else(|| {
+            nearest.iter().rposition(|&d| d > 0.0).expect("the total is above 0")
+        });
+    }
+    let mut labels = vec![0; n];
+    for _ in 0..100 {
+        let mut moved = false;
+        for (label, point) in labels.iter_mut().zip(points.rows()) {
+            let mut best = (f64::INFINITY, 0);
+            for (k, centre) in centres.rows().into_iter().enumerate() {
+                let squared = squared_distance(point, centre);
+                if squared < best.0 {
+                    best = (squared, k as i64);
+                }
+            }
+            moved |= *label != best.1;
+            *label = best.1;
+        }
+        if !moved {
+            break;
+        }
+        let mut counts = vec![0.0; centres.nrows()];
+        let mut sums = Array2::zeros(centres.dim());
+        for (&label, point) in labels.iter().zip(points.rows()) {
+            counts[label as usize] += 1.0;
+            let mut sum = sums.row_mut(label as usize);
+            sum += &point;
+        }
+        for ((mut centre, sum), count) in
+            centres.rows_mut().into_iter().zip(sums.rows()).zip(counts)
+        {
+            if count > 0.0 {
+                centre.assign(&sum.mapv(|x| x / count));
+            }
+        }
+    }
+    Ok(labels)
+}
+
+fn squared_distance(x: ArrayView1<'_, f64>, y: ArrayView1<'_, f64>) -> f64 {
+    x.iter().zip(y).map(|(x, y)| (x - y) * (x - y)).sum()
+}
+
+fn check_count(name: &'static str, count: usize) -> Result<()> {
+    if count > 0 {
+        return Ok(());
+    }
+    Err(Error::Option { name, value: "0".into(), expected: "at least 1" })
+}
+
+fn not_finite(argument: &'static str, index: Vec<usize>, value: f64) -> Error {
+    Error::Value { argument, index, value: value.to_string(), expected: "a finite number" }
+}

@@ -1,0 +1,508 @@
+//! The covariance of features that come in batches.
+
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, s};
+use std::fmt;
+
+use super::features::{
+    LEAST_EXPONENT, check_any_rows, check_batch, check_columns, check_rows, check_within_range,
+    exponent, in_blocks, other_columns, power_of_two,
+};
+use super::{Centering, Spectrum};
+use crate::algebra::{symmetric_eigenvalues, zeros};
+use crate::gemm::{self, Buffer, PANEL, Panels, Rows, Store};
+use crate::parallel;
+use crate::simd::Isa;
+use crate::{Element, Error, Result};
+
+/// Rows that are multiplied at once: enough that the sums are not carried to memory and back too
+/// often, few enough that two panels of them stay in the second cache.
+const BLOCK: usize = 512;
+/// Rows of panels: those of a block, and the distance of its mean from the mean before.
+const HEIGHT: usize = BLOCK + 1;
+/// Panels that a thread converts at a time.
+const CHUNK: usize = 4;
+
+/// The covariance of features that come in batches, in `f64`.
+///
+/// Rows are gathered in blocks; each block is centred on its own mean μ_B, and joined to what came
+/// before by
+///
+/// ```text
+/// M ← M_A + M_B + δδᵀ n_A n_B / n,   δ = μ_B − μ_A,   M = Σ (x − μ)(x − μ)ᵀ
+/// ```
+///
+/// so that no large means are ever squared; and means are kept relative to the first row. An offset
+/// of 1e8 costs the digits that the features themselves have lost to it, no more. Every product is
+/// one of two `f64`, of numbers that were converted exactly. The memory is `8·D·(D + 513)` bytes.
+///
+/// The result has the same bits for any number of threads and any division of the rows into batches.
+///
+/// ```
+/// use ndarray::array;
+/// use surprisal::spectrum::Covariance;
+///
+/// let mut covariance = Covariance::new(2)?;
+/// covariance.push(array![[1e8_f64 + 1.0, 0.0], [1e8 - 1.0, 0.0]].view())?;
+/// covariance.push(array![[1e8_f64, 1.0], [1e8, -1.0]].view())?;
+/// assert_eq!(covariance.covariance()?, array![[2.0 / 3.0, 0.0], [0.0, 2.0 / 3.0]]);
+/// assert_eq!(covariance.mean()?, array![1e8, 0.0]);
+/// // Flat: two equal eigenvalues.
+/// assert_eq!(covariance.spectrum()?.participation_ratio(), 2.0);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+pub struct Covariance {
+    columns: usize,
+    /// All that have been pushed.
+    rows: usize,
+    /// What is kept is what was pushed, less `pivot`, times 2^−exponent.
+    exponent: i32,
+    /// The first row.
+    pivot: Vec<f64>,
+    /// The mean of the rows that are in `scatter`.
+    mean: Vec<f64>,
+    /// M; what is left of the diagonal's blocks of 32×32 is not used.
+    scatter: Array2<f64>,
+    /// Panels of `HEIGHT` rows, of which `pending` wait for the rest of their block.
+    block: Buffer<f64>,
+    pending: usize,
+    isa: Isa,
+}
+
+impl Covariance {
+    /// No rows yet, of so many columns.
+    ///
+    /// # Errors
+    /// [`Option`](crate::Error::Option) for no columns, or where the environment asks for an
+    /// instruction set that is not there; [`TooLarge`](crate::Error::TooLarge) where memory is short.
+    pub fn new(columns: usize) -> Result<Self> {
+        check_columns(columns)?;
+        let scatter = zeros(columns, columns)?;
+        let scatter = Array2::from_shape_vec((columns, columns), scatter).expect("a square");
+        Ok(Self {
+            columns,
+            rows: 0,
+            exponent: LEAST_EXPONENT,
+            pivot: zeros(columns, 1)?,
+            mean: zeros(columns, 1)?,
+            scatter,
+            block: Buffer::zeros(gemm::panels_length(HEIGHT, columns)),
+            pending: 0,
+            isa: Isa::current()?,
+        })
+    }
+
+    /// The covariance of features of any strides, which are read a block of rows at a time: a
+    /// memory-mapped file may be larger than memory.
+    ///
+    /// # Errors
+    /// [`Shape`](crate::Error::Shape) for a matrix without rows or columns,
+    /// [`Value`](crate::Error::Value) for a number that is not finite; as [`new`](Self::new).
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use surprisal::spectrum::Covariance;
+    /// let covariance = Covariance::from_features(array![[1.0, 2.0], [3.0, 2.0]].view())?;
+    /// assert_eq!(covariance.covariance()?, array![[2.0, 0.0], [0.0, 0.0]]);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn from_features<T: Element>(features: ArrayView2<'_, T>) -> Result<Self> {
+        super::features::check_not_empty(&features)?;
+        let mut covariance = Self::new(features.ncols())?;
+        in_blocks(features, BLOCK, |block| covariance.push(block))?;
+        Ok(covariance)
+    }
+
+    /// Adds the rows of a batch, which is checked before any of them is taken.
+    ///
+    /// # Errors
+    /// [`Shape`](crate::Error::Shape) for another number of columns, [`Value`](crate::Error::Value)
+    /// for a number that is not finite: the accumulator is as before.
+    pub fn push<T: Element>(&mut self, batch: ArrayView2<'_, T>) -> Result<()> {
+        check_batch(&batch, self.columns, self.rows)?;
+        let exponent = exponent(&batch)?;
+        if batch.nrows() == 0 {
+            return Ok(());
+        }
+        self.rescale(exponent);
+        if self.rows == 0 {
+            for (to, from) in self.pivot.iter_mut().zip(batch.row(0)) {
+                *to = from.to_f64();
+            }
+        }
+        let mut first = 0;
+        while first < batch.nrows() {
+            let count = (BLOCK - self.pending).min(batch.nrows() - first);
+            self.put(batch.slice(s![first..first + count, ..]));
+            self.pending += count;
+            self.rows += count;
+            first += count;
+            if self.pending == BLOCK {
+                self.fold();
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes rows into the panels, behind those that are there.
+    fn put<T: Element>(&mut self, rows: ArrayView2<'_, T>) {
+        let (at, scale) = (self.pending, power_of_two(-self.exponent));
+        let pivot: Vec<f64> = self.pivot.iter().map(|x| x * scale).collect();
+        let length = gemm::panels_length(HEIGHT, self.columns);
+        let panels = self.block.sized(length).chunks_mut(CHUNK * HEIGHT * PANEL);
+        let tasks: Vec<_> = pivot.chunks(CHUNK * PANEL).zip(panels).enumerate().collect();
+        let threads = if rows.len() < 1 << 15 { 1 } else { parallel::threads() };
+        parallel::for_each(&mut vec![(); threads], tasks, |(), (chunk, (pivot, panels))| {
+            let first = chunk * CHUNK * PANEL;
+            let part = rows.slice(s![.., first..first + pivot.len()]);
+            for (i, row) in part.rows().into_iter().enumerate() {
+                let to = panels.chunks_mut(HEIGHT * PANEL).map(|panel| {
+                    let row = (at + i) * PANEL;
+                    &mut panel[row..row + PANEL]
+                });
+                match row.as_slice() {
+                    Some(row) => {
+                        let from = row.chunks(PANEL).zip(pivot.chunks(PANEL));
+                        for (to, (row, pivot)) in to.zip(from) {
+                            for ((to, x), pivot) in to.iter_mut().zip(row).zip(pivot) {
+                                *to = x.to_f64() * scale - pivot;
+                            }
+                        }
+                    }
+                    None => {
+                        for ((to, x), pivot) in to.flatten().zip(row).zip(pivot) {
+                            *to = x.to_f64() * scale - pivot;
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Takes the pending rows into the sums.
+    fn fold(&mut self) {
+        if self.pending == 0 {
+            return;
+        }
+        let (count, all) = (self.pending as f64, self.rows as f64);
+        let weight = ((all - count) * count / all).sqrt();
+        let (pending, columns, isa) = (self.pending, self.columns, self.isa);
+        let length = gemm::panels_length(HEIGHT, columns);
+        let mut slots = vec![(); parallel::threads()];
+        let panels = self.block.sized(length).chunks_mut(HEIGHT * PANEL);
+        let tasks = panels.zip(self.mean.chunks_mut(PANEL)).collect();
+        parallel::for_each(&mut slots, tasks, |(), (panel, mean)| {
+            center(panel, pending, mean, weight, count / all);
+        });
+        let block = self.block.get();
+        let strips: Vec<_> = self.scatter.axis_chunks_iter_mut(Axis(0), PANEL).collect();
+        let tasks: Vec<(usize, ArrayViewMut2<'_, f64>)> = strips.into_iter().enumerate().collect();
+        parallel::for_each(&mut slots, tasks, |(), (q, strip)| {
+            let mut to = strip.slice_move(s![.., q * PANEL..]);
+            let left = &block[q * HEIGHT * PANEL..][..(pending + 1) * PANEL];
+            gemm::add_columns(
+                isa,
+                left,
+                Panels::new(&block[..length], HEIGHT),
+                Rows::From(0, pending + 1),
+                q * PANEL..columns,
+                Store::Add,
+                &mut to,
+            );
+        });
+        self.pending = 0;
+    }
+
+    /// Makes room for numbers of a larger magnitude.
+    fn rescale(&mut self, exponent: i32) {
+        if exponent <= self.exponent {
+            return;
+        }
+        if self.rows > 0 {
+            let factor = power_of_two(self.exponent - exponent);
+            let length = gemm::panels_length(HEIGHT, self.columns);
+            let block = self.block.sized(length).iter_mut();
+            block.chain(&mut self.mean).for_each(|x| *x *= factor);
+            self.scatter *= factor * factor;
+        }
+        self.exponent = exponent;
+    }
+
+    /// Adds the rows that another accumulator has seen.
+    ///
+    /// # Errors
+    /// [`Option`](crate::Error::Option) for another number of columns,
+    /// [`TooLarge`](crate::Error::TooLarge) for rows that cannot be counted.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use surprisal::spectrum::Covariance;
+    /// let mut all = Covariance::from_features(array![[1.0, 0.0], [-1.0, 0.0]].view())?;
+    /// all.merge(&Covariance::from_features(array![[0.0, 1.0], [0.0, -1.0]].view())?)?;
+    /// assert_eq!(all.covariance()?, array![[2.0 / 3.0, 0.0], [0.0, 2.0 / 3.0]]);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn merge(&mut self, other: &Covariance) -> Result<()> {
+        if other.columns != self.columns {
+            return Err(other_columns(other.columns, self.columns));
+        }
+        check_rows(self.rows, other.rows)?;
+        if other.rows == 0 {
+            return Ok(());
+        }
+        if self.rows == 0 {
+            *self = other.clone();
+            return Ok(());
+        }
+        if other.pending > 0 {
+            let mut other = other.clone();
+            other.fold();
+            return self.merge(&other);
+        }
+        self.fold();
+        self.rescale(other.exponent);
+        let (a, b) = (self.rows as f64, other.rows as f64);
+        let scale = power_of_two(-self.exponent);
+        let factor = power_of_two(other.exponent - self.exponent);
+        let apart: Vec<f64> = (0..self.columns)
+            .map(|c| {
+                let pivots = other.pivot[c] * scale - self.pivot[c] * scale;
+                pivots + other.mean[c] * factor - self.mean[c]
+            })
+            .collect();
+        let weight = a * b / (a + b);
+        for (i, (mut to, from)) in
+            self.scatter.rows_mut().into_iter().zip(other.scatter.rows()).enumerate()
+        {
+            for ((to, from), apart_j) in to.iter_mut().zip(from).zip(&apart).skip(i) {
+                *to += from * (factor * factor) + weight * (apart[i] * apart_j);
+            }
+        }
+        for (mean, apart) in self.mean.iter_mut().zip(&apart) {
+            *mean += apart * (b / (a + b));
+        }
+        self.rows += other.rows;
+        Ok(())
+    }
+
+    /// How many rows have been pushed.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The mean of the rows, of length D.
+    ///
+    /// # Errors
+    /// [`Shape`](crate::Error::Shape) where there are no rows; [`Value`](crate::Error::Value) where
+    /// it is beyond `f64`.
+    pub fn mean(&self) -> Result<Array1<f64>> {
+        check_any_rows(self.rows, self.columns)?;
+        let folded = self.folded();
+        let scale = power_of_two(self.exponent);
+        let mean = folded.mean.iter().zip(&self.pivot).map(|(mean, pivot)| mean * scale + pivot);
+        let mean: Array1<f64> = mean.collect();
+        check_within_range(mean.as_slice().expect("just collected"))?;
+        Ok(mean)
+    }
+
+    /// The covariance `Σ (x − μ)(x − μ)ᵀ / (N − 1)`, D×D.
+    ///
+    /// # Errors
+    /// [`Shape`](crate::Error::Shape) where there are fewer than two rows;
+    /// [`Value`](crate::Error::Value) where a variance is beyond `f64`.
+    pub fn covariance(&self) -> Result<Array2<f64>> {
+        if self.rows < 2 {
+            return Err(Error::Shape {
+                argument: "features",
+                found: vec![self.rows, self.columns],
+                expected: "at least two rows".into(),
+            });
+        }
+        let scale = power_of_two(self.exponent);
+        let count = (self.rows - 1) as f64;
+        let mut matrix = self.folded().symmetric()?;
+        matrix.mapv_inplace(|x| x / count * scale * scale);
+        check_within_range(&matrix.diag().to_vec())?;
+        Ok(matrix)
+    }
+
+    /// The singular values of the centred features so far, the roots of the eigenvalues of M; more
+    /// rows may be pushed after.
+    ///
+    /// Eigenvalues carry an error of about `2⁻⁵²·λ₁`, and their roots one of about `1e-8·σ₁`.
+    /// Eigenvalues below `max(N, D)·2⁻⁵²·λ₁` are rounding and become 0, so that a rank that is
+    /// missing is missing here too. The measures of the covariance are as good as from a
+    /// [`Factor`](super::Factor); for those of small singular values take that.
+    ///
+    /// # Errors
+    /// [`Shape`](crate::Error::Shape) where there are no rows; [`Value`](crate::Error::Value) where
+    /// a singular value is beyond `f64`; [`TooLarge`](crate::Error::TooLarge) where memory is short.
+    pub fn spectrum(&self) -> Result<Spectrum> {
+        let (rows, columns) = (self.rows, self.columns);
+        check_any_rows(rows, columns)?;
+        let mut values = symmetric_eigenvalues(self.folded().symmetric()?)?;
+        let resolution = rows.max(columns) as f64 * f64::EPSILON;
+        let least = values[0].max(0.0) * resolution;
+        let scale = power_of_two(self.exponent);
+        values.truncate(rows.min(columns));
+        for value in &mut values {
+            *value = if *value > least { value.sqrt() * scale } else { 0.0 };
+        }
+        check_within_range(&values)?;
+        Ok(Spectrum::new(values, (rows, columns), Centering::Centered, resolution.sqrt()))
+    }
+
+    /// This, without pending rows.
+    fn folded(&self) -> std::borrow::Cow<'_, Self> {
+        if self.pending == 0 {
+            return std::borrow::Cow::Borrowed(self);
+        }
+        let mut folded = self.clone();
+        folded.fold();
+        std::borrow::Cow::Owned(folded)
+    }
+
+    /// Both triangles of M.
+    fn symmetric(&self) -> Result<Array2<f64>> {
+        let data = zeros(self.columns, self.columns)?;
+        let mut matrix = Array2::from_shape_vec(self.scatter.dim(), data).expect("a square");
+        for i in 0..self.columns {
+            let row = self.scatter.slice(s![i, i..]);
+            matrix.slice_mut(s![i, i..]).assign(&row);
+            matrix.slice_mut(s![i.., i]).assign(&row);
+        }
+        Ok(matrix)
+    }
+}
+
+/// Centres the rows of a panel, and puts below them the weighted distance of their mean from the one
+/// before, which moves on.
+fn center(panel: &mut [f64], count: usize, mean: &mut [f64], weight: f64, part: f64) {
+    let mut sums = [0.0; PANEL];
+    for row in panel.chunks_exact(PANEL).take(count) {
+        for (sum, x) in sums.iter_mut().zip(row) {
+            *sum += x;
+        }
+    }
+    let centers = sums.map(|sum| sum / count as f64);
+    for row in panel.chunks_exact_mut(PANEL).take(count) {
+        for (x, center) in row.iter_mut().zip(&centers) {
+            *x -= center;
+        }
+    }
+    let distances = &mut panel[count * PANEL..(count + 1) * PANEL];
+    for ((to, mean), center) in distances.iter_mut().zip(mean).zip(&centers) {
+        *to = weight * (center - *mean);
+        *mean += (center - *mean) * part;
+    }
+}
+
+impl Clone for Covariance {
+    fn clone(&self) -> Self {
+        let mut block = Buffer::zeros(gemm::panels_length(HEIGHT, self.columns));
+        let from = self.block.get();
+        block.sized(from.len()).copy_from_slice(from);
+        Self {
+            columns: self.columns,
+            rows: self.rows,
+            exponent: self.exponent,
+            pivot: self.pivot.clone(),
+            mean: self.mean.clone(),
+            scatter: self.scatter.clone(),
+            block,
+            pending: self.pending,
+            isa: self.isa,
+        }
+    }
+}
+
+impl fmt::Debug for Covariance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Covariance")
+            .field("rows", &self.rows)
+            .field("columns", &self.columns)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    /// Billions of operations a second.
+    fn rate(name: &str, operations: f64, mut run: impl FnMut()) -> f64 {
+        let mut seconds: Vec<f64> = (0..5)
+            .map(|_| {
+                let start = Instant::now();
+                run();
+                start.elapsed().as_secs_f64()
+            })
+            .collect();
+        seconds.sort_unstable_by(f64::total_cmp);
+        let rate = operations / seconds[2] / 1e9;
+        println!(
+            "{name}: {rate:.1} GF/s, {:.3} s ({:.3} to {:.3})",
+            seconds[2], seconds[0], seconds[4]
+        );
+        rate
+    }
+
+    /// The covariance against plain products of `f64`, and those of `faer`, in one run.
+    #[test]
+    #[ignore = "takes a minute; run alone, with --release, on a quiet machine"]
+    fn speed() {
+        let (rows, columns) = (25_600, 2048);
+        let mut state = 1_u64;
+        let features = Array2::from_shape_simple_fn((rows, columns), || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as f32 / 1e6
+        });
+        println!("{} threads, {}", parallel::threads(), Isa::current().expect("set").name());
+
+        // A block by itself, all of it, as often as there are blocks: no conversion and no symmetry.
+        let block = features.slice(s![..BLOCK, ..]).mapv(f64::from);
+        let mut panels = Buffer::zeros(gemm::panels_length(BLOCK, columns));
+        let length = panels.get().len();
+        let of_rows = block.rows().into_iter().map(|row| row.to_slice().expect("a row"));
+        gemm::pack_rows(of_rows, 0, BLOCK, panels.sized(length));
+        let mut product = Array2::<f64>::zeros((columns, columns));
+        let operations = 2.0 * rows as f64 * (columns * columns) as f64;
+        let own = rate("products of f64", operations, || {
+            for _ in 0..rows / BLOCK {
+                let strips = product.axis_chunks_iter_mut(Axis(0), PANEL).enumerate().collect();
+                let mut slots = vec![(); parallel::threads()];
+                parallel::for_each(&mut slots, strips, |(), (q, mut to)| {
+                    let right = Panels::new(panels.get(), BLOCK);
+                    let left = &panels.get()[q * BLOCK * PANEL..][..BLOCK * PANEL];
+                    let isa = Isa::current().expect("set");
+                    let rows = Rows::From(0, BLOCK);
+                    gemm::add_columns(isa, left, right, rows, 0..columns, Store::Add, &mut to);
+                });
+            }
+        });
+        let wide = features.slice(s![..8 * BLOCK, ..]).mapv(f64::from);
+        let wide = wide.as_slice().expect("standard layout");
+        let (depth, times) = (8 * BLOCK, rows / (8 * BLOCK));
+        let left = faer::MatRef::from_row_major_slice(wide, depth, columns);
+        let mut to = faer::Mat::<f64>::zeros(columns, columns);
+        let operations = 2.0 * (times * depth) as f64 * (columns * columns) as f64;
+        let par = crate::algebra::parallelism();
+        let theirs = rate("products of f64 by faer", operations, || {
+            for _ in 0..times {
+                let add = faer::Accum::Add;
+                faer::linalg::matmul::matmul(&mut to, add, left.transpose(), left, 1.0, par);
+            }
+        });
+        let operations = rows as f64 * columns as f64 * (columns + 1) as f64;
+        let covariance = rate("covariance of f32", operations, || {
+            let covariance = Covariance::from_features(features.view()).expect("rows");
+            assert_eq!(covariance.folded().rows(), rows);
+        });
+        println!("{:.2} of ours, {:.2} of faer's", covariance / own, covariance / theirs);
+    }
+}

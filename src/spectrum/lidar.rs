@@ -1,0 +1,187 @@
+//! LiDAR.
+
+use ndarray::{Array2, ArrayView3, Axis, s};
+
+use super::renyi::shannon;
+use crate::algebra::{singular_values, symmetric_eigen, zeros};
+use crate::{Element, Error, Result};
+
+/// The constants of [`lidar`], on which published codes differ.
+///
+/// ```
+/// use surprisal::spectrum::Lidar;
+/// // The paper's.
+/// assert_eq!(Lidar::default(), Lidar::new().delta(1e-4).epsilon(1e-7));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lidar {
+    delta: f64,
+    epsilon: f64,
+    unbiased: bool,
+    renormalized: bool,
+}
+
+impl Default for Lidar {
+    fn default() -> Self {
+        Self { delta: 1e-4, epsilon: 1e-7, unbiased: false, renormalized: false }
+    }
+}
+
+impl Lidar {
+    /// The paper's constants: δ = 1e-4, ε = 1e-7, scatters over n and n·q.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What is added to the diagonal of the scatter within objects; above 0.
+    pub fn delta(mut self, delta: f64) -> Self {
+        self.delta = delta;
+        self
+    }
+
+    /// What is added to each share; at least 0.
+    pub fn epsilon(mut self, epsilon: f64) -> Self {
+        self.epsilon = epsilon;
+        self
+    }
+
+    /// Scatters over n − 1 and n·(q − 1).
+    pub fn unbiased(mut self, unbiased: bool) -> Self {
+        self.unbiased = unbiased;
+        self
+    }
+
+    /// `p = (λ + ε) / Σ(λ + ε)`, as in the library stable-pretraining, in place of `λ / Σλ + ε`.
+    pub fn renormalized(mut self, renormalized: bool) -> Self {
+        self.renormalized = renormalized;
+        self
+    }
+
+    fn check(&self, (objects, views): (usize, usize)) -> Result<()> {
+        let fail = |name, value: f64, expected| {
+            Err(Error::Option { name, value: value.to_string(), expected })
+        };
+        if !(self.delta > 0.0 && self.delta.is_finite()) {
+            return fail("delta", self.delta, "a finite number above 0");
+        }
+        if !(self.epsilon >= 0.0 && self.epsilon.is_finite()) {
+            return fail("epsilon", self.epsilon, "a finite number, at least 0");
+        }
+        if self.unbiased && (objects < 2 || views < 2) {
+            return Err(Error::Conflict {
+                what: format!(
+                    "unbiased scatters of {objects} objects of {views} views are divided by zero, \
+                     expected at least two of each"
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// LiDAR: the effective rank of what tells objects apart from their views. Of features `[n, q, D]`,
+/// q views of each of n objects,
+///
+/// ```text
+/// Σ_b = 1/n Σ_i (μ_i − μ)(μ_i − μ)ᵀ,   Σ_w = 1/(nq) Σ_ij (x_ij − μ_i)(x_ij − μ_i)ᵀ + δI
+/// λ = eigenvalues of Σ_w^{−½} Σ_b Σ_w^{−½},   p = λ / Σλ + ε,   exp(−Σ p ln p)
+/// ```
+///
+/// over all D eigenvalues, zeros included. 0 where all objects have the same mean. δ is absolute, so
+/// the value depends on the features' scale. Thilak et al. 2023, "LiDAR: sensing linear probing
+/// performance in joint embedding SSL architectures".
+///
+/// # Errors
+/// [`Shape`](crate::Error::Shape) for an axis of length 0; [`Value`](crate::Error::Value) for a
+/// number that is not finite; [`Option`](crate::Error::Option) for a δ that is not above 0 or an ε
+/// below 0; [`Conflict`](crate::Error::Conflict) where unbiased scatters are of one object or view,
+/// or where scatters are beyond `f64`; [`TooLarge`](crate::Error::TooLarge) where memory is short.
+///
+/// ```
+/// use ndarray::array;
+/// use surprisal::spectrum::{Lidar, lidar};
+/// // Two objects apart along one axis, views that differ along the other.
+/// let features = array![[[1.0, 0.1], [1.0, -0.1]], [[-1.0, 0.1], [-1.0, -0.1]]];
+/// let rank = lidar(features.view(), Lidar::new().epsilon(0.0))?;
+/// assert!((rank - 1.0).abs() < 1e-12);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+pub fn lidar<T: Element>(features: ArrayView3<'_, T>, options: Lidar) -> Result<f64> {
+    let (objects, views, columns) = features.dim();
+    if features.is_empty() {
+        return Err(Error::Shape {
+            argument: "features",
+            found: features.shape().to_vec(),
+            expected: "at least one object, one view and one column".into(),
+        });
+    }
+    options.check((objects, views))?;
+    if let Some((index, value)) = features.indexed_iter().find(|(_, x)| !x.to_f64().is_finite()) {
+        return Err(Error::Value {
+            argument: "features",
+            index: vec![index.0, index.1, index.2],
+            value: value.to_f64().to_string(),
+            expected: "a finite number",
+        });
+    }
+    // Relative to the first view, so that a common offset costs no digits.
+    let pivot = features.slice(s![0, 0, ..]).mapv(|x| x.to_f64());
+    let mut means = matrix(objects, columns)?;
+    let mut within = matrix(columns, columns)?;
+    let mut rest = matrix(views, columns)?;
+    for (object, mut mean) in features.outer_iter().zip(means.rows_mut()) {
+        for (mut to, from) in rest.rows_mut().into_iter().zip(object.rows()) {
+            for ((to, from), pivot) in to.iter_mut().zip(from).zip(&pivot) {
+                *to = from.to_f64() - pivot;
+            }
+            mean += &to;
+        }
+        mean /= views as f64;
+        for mut row in rest.rows_mut() {
+            row -= &mean;
+        }
+        ndarray::linalg::general_mat_mul(1.0, &rest.t(), &rest, 1.0, &mut within);
+    }
+    let center = means.sum_axis(Axis(0)) / objects as f64;
+    means.rows_mut().into_iter().for_each(|mut mean| mean -= &center);
+    let (between_count, within_count) = if options.unbiased {
+        ((objects - 1) as f64, (objects * (views - 1)) as f64)
+    } else {
+        (objects as f64, (objects * views) as f64)
+    };
+    within /= within_count;
+    within.diag_mut().mapv_inplace(|x| x + options.delta);
+    let beyond = || Error::Conflict {
+        what: "the features' scatters are beyond the range of f64, expected smaller features"
+            .into(),
+    };
+    if !within.iter().all(|x| x.is_finite()) || !means.iter().all(|x| x.is_finite()) {
+        return Err(beyond());
+    }
+    let (variances, mut vectors) = symmetric_eigen(within)?;
+    for (mut vector, variance) in vectors.columns_mut().into_iter().zip(variances) {
+        // Rounding may take what is δ in exact arithmetic below it.
+        vector /= (variance.max(options.delta) * between_count).sqrt();
+    }
+    // The squared singular values of these are the eigenvalues that are not zero by shape.
+    let mut values = singular_values(means.dot(&vectors).view())?;
+    values.iter_mut().for_each(|x| *x *= *x);
+    let total: f64 = values.iter().rev().sum();
+    if !total.is_finite() {
+        return Err(beyond());
+    }
+    if total == 0.0 {
+        return Ok(0.0);
+    }
+    values.resize(columns, 0.0);
+    let epsilon = options.epsilon;
+    let sum = total + epsilon * columns as f64;
+    let shares = values
+        .into_iter()
+        .map(|x| if options.renormalized { (x + epsilon) / sum } else { x / total + epsilon });
+    Ok(shannon(shares).exp())
+}
+
+fn matrix(rows: usize, columns: usize) -> Result<Array2<f64>> {
+    Ok(Array2::from_shape_vec((rows, columns), zeros(rows, columns)?).expect("so many numbers"))
+}

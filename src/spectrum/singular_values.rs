@@ -1,0 +1,169 @@
+//! The singular values themselves.
+
+use ndarray::ArrayView2;
+
+use super::factor::Factor;
+use crate::{Element, Result};
+
+/// Whether the mean of each column is subtracted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Centering {
+    /// The features as they are.
+    Raw,
+    /// The features less the mean of each column.
+    Centered,
+}
+
+/// The singular values of an `N×D` feature matrix, and what they say.
+///
+/// Exactly `min(N, D)` values in descending order, zeros included. They come from the triangular
+/// factor of the features ([`Factor`]), never from the squares in a Gram matrix: each is off by a
+/// small multiple of `2⁻⁵³·σ₁`, so that one of `1e-14·σ₁` is still there. Only a spectrum that was
+/// taken from a [`Covariance`](super::Covariance) has lost what is below `1e-8·σ₁` or so.
+///
+/// ```
+/// use ndarray::array;
+/// use surprisal::spectrum::{Centering, Spectrum};
+///
+/// // Two equal rows and their mean: of rank 1, and of rank 0 when centred.
+/// let features = array![[1.0, 2.0, 2.0], [1.0, 2.0, 2.0]];
+/// let raw = Spectrum::from_features(features.view(), Centering::Raw)?;
+/// assert!((raw.singular_values()[0] - 18.0_f64.sqrt()).abs() < 1e-14);
+/// assert_eq!((raw.singular_values().len(), raw.rank()), (2, 1));
+/// let centered = Spectrum::from_features(features.view(), Centering::Centered)?;
+/// assert_eq!(centered.singular_values(), [0.0, 0.0]);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spectrum {
+    values: Vec<f64>,
+    rows: usize,
+    columns: usize,
+    centering: Centering,
+    /// What is no more than this times the largest value is rounding.
+    resolution: f64,
+}
+
+impl Spectrum {
+    /// Values in descending order, min(rows, columns) of them.
+    pub(super) fn new(
+        values: Vec<f64>,
+        (rows, columns): (usize, usize),
+        centering: Centering,
+        resolution: f64,
+    ) -> Self {
+        debug_assert_eq!(values.len(), rows.min(columns));
+        Self { values, rows, columns, centering, resolution }
+    }
+
+    /// The singular values of features of any strides, computed in `f64`.
+    ///
+    /// A matrix with many more rows than columns is folded a block of rows at a time and never copied
+    /// whole: `8·(D + max(2·D, 2²⁰/D))·D` bytes hold what is worked on, whatever N, so that a
+    /// memory-mapped file may be larger than memory.
+    ///
+    /// # Errors
+    /// [`Shape`](crate::Error::Shape) for a matrix without rows or columns;
+    /// [`Value`](crate::Error::Value) for a number that is not finite, or for numbers so large that a
+    /// singular value is beyond `f64`; [`TooLarge`](crate::Error::TooLarge) where memory is short.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use surprisal::spectrum::{Centering, Spectrum};
+    ///
+    /// let error = Spectrum::from_features(array![[1.0_f32, f32::NAN]].view(), Centering::Raw);
+    /// assert_eq!(
+    ///     error.unwrap_err().to_string(),
+    ///     "features[0, 1] is NaN, expected a finite number",
+    /// );
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn from_features<T: Element>(
+        features: ArrayView2<'_, T>,
+        centering: Centering,
+    ) -> Result<Self> {
+        super::features::check_not_empty(&features)?;
+        let mut factor = Factor::new(features.ncols(), centering)?;
+        factor.reserve(features.nrows())?;
+        factor.push_in_blocks(features)?;
+        factor.into_spectrum()
+    }
+
+    /// The singular values in descending order: exactly `min(N, D)`.
+    pub fn singular_values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// N, the number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// D, the number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Whether the features were centred.
+    pub fn centering(&self) -> Centering {
+        self.centering
+    }
+
+    /// The numerical rank: how many singular values exceed `max(N, D)·2⁻⁵²·σ₁`, the usual bound on
+    /// what rounding makes of a zero. Of a spectrum that was taken from a covariance, the values that
+    /// exceed the root of that.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use surprisal::spectrum::{Centering, Spectrum};
+    /// let features = array![[1.0, 1.0], [1.0, 1.0 + 1e-12], [0.0, 0.0]];
+    /// assert_eq!(Spectrum::from_features(features.view(), Centering::Raw)?.rank(), 2);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn rank(&self) -> usize {
+        let least = self.resolution * self.largest();
+        self.values.iter().filter(|&&value| value > least).count()
+    }
+
+    /// The share of each eigenvalue of the covariance (or, raw, of the second moment) in their sum:
+    /// `σ_i² / Σσ²`, what is called the explained variance ratio. Empty where all values are zero.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use surprisal::spectrum::{Centering, Spectrum};
+    /// let features = array![[3.0, 0.0], [0.0, 1.0]];
+    /// let spectrum = Spectrum::from_features(features.view(), Centering::Raw)?;
+    /// assert!((spectrum.explained_variance()[0] - 0.9).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn explained_variance(&self) -> Vec<f64> {
+        let largest = self.largest();
+        if largest == 0.0 {
+            return Vec::new();
+        }
+        let squares: Vec<f64> = self.values.iter().map(|x| (x / largest).powi(2)).collect();
+        let sum: f64 = squares.iter().rev().sum();
+        squares.iter().map(|x| x / sum).collect()
+    }
+
+    /// The share of each singular value in their sum; empty where all are zero.
+    pub(super) fn shares(&self) -> Vec<f64> {
+        let largest = self.largest();
+        if largest == 0.0 {
+            return Vec::new();
+        }
+        let relative: Vec<f64> = self.values.iter().map(|x| x / largest).collect();
+        let sum: f64 = relative.iter().rev().sum();
+        relative.iter().map(|x| x / sum).collect()
+    }
+
+    /// The largest value.
+    pub(super) fn largest(&self) -> f64 {
+        self.values.first().copied().unwrap_or(0.0)
+    }
+
+    /// What is no more than this times the largest value is rounding.
+    pub(super) fn resolution(&self) -> f64 {
+        self.resolution
+    }
+}

@@ -1,0 +1,43 @@
+//! The Vendi score.
+
+use ndarray::ArrayView2;
+
+use super::features::unit_rows;
+use super::renyi::{renyi, shares_above};
+use super::{Centering, Spectrum};
+use crate::{Element, Result};
+
+/// The Vendi score of order q with the cosine kernel: the effective number of different rows,
+///
+/// ```text
+/// exp(H_q(λ)),   λ the eigenvalues of K/N,   K_ij = x_i·x_j / (‖x_i‖‖x_j‖)
+/// ```
+///
+/// with H_q the Rényi entropy of any order from 0 to infinity (q = 1, the usual one: von Neumann).
+/// Between 1 and N. No N×N matrix is made; for other kernels take
+/// [`KernelMatrix::vendi_score`](super::KernelMatrix::vendi_score). Friedman and Dieng 2023, "The
+/// Vendi score: a diversity evaluation metric for machine learning"; orders: Pasarkar and Dieng 2024.
+///
+/// # Errors
+/// [`Shape`](crate::Error::Shape) for a matrix without rows or columns;
+/// [`Value`](crate::Error::Value) for a number that is not finite, or a row of zeros, which has no
+/// direction; [`Option`](crate::Error::Option) for an order that is negative or NaN;
+/// [`TooLarge`](crate::Error::TooLarge) where memory is short.
+///
+/// ```
+/// use ndarray::array;
+/// use surprisal::spectrum::vendi_score;
+/// let features = array![[1.0, 0.0], [0.0, 3.0], [2.0, 0.0], [0.0, 1.0]];
+/// for order in [0.0, 1.0, 2.0, f64::INFINITY] {
+///     assert!((vendi_score(features.view(), order)? - 2.0).abs() < 1e-13);
+/// }
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+pub fn vendi_score<T: Element>(features: ArrayView2<'_, T>, order: f64) -> Result<f64> {
+    // An order out of range is refused before any work.
+    renyi(&[], order)?;
+    let rows = unit_rows(features)?;
+    let spectrum = Spectrum::from_features(rows.view(), Centering::Raw)?;
+    let least = spectrum.resolution();
+    Ok(renyi(&shares_above(&spectrum.explained_variance(), least * least), order)?.exp())
+}
