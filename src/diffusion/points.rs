@@ -3,8 +3,8 @@
 use ndarray::ArrayView2;
 
 use crate::gemm::{
-    self, Buffer, PANEL, Panels, Rows, dots, pack_rows, pack_steps, padded_rows, panels_length,
-    row_products, steps_length,
+    self, Buffer, PANEL, Panels, Rows, Soon, dots, pack_rows, pack_steps, padded_rows,
+    panels_length, row_products, steps_length,
 };
 use crate::simd::exp::exp;
 use crate::simd::{Isa, Kernel, Simd, SimdReal, Vector, splat};
@@ -228,7 +228,14 @@ impl Points {
                     .expect("rows of the tile");
                 let (panels, from) =
                     (Panels::new(left, height), Rows::From(rows.start, rows.len()));
-                row_products(self.isa, panels, from, self.columns, (right, &[]), &mut to);
+                row_products(
+                    self.isa,
+                    panels,
+                    from,
+                    self.columns,
+                    (right, Soon::nothing()),
+                    &mut to,
+                );
                 self.isa.dispatch(Gaussian {
                     factor,
                     row_norms,
