@@ -19,6 +19,8 @@ mod simd;
 mod softmax;
 #[cfg(feature = "spectral")]
 pub mod spectrum;
+#[cfg(feature = "spectral")]
+pub mod watch;
 
 pub use element::{Element, Promote, Real};
 pub use error::{Error, Result};

@@ -85,4 +85,5 @@ pub use mutual_information::{ClassTerm, MutualInformation, MutualInformationEsti
 pub use options::{
     Bandwidth, Base, Epsilon, Method, Operator, SpectralEntropy, SpectralEntropyBuilder,
 };
+pub(crate) use random::Random;
 pub use sampling::sample_rows;

@@ -1,0 +1,235 @@
+//! Watching a representation while it is trained: batches in, every measure out, bounded memory.
+
+use ndarray::ArrayView2;
+use std::ops::Range;
+
+use crate::diffusion::{Bandwidth, EntropyEstimate, Random, SpectralEntropy};
+use crate::spectrum::{Centering, Covariance, Factor, PowerLaw, RANKME_EPSILON};
+use crate::{Element, Error, Result};
+
+/// The ranks that α-ReQ is fitted over: indices from 0, half-open, fewer where the rank is lower.
+const ALPHA_RANGE: Range<usize> = 10..100;
+/// The fewest points of a fit.
+const FEWEST: usize = 3;
+
+/// What a [`Watch`] keeps and computes.
+///
+/// ```
+/// use surprisal::watch::{Watch, WatchOptions};
+/// let watch = Watch::new(64, WatchOptions::new()?.reservoir(500).seed(3).alpha_range(5..50))?;
+/// assert_eq!(watch.rows(), 0);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct WatchOptions {
+    reservoir: usize,
+    seed: u64,
+    alpha_range: Option<Range<usize>>,
+    entropy: SpectralEntropy,
+}
+
+impl WatchOptions {
+    /// 1024 rows for the diffusion spectral entropy, which has t = 1 and the median bandwidth; seed 0;
+    /// α-ReQ over the indices from 10 to 100 or the numerical rank.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the environment asks for an instruction set that is not there.
+    pub fn new() -> Result<Self> {
+        let entropy = SpectralEntropy::builder().bandwidth(Bandwidth::MedianDistance).build()?;
+        Ok(Self { reservoir: 1024, seed: 0, alpha_range: None, entropy })
+    }
+
+    /// How many rows are kept for the diffusion spectral entropy, a uniform sample of all that have
+    /// been seen. Entropies of different numbers of rows do not compare.
+    pub fn reservoir(mut self, rows: usize) -> Self {
+        self.reservoir = rows;
+        self
+    }
+
+    /// The seed of that sample.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The eigenvalues that α-ReQ is fitted to: indices from 0, half-open. While they leave the
+    /// numerical rank there is no fit.
+    pub fn alpha_range(mut self, range: Range<usize>) -> Self {
+        self.alpha_range = Some(range);
+        self
+    }
+
+    /// The diffusion spectral entropy to compute of the rows that are kept.
+    pub fn entropy(mut self, entropy: SpectralEntropy) -> Self {
+        self.entropy = entropy;
+        self
+    }
+}
+
+/// The representation as it is so far.
+///
+/// ```
+/// # use surprisal::watch::{Watch, WatchOptions};
+/// # let mut watch = Watch::new(2, WatchOptions::new()?)?;
+/// watch.push(ndarray::array![[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]].view())?;
+/// let measures = watch.measures()?;
+/// assert_eq!((measures.rows, measures.participation_ratio), (4, 2.0));
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Measures {
+    /// Rows seen.
+    pub rows: usize,
+    /// [RankMe](crate::spectrum::Spectrum::rankme) of the features as they are, ε = 1e-7.
+    pub rankme: f64,
+    /// [Roy and Vetterli's effective rank](crate::spectrum::Spectrum::effective_rank) of the same.
+    pub effective_rank: f64,
+    /// [Stable rank](crate::spectrum::Spectrum::stable_rank) of the same.
+    pub stable_rank: f64,
+    /// [Nuclear rank](crate::spectrum::Spectrum::nuclear_rank) of the same.
+    pub nuclear_rank: f64,
+    /// [RankMe of the covariance](crate::spectrum::Spectrum::rankme_covariance), ε = 1e-7.
+    pub rankme_covariance: f64,
+    /// [α-ReQ](crate::spectrum::Spectrum::alpha_req); `None` where the range leaves the rank.
+    pub alpha_req: Option<PowerLaw>,
+    /// [Participation ratio](crate::spectrum::Spectrum::participation_ratio).
+    pub participation_ratio: f64,
+    /// [NESum](crate::spectrum::Spectrum::nesum).
+    pub nesum: f64,
+    /// [Von Neumann entropy](crate::spectrum::Spectrum::von_neumann_entropy) of the covariance, in
+    /// nats.
+    pub von_neumann_entropy: f64,
+    /// The diffusion spectral entropy of the rows that are kept; `None` where the bandwidth's rule
+    /// finds no distance above 0: half of the rows coincide.
+    pub diffusion_entropy: Option<EntropyEstimate>,
+}
+
+/// An accumulator for a training loop: takes batches of features as they come, and gives all measures
+/// at any time.
+///
+/// It keeps a triangular factor and a covariance (`8·D·(5·D + 2·513)` bytes or so) and a uniform sample
+/// of the rows (`8·D` bytes each), whatever the number of rows. The sample is Vitter's algorithm R
+/// ("Random sampling with a reservoir", 1985), one draw for each row: it does not depend on how the
+/// rows are divided into batches. For a window of the training, begin a new one.
+///
+/// ```
+/// use ndarray::Array2;
+/// use surprisal::watch::{Watch, WatchOptions};
+///
+/// let mut watch = Watch::new(8, WatchOptions::new()?)?;
+/// for step in 0..20 {
+///     // The hidden states of a batch.
+///     let batch = Array2::from_shape_fn((32, 8), |(i, j)| ((i * 7 + j * j * 3 + step) as f32).sin());
+///     watch.push(batch.view())?;
+/// }
+/// let measures = watch.measures()?;
+/// assert_eq!(measures.rows, 640);
+/// assert!(measures.rankme > 1.0 && measures.rankme < 8.0);
+/// assert!(measures.diffusion_entropy.unwrap().value > 0.0);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Watch {
+    options: WatchOptions,
+    factor: Factor,
+    covariance: Covariance,
+    /// Row after row.
+    kept: Vec<f64>,
+    random: Random,
+}
+
+impl Watch {
+    /// No rows yet, of so many columns.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for no columns or an empty reservoir; [`Error::TooLarge`] where memory is
+    /// short.
+    pub fn new(columns: usize, options: WatchOptions) -> Result<Self> {
+        if options.reservoir == 0 {
+            let value = "0".into();
+            return Err(Error::Option { name: "reservoir", value, expected: "at least 1 row" });
+        }
+        Ok(Self {
+            factor: Factor::new(columns, Centering::Raw)?,
+            covariance: Covariance::new(columns)?,
+            kept: Vec::new(),
+            random: Random::new(options.seed, 0),
+            options,
+        })
+    }
+
+    /// Adds the rows of a batch `[n, D]` of any strides.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of columns, [`Error::Value`] for a number that is not
+    /// finite: nothing is taken then; [`Error::TooLarge`] where memory is short.
+    pub fn push<T: Element>(&mut self, batch: ArrayView2<'_, T>) -> Result<()> {
+        let seen = self.rows();
+        self.covariance.push(batch)?;
+        self.factor.push(batch)?;
+        let (columns, capacity) = (self.columns(), self.options.reservoir);
+        for (i, row) in (seen..).zip(batch.rows()) {
+            let values = row.iter().map(|x| x.to_f64());
+            if i < capacity {
+                self.kept.extend(values);
+                continue;
+            }
+            let place = (self.random.uniform() * (i + 1) as f64) as usize;
+            if place < capacity {
+                let to = &mut self.kept[place * columns..(place + 1) * columns];
+                to.iter_mut().zip(values).for_each(|(to, from)| *to = from);
+            }
+        }
+        Ok(())
+    }
+
+    /// How many rows have been pushed.
+    pub fn rows(&self) -> usize {
+        self.covariance.rows()
+    }
+
+    /// The number of columns.
+    pub fn columns(&self) -> usize {
+        self.covariance.columns()
+    }
+
+    /// The rows that are kept, in `f64`.
+    pub fn reservoir(&self) -> ArrayView2<'_, f64> {
+        let rows = self.kept.len() / self.columns();
+        ArrayView2::from_shape((rows, self.columns()), &self.kept).expect("whole rows")
+    }
+
+    /// All measures of the rows so far; more may be pushed after.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where there are no rows; [`Error::Value`] where a singular value is beyond
+    /// `f64`; as [`SpectralEntropy::estimate`].
+    pub fn measures(&self) -> Result<Measures> {
+        let raw = self.factor.spectrum()?;
+        let centered = self.covariance.spectrum()?;
+        let range = match &self.options.alpha_range {
+            Some(range) => range.clone(),
+            None => ALPHA_RANGE.start..ALPHA_RANGE.end.min(centered.rank()),
+        };
+        let fits = range.len() >= FEWEST && range.end <= centered.rank();
+        let diffusion_entropy = match self.options.entropy.estimate(self.reservoir()) {
+            // The rule has found no distance above 0.
+            Err(Error::Conflict { .. }) => None,
+            other => Some(other?),
+        };
+        Ok(Measures {
+            rows: self.rows(),
+            rankme: raw.rankme(RANKME_EPSILON)?,
+            effective_rank: raw.effective_rank(),
+            stable_rank: raw.stable_rank(),
+            nuclear_rank: raw.nuclear_rank(),
+            rankme_covariance: centered.rankme_covariance(RANKME_EPSILON)?,
+            alpha_req: if fits { Some(centered.alpha_req(range)?) } else { None },
+            participation_ratio: centered.participation_ratio(),
+            nesum: centered.nesum(),
+            von_neumann_entropy: centered.von_neumann_entropy(),
+            diffusion_entropy,
+        })
+    }
+}

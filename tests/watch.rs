@@ -1,0 +1,118 @@
+//! Watching a representation in a training loop.
+#![cfg(feature = "spectral")]
+
+use ndarray::{Array2, s};
+use surprisal::diffusion::{Bandwidth, SpectralEntropy};
+use surprisal::spectrum::{Centering, RANKME_EPSILON, Spectrum};
+use surprisal::watch::{Measures, Watch, WatchOptions};
+use surprisal::{Element, Error};
+
+/// Numbers in [−1, 1) without a pattern, of decaying columns.
+fn features<T: Element>(rows: usize, columns: usize, seed: u64) -> Array2<T> {
+    let mut state = seed;
+    Array2::from_shape_fn((rows, columns), |(_, j)| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let uniform = (state >> 11) as f64 / (1_u64 << 52) as f64 - 1.0;
+        T::from_f64(uniform / (1.0 + j as f64) + 0.25)
+    })
+}
+
+fn watched<T: Element>(features: &Array2<T>, batch: usize, options: WatchOptions) -> Measures {
+    let mut watch = Watch::new(features.ncols(), options).unwrap();
+    for rows in features.axis_chunks_iter(ndarray::Axis(0), batch) {
+        watch.push(rows).unwrap();
+    }
+    watch.measures().unwrap()
+}
+
+#[test]
+fn measures_are_those_of_all_rows() {
+    let features = features::<f64>(300, 24, 1);
+    let options = WatchOptions::new().unwrap().reservoir(300);
+    let measures = watched(&features, 37, options);
+    let raw = Spectrum::from_features(features.view(), Centering::Raw).unwrap();
+    let centered = Spectrum::from_features(features.view(), Centering::Centered).unwrap();
+    let near = |a: f64, b: f64| assert!((a - b).abs() <= 1e-11 * b.abs(), "{a} {b}");
+    near(measures.rankme, raw.rankme(RANKME_EPSILON).unwrap());
+    near(measures.effective_rank, raw.effective_rank());
+    near(measures.stable_rank, raw.stable_rank());
+    near(measures.nuclear_rank, raw.nuclear_rank());
+    near(measures.rankme_covariance, centered.rankme_covariance(RANKME_EPSILON).unwrap());
+    near(measures.participation_ratio, centered.participation_ratio());
+    near(measures.nesum, centered.nesum());
+    near(measures.von_neumann_entropy, centered.von_neumann_entropy());
+    near(measures.alpha_req.unwrap().alpha, centered.alpha_req(10..24).unwrap().alpha);
+    // As many rows as the reservoir holds: all of them.
+    let entropy = SpectralEntropy::builder().bandwidth(Bandwidth::MedianDistance).build().unwrap();
+    let estimate = entropy.estimate(features.view()).unwrap();
+    near(measures.diffusion_entropy.unwrap().value, estimate.value);
+}
+
+#[test]
+fn the_division_into_batches_does_not_matter() {
+    let features = features::<f32>(500, 12, 2);
+    let options = || WatchOptions::new().unwrap().reservoir(64).seed(9);
+    let whole = watched(&features, 500, options());
+    for batch in [1, 7, 100] {
+        let parts = watched(&features, batch, options());
+        assert_eq!(parts.diffusion_entropy, whole.diffusion_entropy);
+        assert_eq!(parts.participation_ratio, whole.participation_ratio);
+        assert!((parts.rankme - whole.rankme).abs() < 1e-12 * whole.rankme);
+    }
+    let other = watched(&features, 500, options().seed(10));
+    assert_ne!(other.diffusion_entropy, whole.diffusion_entropy);
+}
+
+#[test]
+fn the_reservoir_is_a_uniform_sample() {
+    // Row i holds i: each of 200 rows should be among the 20 kept in a tenth of 2000 runs.
+    let rows = Array2::from_shape_fn((200, 1), |(i, _)| i as f64);
+    let mut counts = [0_u32; 200];
+    for seed in 0..2000 {
+        let options = WatchOptions::new().unwrap().reservoir(20).seed(seed);
+        let mut watch = Watch::new(1, options).unwrap();
+        watch.push(rows.view()).unwrap();
+        assert_eq!(watch.reservoir().dim(), (20, 1));
+        for &row in watch.reservoir() {
+            counts[row as usize] += 1;
+        }
+    }
+    // Binomial with mean 200 and deviation 13.4: five of them, over 200 rows.
+    for (row, &count) in counts.iter().enumerate() {
+        assert!((133..=267).contains(&count), "row {row} was kept {count} times");
+    }
+}
+
+#[test]
+fn collapse_is_measured_not_an_error() {
+    let mut watch = Watch::new(3, WatchOptions::new().unwrap()).unwrap();
+    watch.push(Array2::<f32>::ones((50, 3)).view()).unwrap();
+    let measures = watch.measures().unwrap();
+    assert!((measures.effective_rank - 1.0).abs() < 1e-12);
+    assert_eq!((measures.participation_ratio, measures.alpha_req), (0.0, None));
+    assert_eq!(measures.diffusion_entropy, None);
+}
+
+#[test]
+fn errors_say_what_and_take_nothing() {
+    let options = || WatchOptions::new().unwrap();
+    assert!(matches!(
+        Watch::new(0, options()).map(|_| ()),
+        Err(Error::Option { name: "columns", .. })
+    ));
+    assert!(matches!(
+        Watch::new(2, options().reservoir(0)).map(|_| ()),
+        Err(Error::Option { name: "reservoir", .. })
+    ));
+    let mut watch = Watch::new(2, options()).unwrap();
+    assert!(matches!(watch.measures(), Err(Error::Shape { .. })));
+    let good = features::<f32>(40, 2, 3);
+    watch.push(good.slice(s![..20, ..])).unwrap();
+    let mut bad = good.slice(s![20.., ..]).to_owned();
+    bad[[3, 1]] = f32::NAN;
+    assert!(matches!(watch.push(bad.view()), Err(Error::Value { .. })));
+    assert!(matches!(watch.push(features::<f32>(4, 3, 1).view()), Err(Error::Shape { .. })));
+    watch.push(good.slice(s![20.., ..])).unwrap();
+    assert_eq!((watch.rows(), watch.reservoir().nrows()), (40, 40));
+    assert_eq!(watch.measures().unwrap(), watched(&good, 20, options()));
+}
