@@ -288,7 +288,7 @@ fn tall_features_are_folded() {
     let features = features(&mut stream, 6000, 300);
     let columns = features.ncols();
     // The rows that `Factor` keeps at most.
-    assert!(features.nrows() > columns + (1 << 20) / columns);
+    assert!(features.nrows() > columns + (1 << 17) / columns);
     for centering in [Centering::Raw, Centering::Centered] {
         let mut matrix = features.clone();
         if centering == Centering::Centered {

@@ -173,7 +173,7 @@ fn measures<T: Element>(features: ArrayView2<'_, T>, input: &Input) {
     value(KernelMatrix::from_matrix(features).and_then(|kernel| kernel.vendi_score(input.order)));
     let views = 1 + usize::from(input.views % 5);
     let whole = rows / views * views;
-    let objects = features.slice(s![..whole, ..]).to_owned();
+    let objects = features.slice(s![..whole, ..]).as_standard_layout().into_owned();
     let shape = (rows / views, views, columns);
     let objects = objects.into_shape_with_order(shape).expect("whole objects");
     let options = Lidar::new().delta(input.sigma).epsilon(0.0).unbiased(input.centered);

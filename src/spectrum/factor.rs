@@ -12,7 +12,7 @@ use crate::parallel;
 use crate::{Element, Error, Result};
 
 /// Numbers of a block where columns are few.
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 17;
 /// Rows that memory is taken for at first.
 const FIRST: usize = 64;
 /// Columns that a thread converts at a time.
@@ -32,7 +32,8 @@ const CHUNK: usize = 64;
 /// row, so that an offset common to all rows costs no digits beyond those that the features
 /// themselves have lost to it. Rows are kept until there are enough for a decomposition, so that the
 /// result does not depend on how rows are divided into batches. The memory is bounded by
-/// `8·(D + max(2·D, 2²⁰/D) + 1)·D` bytes, whatever N.
+/// `8·(D + max(2·D, 2¹⁷/D) + 1)·D` bytes, whatever N, and the reflections of a decomposition: 32
+/// columns (or D, if fewer) of as many rows.
 ///
 /// ```
 /// use ndarray::array;

@@ -59,8 +59,8 @@ impl Spectrum {
     /// The singular values of features of any strides, computed in `f64`.
     ///
     /// A matrix with many more rows than columns is folded a block of rows at a time and never copied
-    /// whole: `8·(D + max(2·D, 2²⁰/D))·D` bytes hold what is worked on, whatever N, so that a
-    /// memory-mapped file may be larger than memory.
+    /// whole, so that a memory-mapped file may be larger than memory: see [`Factor`](super::Factor)
+    /// for the bytes.
     ///
     /// # Errors
     /// [`Shape`](crate::Error::Shape) for a matrix without rows or columns;
