@@ -60,8 +60,8 @@ pub(crate) struct Approximation {
 impl SpectralEntropy {
     /// The entropy of an N×D feature matrix (a point each row), of any strides.
     ///
-    /// The exact path's last bits may depend on the number of threads (those of `faer`'s eigenvalues);
-    /// the other paths' do not.
+    /// The last bits of the exact and the low-rank value may depend on the number of threads, as `faer`'s
+    /// eigenvalues do; those of the Lanczos value do not.
     ///
     /// # Errors
     /// [`Error::Value`] for NaN, infinity and rows that are not there, [`Error::Shape`] for N = 0 or

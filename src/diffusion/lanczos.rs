@@ -228,7 +228,8 @@ impl Known {
 /// The coefficients of 1, λ and λ² that fit f best in the spectrum that the probes saw.
 fn fit(probes: &[Probe], f: impl Fn(f64) -> f64) -> [f64; 3] {
     let nodes = || probes.iter().flat_map(|probe| probe.rule.nodes());
-    let largest = nodes().fold(f64::MIN_POSITIVE, |largest, (x, _)| largest.max(x.abs()));
+    // Where all nodes are tiny, larger coefficients would only magnify the traces' rounding.
+    let largest = nodes().fold(1e-6_f64, |largest, (x, _)| largest.max(x.abs()));
     let mut matrix = [[0.0; 3]; 3];
     let mut right = [0.0; 3];
     for (x, weight) in nodes() {
