@@ -599,7 +599,7 @@ fn bad_input_is_an_error_that_says_which() {
     };
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         option(entropy(bad), "sigma is");
-        option(entropy(1.0).time(bad), "time is");
+        option(entropy(1.0).time(bad), "t is");
         option(entropy(1.0).tolerance(bad), "tolerance is");
     }
     for bad in [-1e-9, 9.0, f64::NAN] {

@@ -427,7 +427,7 @@ fn bad_entropies() {
     for t in ["0", "-2", "NaN"] {
         refuse(
             &format!("dsmi --features f.npy --labels y.npy --sigma 1 --t {t}"),
-            &format!("time is {t}, expected a finite number above 0"),
+            &format!("t is {t}, expected a finite number above 0"),
         );
     }
     refuse(

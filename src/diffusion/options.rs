@@ -355,7 +355,7 @@ impl SpectralEntropyBuilder {
         if let Bandwidth::Sigma(sigma) = self.bandwidth {
             positive("sigma", sigma)?;
         }
-        positive("time", self.time)?;
+        positive("t", self.time)?;
         if let Some(tolerance) = self.tolerance {
             positive("tolerance", tolerance)?;
         }
