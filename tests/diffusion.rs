@@ -454,6 +454,18 @@ fn the_lanczos_standard_error_over_200_runs() {
 }
 
 #[test]
+fn a_low_rank_of_nothing_has_a_bound_too() {
+    let features = normal(40, 3, 8);
+    for t in [0.5, 1.0, 2.0] {
+        let truth = value(entropy(1.0).time(t), &features);
+        let found =
+            estimate(entropy(1.0).time(t).method(Method::LowRank).tolerance(1e9), &features);
+        assert_eq!(found.rank, Some(0));
+        assert!((found.value - truth).abs() <= found.error_bound.unwrap(), "t {t}: {found:?}");
+    }
+}
+
+#[test]
 fn lanczos_where_everything_is_simple() {
     // Identity, one eigenvalue, few points, coincident points, groups, α, non-integer t.
     let far = Array2::from_shape_fn((300, 1), |(i, _)| 1e3 * i as f64);
