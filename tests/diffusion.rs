@@ -454,6 +454,17 @@ fn the_lanczos_standard_error_over_200_runs() {
 }
 
 #[test]
+fn a_huge_time_leaves_the_groups() {
+    // Nothing of an eigenvalue next to 1 may grow beyond it.
+    let features = groups(12, 3, 5);
+    for method in [Method::Exact, Method::LowRank, Method::Lanczos] {
+        let found = estimate(entropy(0.5).time(1e200).method(method), &features);
+        assert!((-1e-12..=12.0_f64.log2()).contains(&found.value), "{found:?}");
+        assert!(found.standard_error.is_none_or(|error| error >= 0.0), "{found:?}");
+    }
+}
+
+#[test]
 fn a_low_rank_of_nothing_has_a_bound_too() {
     let features = normal(40, 3, 8);
     for t in [0.5, 1.0, 2.0] {

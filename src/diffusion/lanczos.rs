@@ -131,16 +131,25 @@ struct Probe {
     rule: Rule,
 }
 
+/// λᵗ, of a node that rounding may have put beyond the spectrum, which lies in \[0, 1\].
+fn power(time: f64) -> impl Fn(f64) -> f64 {
+    move |x| if x > 0.0 { x.min(1.0).powf(time) } else { 0.0 }
+}
+
+/// λᵗ ln λ of the same.
+fn logarithmic(time: f64) -> impl Fn(f64) -> f64 {
+    move |x| if x > 0.0 { x.min(1.0).powf(time) * x.min(1.0).ln() } else { 0.0 }
+}
+
 fn block_of(quadrature: &Quadrature<'_>, time: f64) -> Result<Vec<Probe>> {
+    let (power, logarithmic) = (power(time), logarithmic(time));
     (0..quadrature.width())
         .map(|column| {
             let norm = quadrature.squared_norm(column);
             let gauss = quadrature.gauss(column)?;
             let radau = quadrature.radau(column)?;
-            let power = |x: f64| if x > 0.0 { x.powf(time) } else { 0.0 };
-            let logarithmic = |x: f64| if x > 0.0 { x.powf(time) * x.ln() } else { 0.0 };
-            let (low, high) = (gauss.sum(logarithmic), radau.sum(logarithmic));
-            let total = 0.5 * (gauss.sum(power) + radau.sum(power));
+            let (low, high) = (gauss.sum(&logarithmic), radau.sum(&logarithmic));
+            let total = 0.5 * (gauss.sum(&power) + radau.sum(&power));
             let [first, second] = quadrature.moments(column);
             Ok(Probe {
                 total: norm * total,
@@ -175,8 +184,7 @@ impl Known {
         let time = self.time;
         let left: Vec<f64> =
             self.traces.iter().zip(self.exact.moments).map(|(all, part)| all - part).collect();
-        let power = |x: f64| if x > 0.0 { x.powf(time) } else { 0.0 };
-        let logarithmic = |x: f64| if x > 0.0 { x.powf(time) * x.ln() } else { 0.0 };
+        let (power, logarithmic) = (power(time), logarithmic(time));
         let with_control = |coefficients: [f64; 3],
                             of: &dyn Fn(&Probe) -> f64|
          -> (f64, Vec<f64>) {
@@ -187,11 +195,11 @@ impl Known {
             });
             (known, rest.collect())
         };
-        let (known, rest) = with_control(fit(probes, logarithmic), &|probe| probe.logarithmic);
+        let (known, rest) = with_control(fit(probes, &logarithmic), &|probe| probe.logarithmic);
         let (total_known, total_rest) = match time {
             1.0 => (left[1], vec![0.0; probes.len()]),
             2.0 => (left[2], vec![0.0; probes.len()]),
-            _ => with_control(fit(probes, power), &|probe| probe.total),
+            _ => with_control(fit(probes, &power), &|probe| probe.total),
         };
         let (exact_total, fixed_total) = match time {
             1.0 => (self.exact.moments[1], total_known),

@@ -195,7 +195,8 @@ impl Factor {
         let (rows, rank) = (self.rows, self.rank);
         let mut gram = crate::algebra::zeros(rank, rank)?;
         let factor = MatRef::from_column_major_slice(&self.columns, rows, rank);
-        let tasks: Vec<(usize, &mut [f64])> = gram.chunks_mut((rank * 64).max(1)).enumerate().collect();
+        let tasks: Vec<(usize, &mut [f64])> =
+            gram.chunks_mut((rank * 64).max(1)).enumerate().collect();
         let mut slots = vec![(); parallel::threads().clamp(1, tasks.len().max(1))];
         parallel::for_each(&mut slots, tasks, |(), (index, part)| {
             let width = part.len() / rank;
