@@ -48,3 +48,17 @@ pub(crate) fn zeros(rows: usize, columns: usize) -> Result<Vec<f64>> {
 fn no_convergence(what: &'static str) -> Error {
     Error::Conflict { what: format!("the {what} did not converge, expected finite numbers") }
 }
+
+/// Σ x·y in eight running sums.
+pub(crate) fn dot(x: &[f64], y: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    let (xs, ys) = (x.chunks_exact(8), y.chunks_exact(8));
+    let tail: f64 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in xs.zip(ys) {
+        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+            *sum += x * y;
+        }
+    }
+    let [a, b, c, d, e, f, g, h] = sums;
+    ((a + e) + (b + f)) + ((c + g) + (d + h)) + tail
+}

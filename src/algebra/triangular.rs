@@ -7,7 +7,7 @@
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef};
 
-use super::{parallelism, zeros};
+use super::{dot, parallelism, zeros};
 use crate::Result;
 
 /// Columns of a block.
@@ -110,17 +110,4 @@ fn joined(v: &[f64], depth: usize, scales: &[f64]) -> Vec<f64> {
         t[j * width + j] = *scale;
     }
     t
-}
-
-/// Σ x·y, in eight sums side by side.
-fn dot(x: &[f64], y: &[f64]) -> f64 {
-    let (x_chunks, y_chunks) = (x.chunks_exact(8), y.chunks_exact(8));
-    let rest: f64 = x_chunks.remainder().iter().zip(y_chunks.remainder()).map(|(x, y)| x * y).sum();
-    let mut sums = [0.0; 8];
-    for (x, y) in x_chunks.zip(y_chunks) {
-        for lane in 0..8 {
-            sums[lane] += x[lane] * y[lane];
-        }
-    }
-    sums.iter().sum::<f64>() + rest
 }

@@ -6,7 +6,7 @@ use ndarray::Array2;
 
 use super::points::{BLOCK, Entries, Points};
 use super::tiles::{Tile, blocks, for_each_tile};
-use crate::algebra::zeros;
+use crate::algebra::{dot, zeros};
 use crate::{Result, parallel};
 
 /// G_ij = exp(−d²_ij/(2σ²)) as a full matrix.
@@ -89,20 +89,6 @@ fn scales(density: &[f64], sums: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let degrees = density.iter().zip(sums).map(|(a, sum)| (a * sum).sqrt());
     let roots: Vec<f64> = degrees.collect();
     (density.iter().zip(&roots).map(|(a, root)| a / root).collect(), roots)
-}
-
-/// Σ x·y in eight running sums.
-pub(crate) fn dot(x: &[f64], y: &[f64]) -> f64 {
-    let mut sums = [0.0; 8];
-    let (xs, ys) = (x.chunks_exact(8), y.chunks_exact(8));
-    let tail: f64 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in xs.zip(ys) {
-        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
-            *sum += x * y;
-        }
-    }
-    let [a, b, c, d, e, f, g, h] = sums;
-    ((a + e) + (b + f)) + ((c + g) + (d + h)) + tail
 }
 
 /// The operator K = diag(s)·G·diag(s), of which only s is stored.

@@ -3,13 +3,13 @@
 use ndarray::Array2;
 
 use super::entropy::Approximation;
-use super::kernel::{Operator, dot};
+use super::kernel::Operator;
 use super::options::SpectralEntropy;
 use super::points::Points;
 use super::quadrature::{Quadrature, Rule};
 use super::random::Random;
 use crate::Result;
-use crate::algebra::{symmetric_eigen, zeros};
+use crate::algebra::{dot, symmetric_eigen, zeros};
 
 /// The dimension of the subspace whose part is computed exactly.
 const DEFLATION: usize = 32;
