@@ -137,10 +137,9 @@ fn block_of(quadrature: &Quadrature<'_>, time: f64) -> Result<Vec<Probe>> {
             let norm = quadrature.squared_norm(column);
             let gauss = quadrature.gauss(column)?;
             let radau = quadrature.radau(column)?;
-            let power = |x: f64| if x > 0.0 { x.powf(time) } else { 0.0 };
-            let logarithmic = |x: f64| if x > 0.0 { x.powf(time) * x.ln() } else { 0.0 };
-            let (low, high) = (gauss.sum(logarithmic), radau.sum(logarithmic));
-            let total = 0.5 * (gauss.sum(power) + radau.sum(power));
+            let (power, logarithmic) = functions(time);
+            let (low, high) = (gauss.sum(&logarithmic), radau.sum(&logarithmic));
+            let total = 0.5 * (gauss.sum(&power) + radau.sum(&power));
             let [first, second] = quadrature.moments(column);
             Ok(Probe {
                 total: norm * total,
@@ -151,6 +150,13 @@ fn block_of(quadrature: &Quadrature<'_>, time: f64) -> Result<Vec<Probe>> {
             })
         })
         .collect()
+}
+
+/// λᵗ and λᵗ ln λ on \[0, 1\], where the spectrum is; a node that rounding has put outside is at the end.
+fn functions(time: f64) -> (impl Fn(f64) -> f64, impl Fn(f64) -> f64) {
+    let power = move |x: f64| x.clamp(0.0, 1.0).powf(time);
+    let logarithmic = move |x: f64| if x > 0.0 { power(x) * x.min(1.0).ln() } else { 0.0 };
+    (power, logarithmic)
 }
 
 /// What is known without probes.
@@ -175,8 +181,7 @@ impl Known {
         let time = self.time;
         let left: Vec<f64> =
             self.traces.iter().zip(self.exact.moments).map(|(all, part)| all - part).collect();
-        let power = |x: f64| if x > 0.0 { x.powf(time) } else { 0.0 };
-        let logarithmic = |x: f64| if x > 0.0 { x.powf(time) * x.ln() } else { 0.0 };
+        let (power, logarithmic) = functions(time);
         let with_control = |coefficients: [f64; 3],
                             of: &dyn Fn(&Probe) -> f64|
          -> (f64, Vec<f64>) {
