@@ -177,6 +177,14 @@ fn entropy_falls_with_time() {
         before = now;
     }
     assert!(before < 1e-12);
+    for method in [Method::LowRank, Method::Lanczos] {
+        for t in [20.0, 1e15, 1e300, f64::MAX] {
+            let found = estimate(entropy(1.5).time(t).method(method), &features);
+            let error = found.error_bound.or(found.standard_error).unwrap();
+            let truth = value(entropy(1.5).time(t), &features);
+            assert!((found.value - truth).abs() <= 4.0 * error + 1e-6, "t {t}: {found:?}");
+        }
+    }
     // Two components that are numerically apart: a bit, for ever.
     let mut apart = normal(60, 2, 3);
     apart.slice_mut(s![..20, ..]).mapv_inplace(|x| x + 1e4);

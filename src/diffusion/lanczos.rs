@@ -131,23 +131,13 @@ struct Probe {
     rule: Rule,
 }
 
-/// λᵗ, of a node that rounding may have put beyond the spectrum, which lies in \[0, 1\].
-fn power(time: f64) -> impl Fn(f64) -> f64 {
-    move |x| if x > 0.0 { x.min(1.0).powf(time) } else { 0.0 }
-}
-
-/// λᵗ ln λ of the same.
-fn logarithmic(time: f64) -> impl Fn(f64) -> f64 {
-    move |x| if x > 0.0 { x.min(1.0).powf(time) * x.min(1.0).ln() } else { 0.0 }
-}
-
 fn block_of(quadrature: &Quadrature<'_>, time: f64) -> Result<Vec<Probe>> {
-    let (power, logarithmic) = (power(time), logarithmic(time));
     (0..quadrature.width())
         .map(|column| {
             let norm = quadrature.squared_norm(column);
             let gauss = quadrature.gauss(column)?;
             let radau = quadrature.radau(column)?;
+            let (power, logarithmic) = functions(time);
             let (low, high) = (gauss.sum(&logarithmic), radau.sum(&logarithmic));
             let total = 0.5 * (gauss.sum(&power) + radau.sum(&power));
             let [first, second] = quadrature.moments(column);
@@ -160,6 +150,13 @@ fn block_of(quadrature: &Quadrature<'_>, time: f64) -> Result<Vec<Probe>> {
             })
         })
         .collect()
+}
+
+/// λᵗ and λᵗ ln λ on \[0, 1\], where the spectrum is; a node that rounding has put outside is at the end.
+fn functions(time: f64) -> (impl Fn(f64) -> f64, impl Fn(f64) -> f64) {
+    let power = move |x: f64| x.clamp(0.0, 1.0).powf(time);
+    let logarithmic = move |x: f64| if x > 0.0 { power(x) * x.min(1.0).ln() } else { 0.0 };
+    (power, logarithmic)
 }
 
 /// What is known without probes.
@@ -184,7 +181,7 @@ impl Known {
         let time = self.time;
         let left: Vec<f64> =
             self.traces.iter().zip(self.exact.moments).map(|(all, part)| all - part).collect();
-        let (power, logarithmic) = (power(time), logarithmic(time));
+        let (power, logarithmic) = functions(time);
         let with_control = |coefficients: [f64; 3],
                             of: &dyn Fn(&Probe) -> f64|
          -> (f64, Vec<f64>) {

@@ -38,7 +38,8 @@ pub(crate) fn low_rank(
         return Ok(None);
     }
     let mut eigenvalues = symmetric_eigenvalues(factor.gram()?)?;
-    eigenvalues.iter_mut().for_each(|value| *value = value.max(0.0));
+    // Where the spectrum is: a large t must find none above 1.
+    eigenvalues.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
     let (value, error) = entropy_interval(&eigenvalues, rows, residual, time);
     let rounding = error_of_change(rows, trace, change(rows, factor.perturbation(trace), time));
     let epsilon = match options.epsilon {
@@ -243,7 +244,8 @@ fn least_total(rows: usize, trace: f64, time: f64) -> f64 {
 fn error_of_change(rows: usize, total: f64, change: f64) -> f64 {
     let theta = change / (total + change);
     let n = rows as f64;
-    if theta >= 1.0 - 1.0 / n {
+    // Not a number where the change is infinite.
+    if theta.is_nan() || theta >= 1.0 - 1.0 / n {
         return n.ln();
     }
     theta * (n - 1.0).ln() + surprise(theta) + surprise(1.0 - theta)

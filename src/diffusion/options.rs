@@ -270,7 +270,7 @@ impl SpectralEntropyBuilder {
     }
 
     /// t, the diffusion time: any finite number above 0; 1 by default. The eigenvalues are raised to
-    /// it, of whatever operator.
+    /// it, of whatever operator; from t = 1e13 on the rounding of those next to 1 decides.
     pub fn time(mut self, time: f64) -> Self {
         self.time = time;
         self
