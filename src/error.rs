@@ -90,6 +90,20 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// A matrix without rows or columns.
+    pub(crate) fn empty_matrix(argument: &'static str, shape: &[usize]) -> Self {
+        let expected = "at least one row and one column".into();
+        Error::Shape { argument, found: shape.to_vec(), expected }
+    }
+
+    /// An element that is NaN or infinite.
+    pub(crate) fn not_finite(argument: &'static str, index: &[usize], value: f64) -> Self {
+        let (index, value) = (index.to_vec(), value.to_string());
+        Error::Value { argument, index, value, expected: "a finite number" }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

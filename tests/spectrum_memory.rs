@@ -1,43 +1,13 @@
 //! A mapped file is folded a block at a time: the heap does not grow with its rows.
 #![cfg(all(feature = "spectral", feature = "io"))]
 
+#[path = "common/counting.rs"]
+mod counting;
+
+use counting::peak;
 use ndarray::{Array2, Ix2};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use surprisal::io::{Tensor, TensorView, write_safetensors};
 use surprisal::spectrum::{Centering, Covariance, Spectrum, diff_erank};
-
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        MOST.fetch_max(held, Ordering::Relaxed);
-        // SAFETY: the caller's promises are the system's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promises are the system's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The most that `run` holds at any time beyond what was held before.
-fn peak<T>(run: impl FnOnce() -> T) -> (T, usize) {
-    let before = HELD.load(Ordering::Relaxed);
-    MOST.store(before, Ordering::Relaxed);
-    let result = run();
-    (result, MOST.load(Ordering::Relaxed) - before)
-}
 
 /// One test, so that nothing else takes memory.
 #[test]

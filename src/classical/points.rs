@@ -22,11 +22,7 @@ impl Points {
     pub fn new<T: Element>(argument: &'static str, view: ArrayView2<'_, T>) -> Result<Self> {
         let (rows, width) = view.dim();
         if rows == 0 || width == 0 {
-            return Err(Error::Shape {
-                argument,
-                found: vec![rows, width],
-                expected: "at least one row and one column".into(),
-            });
+            return Err(Error::empty_matrix(argument, &[rows, width]));
         }
         let mut values = Vec::new();
         values
@@ -34,12 +30,7 @@ impl Points {
             .map_err(|_| Error::TooLarge { what: format!("a copy of {argument} in f64") })?;
         values.extend(view.iter().map(|value| value.to_f64()));
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            return Err(Error::Value {
-                argument,
-                index: vec![at / width, at % width],
-                value: values[at].to_string(),
-                expected: "a finite number",
-            });
+            return Err(Error::not_finite(argument, &[at / width, at % width], values[at]));
         }
         Ok(Self { values, width })
     }

@@ -24,7 +24,7 @@ pub fn equal_width_bins<T: Real>(scalar: ArrayView1<'_, T>, bins: usize) -> Resu
     for (i, x) in scalar.iter().enumerate() {
         let x = x.to_f64();
         if !x.is_finite() {
-            return Err(not_finite("scalar", vec![i], x));
+            return Err(Error::not_finite("scalar", &[i], x));
         }
         values.push(x);
     }
@@ -69,17 +69,13 @@ pub fn k_means<T: Real>(rows: ArrayView2<'_, T>, clusters: usize, seed: u64) -> 
     check_count("clusters", clusters)?;
     let (n, columns) = rows.dim();
     if n == 0 || columns == 0 {
-        return Err(Error::Shape {
-            argument: "reference",
-            found: vec![n, columns],
-            expected: "at least one row and one column".into(),
-        });
+        return Err(Error::empty_matrix("reference", &[n, columns]));
     }
     let mut largest = 0.0_f64;
     for ((i, j), x) in rows.indexed_iter() {
         let x = x.to_f64();
         if !x.is_finite() {
-            return Err(not_finite("reference", vec![i, j], x));
+            return Err(Error::not_finite("reference", &[i, j], x));
         }
         largest = largest.max(x.abs());
     }
@@ -168,8 +164,4 @@ fn check_count(name: &'static str, count: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::Option { name, value: "0".into(), expected: "at least 1" })
-}
-
-fn not_finite(argument: &'static str, index: Vec<usize>, value: f64) -> Error {
-    Error::Value { argument, index, value: value.to_string(), expected: "a finite number" }
 }

@@ -119,17 +119,16 @@ impl SpectralEntropy {
                 expected: "at least one".into(),
             });
         }
-        let wrong = |at: usize, expected| Error::Value {
-            argument: "eigenvalues",
-            index: vec![at],
-            value: eigenvalues[at].to_string(),
-            expected,
-        };
         if let Some(at) = eigenvalues.iter().position(|x| !x.is_finite()) {
-            return Err(wrong(at, "a finite number"));
+            return Err(Error::not_finite("eigenvalues", &[at], eigenvalues[at]));
         }
         if eigenvalues.iter().all(|&x| x == 0.0) {
-            return Err(wrong(0, "one that is not 0"));
+            return Err(Error::Value {
+                argument: "eigenvalues",
+                index: vec![0],
+                value: eigenvalues[0].to_string(),
+                expected: "one that is not 0",
+            });
         }
         Ok(entropy_of(eigenvalues, self.time, self.epsilon) * self.base.per_nat())
     }

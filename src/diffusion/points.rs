@@ -58,11 +58,7 @@ impl Points {
     ) -> Result<Self> {
         let (total, columns) = features.dim();
         if total == 0 || columns == 0 {
-            return Err(Error::Shape {
-                argument: "features",
-                found: vec![total, columns],
-                expected: "at least one row and one column".into(),
-            });
+            return Err(Error::empty_matrix("features", &[total, columns]));
         }
         if let Some(indices) = indices {
             check_indices(indices, total)?;
@@ -74,12 +70,8 @@ impl Points {
             for (j, x) in row(i).iter().enumerate() {
                 let x = x.to_f64();
                 if !x.is_finite() {
-                    return Err(Error::Value {
-                        argument: "features",
-                        index: vec![indices.map_or(i, |indices| indices[i]), j],
-                        value: x.to_string(),
-                        expected: "a finite number",
-                    });
+                    let row = indices.map_or(i, |indices| indices[i]);
+                    return Err(Error::not_finite("features", &[row, j], x));
                 }
                 largest = largest.max(x.abs());
             }

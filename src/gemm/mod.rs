@@ -3,7 +3,8 @@
 //! Every matrix is cut into panels of [`PANEL`] columns, in which its rows stand one after the other:
 //! hidden states and G are the left factors of two products each, hidden states and classifier the
 //! right ones, and all are read as they stand. Only the classifier is packed a second time, in steps
-//! along k, for the logits; where a step takes a pair of numbers (bf16), rows stand in pairs too.
+//! along k, for the logits, or the hidden states in its place where they are few; where a step takes a
+//! pair of numbers (bf16), rows stand in pairs too.
 //!
 //! Every element of a product is summed in the same order of k whatever the tile that it stands in,
 //! so that a logit has the same bits in every tile.

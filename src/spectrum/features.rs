@@ -13,11 +13,7 @@ const LARGEST_EXPONENT: i32 = 1000;
 /// Refuses a matrix without rows or columns.
 pub(super) fn check_not_empty<T>(features: &ArrayView2<'_, T>) -> Result<()> {
     if features.is_empty() {
-        return Err(Error::Shape {
-            argument: "features",
-            found: features.shape().to_vec(),
-            expected: "at least one row and one column".into(),
-        });
+        return Err(Error::empty_matrix("features", features.shape()));
     }
     Ok(())
 }
@@ -156,12 +152,7 @@ fn not_finite<T: Element>(features: &ArrayView2<'_, T>) -> Error {
     let found = features.indexed_iter().map(|(index, x)| (index, x.to_f64()));
     let ((row, column), value) =
         found.into_iter().find(|(_, x)| !x.is_finite()).expect("a number that is not finite");
-    Error::Value {
-        argument: "features",
-        index: vec![row, column],
-        value: value.to_string(),
-        expected: "a finite number",
-    }
+    Error::not_finite("features", &[row, column], value)
 }
 
 /// 2 to this power; 0 far below.

@@ -117,12 +117,8 @@ pub fn lidar<T: Element>(features: ArrayView3<'_, T>, options: Lidar) -> Result<
     }
     options.check((objects, views))?;
     if let Some((index, value)) = features.indexed_iter().find(|(_, x)| !x.to_f64().is_finite()) {
-        return Err(Error::Value {
-            argument: "features",
-            index: vec![index.0, index.1, index.2],
-            value: value.to_f64().to_string(),
-            expected: "a finite number",
-        });
+        let index = [index.0, index.1, index.2];
+        return Err(Error::not_finite("features", &index, value.to_f64()));
     }
     // Relative to the first view, so that a common offset costs no digits.
     let pivot = features.slice(s![0, 0, ..]).mapv(|x| x.to_f64());
