@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView2};
 
 use super::bandwidth::resolve;
-use super::kernel::{for_each_row, gaussian_matrix, normalise};
+use super::kernel::{GaussianProducts, for_each_row, gaussian_matrix, normalise};
 use super::lanczos::lanczos;
 use super::lowrank::{low_rank, rank_limit};
 use super::neighbors::{adaptive_matrix, binary_matrix};
@@ -193,7 +193,7 @@ impl SpectralEntropy {
             _ => false,
         };
         if let (true, Some(sigma)) = (stochastic, sigma) {
-            let found = lanczos(self, points, sigma)?;
+            let found = lanczos(self, &GaussianProducts::new(points, sigma))?;
             return Ok(EntropyEstimate {
                 value: found.value * unit,
                 method: Method::Lanczos,

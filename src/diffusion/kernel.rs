@@ -91,34 +91,28 @@ fn scales(density: &[f64], sums: &[f64]) -> (Vec<f64>, Vec<f64>) {
     (density.iter().zip(&roots).map(|(a, root)| a / root).collect(), roots)
 }
 
-/// The operator K = diag(s)·G·diag(s), of which only s is stored.
-pub(crate) struct Operator<'a> {
-    points: &'a Points,
-    entries: Entries,
-    scale: Vec<f64>,
-    leading: Vec<f64>,
+/// Whoever multiplies with G, the Gaussian kernel of some points.
+pub(crate) trait Products {
+    /// N.
+    fn rows(&self) -> usize;
+
+    /// `to = G·vectors`, both with `width` numbers a row.
+    fn multiply(&self, vectors: &[f64], width: usize, to: &mut [f64]) -> Result<()>;
+
+    /// Σ_ij u_i G_ij² u_j.
+    fn square_form(&self, u: &[f64]) -> Result<f64>;
 }
 
-impl<'a> Operator<'a> {
-    /// Of this bandwidth and density normalisation.
-    pub(crate) fn new(points: &'a Points, sigma: f64, alpha: f64) -> Self {
-        let n = points.rows();
-        let entries = Entries::Gaussian { factor: points.factor(sigma) };
-        let mut density = vec![1.0; n];
-        let mut sums = vec![0.0; n];
-        products(points, entries, &density, 1, &mut sums);
-        if alpha != 0.0 {
-            density = density_factors(&sums, alpha);
-            products(points, entries, &density, 1, &mut sums);
-        }
-        let (scale, mut leading) = scales(&density, &sums);
-        let norm = dot(&leading, &leading).sqrt();
-        leading.iter_mut().for_each(|x| *x /= norm);
-        Self { points, entries, scale, leading }
-    }
+/// G a tile at a time, on the threads.
+pub(crate) struct GaussianProducts<'a> {
+    points: &'a Points,
+    entries: Entries,
+}
 
-    pub(crate) fn rows(&self) -> usize {
-        self.points.rows()
+impl<'a> GaussianProducts<'a> {
+    /// Of this bandwidth.
+    pub(crate) fn new(points: &'a Points, sigma: f64) -> Self {
+        Self { points, entries: Entries::Gaussian { factor: points.factor(sigma) } }
     }
 
     pub(crate) fn points(&self) -> &Points {
@@ -127,6 +121,63 @@ impl<'a> Operator<'a> {
 
     pub(crate) fn entries(&self) -> Entries {
         self.entries
+    }
+}
+
+impl Products for GaussianProducts<'_> {
+    fn rows(&self) -> usize {
+        self.points.rows()
+    }
+
+    fn multiply(&self, vectors: &[f64], width: usize, to: &mut [f64]) -> Result<()> {
+        products(self.points, self.entries, vectors, width, to);
+        Ok(())
+    }
+
+    fn square_form(&self, u: &[f64]) -> Result<f64> {
+        let mut sums = vec![0.0; blocks(self.rows())];
+        for_each_tile(self.points, self.entries, &mut sums, |tile, sum, other| {
+            let right = &u[tile.columns.clone()];
+            let mut row_squares = [0.0; BLOCK];
+            let mut total = 0.0;
+            for (row, left) in tile.by_rows().zip(&u[tile.rows.clone()]) {
+                for (square, entry) in row_squares.iter_mut().zip(row) {
+                    *square = entry * entry;
+                }
+                total += left * dot(&row_squares[..row.len()], right);
+            }
+            *sum += if other.is_some() { 2.0 * total } else { total };
+        });
+        Ok(sums.iter().sum())
+    }
+}
+
+/// The operator K = diag(s)·G·diag(s), of which only s is stored.
+pub(crate) struct Operator<'a> {
+    products: &'a dyn Products,
+    scale: Vec<f64>,
+    leading: Vec<f64>,
+}
+
+impl<'a> Operator<'a> {
+    /// Of this density normalisation.
+    pub(crate) fn new(products: &'a dyn Products, alpha: f64) -> Result<Self> {
+        let n = products.rows();
+        let mut density = vec![1.0; n];
+        let mut sums = vec![0.0; n];
+        products.multiply(&density, 1, &mut sums)?;
+        if alpha != 0.0 {
+            density = density_factors(&sums, alpha);
+            products.multiply(&density, 1, &mut sums)?;
+        }
+        let (scale, mut leading) = scales(&density, &sums);
+        let norm = dot(&leading, &leading).sqrt();
+        leading.iter_mut().for_each(|x| *x /= norm);
+        Ok(Self { products, scale, leading })
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.products.rows()
     }
 
     /// s.
@@ -145,22 +196,9 @@ impl<'a> Operator<'a> {
     }
 
     /// tr K² = Σ_ij s_i² G_ij² s_j².
-    pub(crate) fn trace_of_square(&self) -> f64 {
+    pub(crate) fn trace_of_square(&self) -> Result<f64> {
         let squares: Vec<f64> = self.scale.iter().map(|s| s * s).collect();
-        let mut sums = vec![0.0; blocks(self.rows())];
-        for_each_tile(self.points, self.entries, &mut sums, |tile, sum, other| {
-            let right = &squares[tile.columns.clone()];
-            let mut row_squares = [0.0; BLOCK];
-            let mut total = 0.0;
-            for (row, left) in tile.by_rows().zip(&squares[tile.rows.clone()]) {
-                for (square, entry) in row_squares.iter_mut().zip(row) {
-                    *square = entry * entry;
-                }
-                total += left * dot(&row_squares[..row.len()], right);
-            }
-            *sum += if other.is_some() { 2.0 * total } else { total };
-        });
-        sums.iter().sum()
+        self.products.square_form(&squares)
     }
 
     /// `to = K·vectors`, both with `width` numbers a row; `scaled` is scratch of the same size.
@@ -170,12 +208,13 @@ impl<'a> Operator<'a> {
         width: usize,
         scaled: &mut [f64],
         to: &mut [f64],
-    ) {
+    ) -> Result<()> {
         scale_rows(vectors, &self.scale, width, scaled);
-        products(self.points, self.entries, scaled, width, to);
+        self.products.multiply(scaled, width, to)?;
         for (row, scale) in to.chunks_exact_mut(width).zip(&self.scale) {
             row.iter_mut().for_each(|x| *x *= scale);
         }
+        Ok(())
     }
 }
 

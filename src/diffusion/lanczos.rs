@@ -3,9 +3,8 @@
 use ndarray::Array2;
 
 use super::entropy::Approximation;
-use super::kernel::Operator;
+use super::kernel::{Operator, Products};
 use super::options::SpectralEntropy;
-use super::points::Points;
 use super::quadrature::{Quadrature, Rule};
 use super::random::Random;
 use crate::Result;
@@ -23,15 +22,11 @@ const NEGLIGIBLE: f64 = 1e-7;
 const MAX_BLOCKS: u64 = 16;
 
 /// The entropy of points by deflated stochastic Lanczos quadrature.
-pub(crate) fn lanczos(
-    options: &SpectralEntropy,
-    points: &Points,
-    sigma: f64,
-) -> Result<Approximation> {
-    let operator = Operator::new(points, sigma, options.alpha);
+pub(crate) fn lanczos(options: &SpectralEntropy, kernel: &dyn Products) -> Result<Approximation> {
+    let operator = Operator::new(kernel, options.alpha)?;
     let time = options.time;
     let rows = operator.rows();
-    let traces = [rows as f64, operator.trace(), operator.trace_of_square()];
+    let traces = [rows as f64, operator.trace(), operator.trace_of_square()?];
     let subspace = subspace(&operator, DEFLATION.min((rows - 1) / 4), options.seed)?;
     let rank = subspace.len() / rows;
     // The leading eigenvector contributes 1 to every Σλᵗ and nothing to Σλᵗ ln λ.
@@ -283,14 +278,14 @@ fn subspace(operator: &Operator<'_>, rank: usize, seed: u64) -> Result<Vec<f64>>
     let mut scaled = zeros(rows, rank)?;
     let mut product = zeros(rows, rank)?;
     remove(operator.leading(), &mut basis, rank);
-    operator.multiply(&basis, rank, &mut scaled, &mut product);
+    operator.multiply(&basis, rank, &mut scaled, &mut product)?;
     let (basis, rank) = orthonormal(operator.leading(), &product, rank);
     if rank == 0 {
         return Ok(Vec::new());
     }
     scaled.truncate(rows * rank);
     product.truncate(rows * rank);
-    operator.multiply(&basis, rank, &mut scaled, &mut product);
+    operator.multiply(&basis, rank, &mut scaled, &mut product)?;
     let mut projected = Array2::zeros((rank, rank));
     for (left, right) in basis.chunks_exact(rank).zip(product.chunks_exact(rank)) {
         for (row, l) in projected.rows_mut().into_iter().zip(left) {

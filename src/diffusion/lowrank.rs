@@ -5,7 +5,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 use ndarray::Array2;
 
 use super::entropy::{Approximation, surprise};
-use super::kernel::Operator;
+use super::kernel::{GaussianProducts, Operator};
 use super::options::{Epsilon, SpectralEntropy};
 use super::points::{BLOCK, Points};
 use super::random::Random;
@@ -28,10 +28,11 @@ pub(crate) fn low_rank(
     limit: usize,
 ) -> Result<Option<Approximation>> {
     let rows = points.rows();
-    let operator = Operator::new(points, sigma, options.alpha);
+    let gaussian = GaussianProducts::new(points, sigma);
+    let operator = Operator::new(&gaussian, options.alpha)?;
     let (trace, time) = (operator.trace(), options.time);
     let enough = |residual| predicted_error(rows, trace, residual, time) <= tolerance;
-    let factor = Factor::new(&operator, limit, options.seed, enough)?;
+    let factor = Factor::new(&gaussian, operator.scale(), limit, options.seed, enough)?;
     let allowance = factor.rounding(trace);
     let residual = factor.residual.iter().sum::<f64>() + allowance;
     if limit < rows && !enough(residual) {
@@ -66,13 +67,14 @@ impl Factor {
     /// theirs; within a block the largest is taken first, and those are put back whose residual the
     /// others have taken most of.
     fn new(
-        operator: &Operator<'_>,
+        gaussian: &GaussianProducts<'_>,
+        scale: &[f64],
         limit: usize,
         seed: u64,
         enough: impl Fn(f64) -> bool,
     ) -> Result<Self> {
-        let rows = operator.rows();
-        let residual: Vec<f64> = operator.scale().iter().map(|s| s * s).collect();
+        let rows = scale.len();
+        let residual: Vec<f64> = scale.iter().map(|s| s * s).collect();
         let largest_diagonal = residual.iter().copied().fold(0.0, f64::max);
         let mut factor = Self { rows, rank: 0, columns: Vec::new(), residual };
         let mut random = Random::new(seed, 1);
@@ -87,7 +89,7 @@ impl Factor {
             }
             let wanted = PANEL.min(limit - factor.rank);
             let candidates = factor.candidates(largest, wanted, left, &mut random);
-            factor.extend(operator, &candidates, floor)?;
+            factor.extend(gaussian, scale, &candidates, floor)?;
         }
         Ok(factor)
     }
@@ -116,9 +118,15 @@ impl Factor {
         candidates
     }
 
-    fn extend(&mut self, operator: &Operator<'_>, candidates: &[usize], floor: f64) -> Result<()> {
+    fn extend(
+        &mut self,
+        gaussian: &GaussianProducts<'_>,
+        scale: &[f64],
+        candidates: &[usize],
+        floor: f64,
+    ) -> Result<()> {
         let (rows, rank, count) = (self.rows, self.rank, candidates.len());
-        let points = operator.points();
+        let points = gaussian.points();
         let named = points.named(candidates);
         let too_large =
             |_| Error::TooLarge { what: format!("a factor of {rows}×{}", rank + count) };
@@ -132,12 +140,12 @@ impl Factor {
         let mut block = vec![0.0; rows.next_multiple_of(BLOCK) * PANEL];
         let tasks: Vec<(usize, &mut [f64])> = block.chunks_mut(BLOCK * PANEL).enumerate().collect();
         let mut slots = vec![(); parallel::threads().clamp(1, tasks.len())];
-        let (columns, scale) = (&self.columns, operator.scale());
+        let columns = &self.columns;
         parallel::for_each(&mut slots, tasks, |(), (index, part)| {
             let first = index * BLOCK;
             let range = first..rows.min(first + BLOCK);
             let height = range.len();
-            points.fill_named(range.clone(), &named, operator.entries(), part);
+            points.fill_named(range.clone(), &named, gaussian.entries(), part);
             for (row, s) in part.chunks_exact_mut(PANEL).zip(&scale[range]) {
                 for (entry, &candidate) in row.iter_mut().zip(candidates) {
                     *entry *= s * scale[candidate];

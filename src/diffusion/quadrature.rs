@@ -98,7 +98,7 @@ impl<'a> Quadrature<'a> {
         let Self { operator, width, columns, basis, scaled, product } = self;
         let width = *width;
         let last = basis.len() - 1;
-        operator.multiply(&basis[last], width, scaled, product);
+        operator.multiply(&basis[last], width, scaled, product)?;
         let mut diagonal = vec![0.0; width];
         for _ in 0..2 {
             remove(operator.leading(), product, width);
