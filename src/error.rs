@@ -88,6 +88,9 @@ pub enum Error {
         /// What is wrong, and what was expected.
         what: String,
     },
+    /// A GPU that is not there, or did not do what it was asked to.
+    #[cfg(feature = "gpu")]
+    Gpu(crate::gpu::Failure),
 }
 
 impl Error {
@@ -132,6 +135,8 @@ impl fmt::Display for Error {
                 write!(f, "cannot {action} {}: {source}", path.display())
             }
             Error::Format { path, what } => write!(f, "{}: {what}", path.display()),
+            #[cfg(feature = "gpu")]
+            Error::Gpu(failure) => failure.fmt(f),
         }
     }
 }

@@ -10,6 +10,8 @@ pub mod diffusion;
 mod element;
 mod error;
 mod gemm;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 #[cfg(feature = "io")]
 pub mod io;
 mod linear_cross_entropy;

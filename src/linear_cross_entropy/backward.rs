@@ -23,26 +23,26 @@ use crate::softmax::gradient::{RowGradient, Slope};
 pub(crate) const ROW_BYTES: usize = size_of::<Active<f64>>() + size_of::<Row>();
 
 /// A row with all that its derivative needs.
-pub(super) struct Active<R> {
-    pub(super) row: Row,
+pub(crate) struct Active<R> {
+    pub(crate) row: Row,
     /// Its place among the kept rows.
-    pub(super) index: usize,
+    pub(crate) index: usize,
     /// lse.
-    pub(super) log_sum_exp: f64,
-    pub(super) gradient: RowGradient<R>,
+    pub(crate) log_sum_exp: f64,
+    pub(crate) gradient: RowGradient<R>,
     /// Σ of what single classes are weighed with: k (1−ε) w_y, or the sum of the sparse weights.
-    pub(super) picked: f64,
+    pub(crate) picked: f64,
     /// The upstream of the cross-entropy over its divisor, times τ.
-    pub(super) cross_entropy: f64,
+    pub(crate) cross_entropy: f64,
     /// A without `picked`.
-    pub(super) rest: f64,
+    pub(crate) rest: f64,
     /// k, the coefficient of the weights.
-    pub(super) weights: f64,
-    pub(super) entropy: f64,
-    pub(super) remainder: f64,
-    pub(super) mean: f64,
-    pub(super) maximum: f64,
-    pub(super) argmax: i64,
+    pub(crate) weights: f64,
+    pub(crate) entropy: f64,
+    pub(crate) remainder: f64,
+    pub(crate) mean: f64,
+    pub(crate) maximum: f64,
+    pub(crate) argmax: i64,
 }
 
 impl LinearCrossEntropy {
@@ -180,7 +180,10 @@ fn shapes_with<R: Real>(inputs: &Inputs<'_, R>, gradients: &Gradients<'_>) -> Sh
     }
 }
 
-fn check_gradients<R: Real>(inputs: &Inputs<'_, R>, gradients: &Gradients<'_>) -> Result<()> {
+pub(crate) fn check_gradients<R: Real>(
+    inputs: &Inputs<'_, R>,
+    gradients: &Gradients<'_>,
+) -> Result<()> {
     let shape = |argument, found: Vec<usize>, expected: Vec<usize>, like: &str| match found
         == expected
     {
@@ -233,7 +236,7 @@ fn check_gradients<R: Real>(inputs: &Inputs<'_, R>, gradients: &Gradients<'_>) -
 }
 
 /// The rows that a gradient comes from, with their coefficients.
-pub(super) fn active_rows<R: Real>(
+pub(crate) fn active_rows<R: Real>(
     problem: &Problem<'_, R>,
     states: &[RowState],
     rows: &[Row],
@@ -391,7 +394,7 @@ impl<R: Real> Active<R> {
 
     /// dL/da of one class in f64: `picked` is what it alone is weighed with, `spread` its share of
     /// the smoothing.
-    fn exact_gradient(&self, class: usize, logit: f64, picked: f64, spread: f64) -> f64 {
+    pub(crate) fn exact_gradient(&self, class: usize, logit: f64, picked: f64, spread: f64) -> f64 {
         if !self.maximum.is_finite() {
             return f64::NAN;
         }

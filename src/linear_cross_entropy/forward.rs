@@ -478,14 +478,24 @@ pub(crate) fn add_sparse_targets<F: Operand>(
             columns.extend(targets.iter().map(|&(class, _)| class));
             logits.resize(columns.len(), F::Sum::ZERO);
             problem.logits_at(row, &columns, slot, &mut logits);
-            state.deviation = scaled(spread, state.deviation);
-            state.weight *= spread;
-            for (&(_, weight), logit) in targets.iter().zip(&logits) {
-                state.weight += weight;
-                state.deviation += scaled(weight, state.maximum - logit.to_f64());
-            }
+            weigh_sparse(state, spread, targets, logits.iter().map(|logit| logit.to_f64()));
         }
     });
+}
+
+/// Adds a row's sparse targets to what its state has of the smoothing.
+pub(crate) fn weigh_sparse(
+    state: &mut RowState,
+    spread: f64,
+    targets: &[(u32, f64)],
+    logits: impl Iterator<Item = f64>,
+) {
+    state.deviation = scaled(spread, state.deviation);
+    state.weight *= spread;
+    for (&(_, weight), logit) in targets.iter().zip(logits) {
+        state.weight += weight;
+        state.deviation += scaled(weight, state.maximum - logit);
+    }
 }
 
 /// `factor · value`, where a factor of 0 takes no part, not even of infinity; NaN stays.

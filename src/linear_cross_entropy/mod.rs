@@ -1,23 +1,23 @@
 //! The fused linear cross-entropy: `E·Cᵀ` folded tile by tile, forward and backward.
 
-mod backward;
+pub(crate) mod backward;
 mod derivatives;
 mod few_rows;
-mod filter;
-mod forward;
+pub(crate) mod filter;
+pub(crate) mod forward;
 mod given;
-mod gradients;
-mod inputs;
+pub(crate) mod gradients;
+pub(crate) mod inputs;
 mod kept;
 mod options;
 mod plan;
-mod problem;
+pub(crate) mod problem;
 mod recompute;
 mod sinks;
 mod spread;
 mod strip;
 mod tail;
-mod tile;
+pub(crate) mod tile;
 
 pub use forward::{Fold, Forward, Statistic};
 pub use gradients::{Gradients, Upstream};

@@ -1,0 +1,103 @@
+// G = (p (A - h (u - mu)) - k w) da/dz of a tile, into the scratch: zero beyond rows and columns.
+//#include params
+//#include numbers
+//#include tile
+//#matrix hidden 1
+//#matrix classifier 2
+
+// Three vectors of each row: its row of the hidden states, target, arg-max, whether it has
+// probabilities; m, 1/(1+r), A, h; mu, k, dL/da of the target and of the arg-max.
+@group(0) @binding(0) var<storage, read> rows: array<vec4<u32>>;
+//#if BIAS
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+//#end
+//#if WEIGHTS
+@group(0) @binding(4) var<storage, read> weights: array<f32>;
+//#end
+@group(0) @binding(5) var<storage, read_write> g: array<f32>;
+//#if FILTER
+// Of each 64 rows and 64 columns whether they count, a column of blocks after the other.
+@group(0) @binding(6) var<storage, read_write> kept: array<u32>;
+//#end
+
+@compute @workgroup_size(16, 16, 1)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let tx = local.x;
+    let ty = local.y;
+    let thread = ty * 16u + tx;
+    let lane = thread / 4u;
+    let quad = thread % 4u;
+    let quads = (P.width + 3u) / 4u;
+    let row = group.x * $BM$u;
+    let column = group.y * $BN$u;
+//#for l A_LOADS
+    let a_row$l$ = rows[3u * (P.first_row + min(row + lane + $64*l$u, P.rows - 1u))].x - P.hidden_origin;
+//#end
+//#if FILTER
+    var matters = vec4<u32>(0u);
+//#end
+//#include logits_tile
+//#for i TM
+    {
+        let own_row = row + ty + $16*i$u;
+        let at = 3u * (P.first_row + min(own_row, P.rows - 1u));
+        let names = rows[at];
+        let scalars = bitcast<vec4<f32>>(rows[at + 1u]);
+        let more = bitcast<vec4<f32>>(rows[at + 2u]);
+//#for j TN
+        {
+            let v = column + tx + $16*j$u;
+            let known = min(v, P.columns - 1u);
+            let class_ = P.first_class + known;
+//#if BIAS
+            let a = logit(c$i$_$j$, bias[class_]);
+//#else
+            let a = logit(c$i$_$j$, 0.0);
+//#end
+//#if DENSE
+            let w = weights[min(own_row, P.rows - 1u) * P.columns + known];
+//#else
+//#if WEIGHTS
+            let w = weights[class_];
+//#else
+            let w = 1.0;
+//#end
+//#end
+            let x = select(a.x, LOWEST, bitcast<u32>(a.x) == 0xff800000u);
+            let u = max(x - scalars.x, -1e4);
+            let p = exponential(min(u, 0.0)) * scalars.y;
+            var d = fma(p, scalars.z - scalars.w * (u - more.x), -more.y * w);
+            d = select(d, more.w, class_ == names.z);
+            d = select(d, more.z, class_ == names.y);
+            let value = select(d * a.y, scalars.y, names.w == 0u);
+            let there = own_row < P.rows && v < P.columns;
+            g[own_row * P.stride + v] = select(0.0, value, there);
+//#if FILTER
+            let counts = there && (p >= P.threshold || class_ == names.y || names.w == 0u || is_nan(value));
+            matters[$i/4$ * 2 + $j/4$] |= select(0u, 1u, counts);
+//#end
+        }
+//#end
+    }
+//#end
+//#if FILTER
+    workgroupBarrier();
+    tiles[thread] = matters;
+    workgroupBarrier();
+    if (thread == 0u) {
+        var any = vec4<u32>(0u);
+        for (var other = 0u; other < 256u; other++) {
+            any |= tiles[other];
+        }
+        let blocks = P.stride / 64u;
+//#for i ROW_BLOCKS
+//#for j COLUMN_BLOCKS
+        kept[(row / 64u + $i$u) * blocks + column / 64u + $j$u] = any[$2*i+j$];
+//#end
+//#end
+    }
+//#end
+}

@@ -1,0 +1,114 @@
+// The fold: a workgroup takes some rows and one span of the vocabulary, and leaves a state of each row.
+//#include params
+//#include numbers
+//#include tile
+//#include fold
+//#matrix hidden 1
+//#matrix classifier 2
+
+// Row of the hidden states, target.
+@group(0) @binding(0) var<storage, read> rows: array<vec4<u32>>;
+//#if BIAS
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+//#end
+//#if WEIGHTS
+@group(0) @binding(4) var<storage, read> weights: array<f32>;
+//#end
+// Twelve words of each row and span.
+@group(0) @binding(5) var<storage, read_write> partials: array<u32>;
+//#if RANK
+// The targets' logits and slopes, of all rows.
+@group(0) @binding(6) var<storage, read> ahead: array<vec2<f32>>;
+//#end
+
+@compute @workgroup_size(16, 16, 1)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let tx = local.x;
+    let ty = local.y;
+    let thread = ty * 16u + tx;
+    let lane = thread / 4u;
+    let quad = thread % 4u;
+    let quads = (P.width + 3u) / 4u;
+    let row = group.x * $BM$u;
+    let span = P.first_span + group.y;
+    let start = P.first_column + group.y * P.span;
+    let end = min(start + P.span, P.columns);
+//#for l A_LOADS
+    let a_row$l$ = rows[P.first_row + min(row + lane + $64*l$u, P.rows - 1u)].x - P.hidden_origin;
+//#end
+//#for i TM
+    let row$i$ = min(row + ty + $16*i$u, P.rows - 1u);
+    let y$i$ = rows[P.first_row + row$i$].y;
+//#if RANK
+    let ahead$i$ = ahead[P.first_row + row$i$].x;
+//#else
+    let ahead$i$ = 0.0;
+//#end
+    var s$i$ = no_state();
+//#end
+    for (var column = start; column < end; column += $BN$u) {
+//#include logits_tile
+//#for j TN
+        let v$j$ = column + tx + $16*j$u;
+        if (v$j$ < end) {
+            let class$j$ = P.first_class + v$j$;
+//#if BIAS
+            let bias$j$ = bias[class$j$];
+//#else
+            let bias$j$ = 0.0;
+//#end
+//#for i TM
+            {
+                let x = logit(c$i$_$j$, bias$j$).x;
+//#if DENSE
+                let w = weights[row$i$ * P.columns + v$j$];
+//#else
+//#if WEIGHTS
+                let w = weights[class$j$];
+//#else
+                let w = 1.0;
+//#end
+//#end
+                if (class$j$ == y$i$ && row + ty + $16*i$u < P.rows) {
+                    partials[(row$i$ * P.spans + span) * 12u + 7u] = bitcast<u32>(x);
+                }
+                push(&s$i$, x, class$j$, w, ahead$i$, y$i$);
+            }
+//#end
+        }
+//#end
+    }
+//#for i TM
+    workgroupBarrier();
+    keep_state(s$i$, thread * 3u);
+    workgroupBarrier();
+    if (tx == 0u && row + ty + $16*i$u < P.rows) {
+        var s = kept_state(thread * 3u);
+        for (var other = 1u; other < 16u; other++) {
+            s = join(s, kept_state((thread + other) * 3u));
+        }
+        let at = (row$i$ * P.spans + span) * 12u;
+        partials[at] = bitcast<u32>(s.maximum);
+        partials[at + 1u] = bitcast<u32>(s.remainder);
+        partials[at + 4u] = s.argmax;
+        partials[at + 8u] = s.special;
+//#if ENTROPY
+        partials[at + 2u] = bitcast<u32>(s.first);
+//#end
+//#if VARENTROPY
+        partials[at + 3u] = bitcast<u32>(s.second);
+//#end
+//#if WEIGHTED
+        partials[at + 5u] = bitcast<u32>(s.deviation);
+        partials[at + 6u] = bitcast<u32>(s.weight);
+        partials[at + 9u] = s.lowest;
+//#end
+//#if RANK
+        partials[at + 10u] = s.above;
+//#end
+    }
+//#end
+}

@@ -1,0 +1,391 @@
+//! The backward on a GPU: of each chunk of rows and classes G into scratch, then the two products.
+
+use super::arrays::Pieces;
+use super::call::{Call, Chunk, NONE};
+use super::context::{Part, Waiting};
+use super::plan::GRAIN;
+use super::recorder::Recorder;
+use super::shader::{Kind, Params};
+use crate::error::Result;
+use crate::linear_cross_entropy::backward::{Active, active_rows};
+use crate::linear_cross_entropy::gradients::{Gradients, clear, clear_vector, put_row, put_vector};
+use crate::linear_cross_entropy::tile::Weights;
+use crate::linear_cross_entropy::{Targets, Upstream};
+use crate::softmax::RowState;
+
+/// Bytes of a gradient that are read back at once.
+const DOWNLOAD: usize = 32 << 20;
+/// Rows and columns of a block of G that a filter decides about.
+const BLOCK: usize = 64;
+
+/// Gradients on the device, those that are asked for.
+#[derive(Default)]
+pub(super) struct Sums {
+    pub(super) hidden: Option<Pieces>,
+    pub(super) classifier: Option<Pieces>,
+    pub(super) bias: Option<Part>,
+}
+
+/// The scratch of a backward.
+pub(super) struct Scratch {
+    pub(super) g: Part,
+    /// Which blocks of G count.
+    pub(super) kept: Option<Part>,
+}
+
+/// The rows that a gradient comes from, as the kernels read them.
+pub(super) struct ActiveRows {
+    active: Vec<Active<f32>>,
+    words: Part,
+    /// Entries of G of single classes: the place among the active rows, the class and the value.
+    entries: Vec<(usize, u32, f32)>,
+}
+
+impl Call<'_, '_> {
+    /// The coefficients of the rows that have an upstream. `logits` are those of sparse targets.
+    pub(super) fn active(
+        &self,
+        states: &[RowState],
+        upstream: &Upstream<'_, f32>,
+        logits: &[[f32; 2]],
+    ) -> ActiveRows {
+        let problem = &self.problem;
+        let active = active_rows(problem, states, &problem.rows, upstream);
+        let mut starts = vec![0];
+        if !logits.is_empty() && !problem.loss.statistics.rank {
+            for row in &problem.rows {
+                let own = problem.sparse_of(row, 0..problem.columns).len();
+                starts.push(starts[starts.len() - 1] + own);
+            }
+        }
+        let mut words = Vec::with_capacity(12 * active.len());
+        let mut entries = Vec::new();
+        for (i, row) in active.iter().enumerate() {
+            let sparse = problem.sparse_of(&row.row, 0..problem.columns);
+            for (&(class, weight), [logit, slope]) in
+                sparse.iter().zip(starts.get(row.index).map_or(&[][..], |&at| &logits[at..]))
+            {
+                let spread = row.weights * self.weight(row, class);
+                let picked = row.cross_entropy * weight;
+                let d = row.exact_gradient(class as usize, f64::from(*logit), picked, spread);
+                entries.push((i, class, (d * f64::from(*slope)) as f32));
+            }
+            words.extend(self.row_scalars(row, &states[row.index], sparse));
+        }
+        ActiveRows { words: self.words(&words), active, entries }
+    }
+
+    /// w of a class in the smoothing of a row, or its weight as a soft target.
+    fn weight(&self, row: &Active<f32>, class: u32) -> f64 {
+        let class = class as usize;
+        match self.problem.weights_of(&row.row, class..class + 1, &mut [0.0]) {
+            Weights::None | Weights::Uniform => 1.0,
+            Weights::Each(weights) => f64::from(weights[0]),
+        }
+    }
+
+    /// Twelve words: names, scalars, and the two entries that decide, in f64 up to here.
+    fn row_scalars(&self, row: &Active<f32>, state: &RowState, sparse: &[(u32, f64)]) -> [u32; 12] {
+        let hard = matches!(self.problem.targets, Targets::Hard(_));
+        let soft = matches!(self.problem.targets, Targets::Soft(_));
+        let (mut target, mut argmax) = (NONE, NONE);
+        let (mut at_target, mut at_argmax) = (0.0, 0.0);
+        if let (true, Some(logit)) = (hard, state.target_logit) {
+            target = row.row.target;
+            let spread = row.weights * self.weight(row, target);
+            at_target = row.exact_gradient(target as usize, logit, row.picked, spread);
+        }
+        let largest = state.argmax as u32;
+        let known = largest == target || sparse.iter().any(|&(class, _)| class == largest);
+        if state.maximum.is_finite() && !known {
+            argmax = largest;
+            let own = row.weights * self.weight(row, largest);
+            let (picked, spread) = if soft { (own, 0.0) } else { (0.0, own) };
+            at_argmax = row.exact_gradient(largest as usize, state.maximum, picked, spread);
+        }
+        let scalars = &row.gradient;
+        let good = u32::from(state.maximum.is_finite());
+        let bits = |x: f32| x.to_bits();
+        [
+            row.row.hidden as u32,
+            target,
+            argmax,
+            good,
+            bits(scalars.maximum),
+            bits(scalars.inverse),
+            bits(scalars.probability),
+            bits(scalars.entropy),
+            bits(scalars.mean),
+            bits(scalars.weights),
+            bits(at_target as f32),
+            bits(at_argmax as f32),
+        ]
+    }
+
+    /// Bytes of G, and with a filter of what says which blocks of it count.
+    pub(super) fn scratch_bytes(&self) -> (usize, Option<usize>) {
+        let (rows, columns) = (self.plan.backward_rows, self.plan.backward_columns);
+        let blocks = rows.div_ceil(BLOCK) * columns.div_ceil(BLOCK);
+        (rows * columns * 4, self.filtered().then_some(4 * blocks))
+    }
+
+    fn scratch(&self) -> Scratch {
+        let part = |bytes| Part::whole(&self.context.buffer(bytes, wgpu::BufferUsages::STORAGE));
+        let (g, kept) = self.scratch_bytes();
+        Scratch { g: part(g), kept: kept.map(part) }
+    }
+
+    /// Records the whole backward. What it adds to is in `sums`.
+    pub(super) fn record_backward(
+        &self,
+        recorder: &mut Recorder<'_, '_>,
+        rows: &ActiveRows,
+        scratch: &Scratch,
+        sums: &Sums,
+    ) -> Result<()> {
+        let hidden: Vec<usize> = rows.active.iter().map(|active| active.row.hidden).collect();
+        let mut entries = rows.entries.clone();
+        for chunk in self.chunks(&hidden, self.plan.backward_rows) {
+            let dense = self.dense(chunk.rows.len(), self.plan.backward_columns);
+            for classes in self.groups(self.plan.backward_columns) {
+                let stride = classes.len().next_multiple_of(GRAIN);
+                let params = Params {
+                    rows: chunk.rows.len() as u32,
+                    first_row: chunk.rows.start as u32,
+                    hidden_origin: chunk.hidden.start as u32,
+                    columns: classes.len() as u32,
+                    first_class: classes.start as u32,
+                    stride: stride as u32,
+                    ..self.params()
+                };
+                let own = rows.active[chunk.rows.clone()].iter().map(|active| active.index);
+                let weights = self.weights(recorder, dense.as_ref(), own, classes.clone());
+                self.record_derivatives(
+                    recorder, rows, &chunk, &classes, scratch, weights, &params,
+                )?;
+                let here = |&(row, class, _): &(usize, u32, f32)| {
+                    chunk.rows.contains(&row) && classes.contains(&(class as usize))
+                };
+                let words: Vec<u32> = entries
+                    .iter()
+                    .filter(|entry| here(entry))
+                    .flat_map(|&(row, class, value)| {
+                        let at = (row - chunk.rows.start) * stride + class as usize - classes.start;
+                        [at as u32, value.to_bits()]
+                    })
+                    .collect();
+                if !words.is_empty() {
+                    entries.retain(|entry| !here(entry));
+                    self.record_patches(recorder, &words, scratch)?;
+                }
+                self.record_products(recorder, rows, &chunk, &classes, scratch, sums, &params)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn record_derivatives(
+        &self,
+        recorder: &mut Recorder<'_, '_>,
+        rows: &ActiveRows,
+        chunk: &Chunk,
+        classes: &std::ops::Range<usize>,
+        scratch: &Scratch,
+        weights: Option<(u32, &Part)>,
+        params: &Params,
+    ) -> Result<()> {
+        let kernel = self.kernel(Kind::Derivatives);
+        let hidden = self.hidden.part(chunk.hidden.clone());
+        let classifier = self.classifier.part(classes.clone());
+        let mut parts = vec![(0, &rows.words), (1, &hidden), (2, &classifier), (5, &scratch.g)];
+        parts.extend(self.bias());
+        parts.extend(weights);
+        parts.extend(scratch.kept.as_ref().map(|kept| (6, kept)));
+        let grid = (
+            chunk.rows.len().div_ceil(kernel.tile.rows as usize),
+            classes.len().div_ceil(kernel.tile.columns as usize),
+        );
+        recorder.dispatch(kernel, &parts, params, grid, self.operations(chunk, classes))
+    }
+
+    fn operations(&self, chunk: &Chunk, classes: &std::ops::Range<usize>) -> f64 {
+        2.0 * (chunk.rows.len() * classes.len()) as f64 * self.problem.width as f64
+    }
+
+    fn record_patches(
+        &self,
+        recorder: &mut Recorder<'_, '_>,
+        words: &[u32],
+        scratch: &Scratch,
+    ) -> Result<()> {
+        let entries = self.words(words);
+        let count = words.len() / 2;
+        let most = 64 * self.context.limits.max_compute_workgroups_per_dimension as usize;
+        for start in (0..count).step_by(most) {
+            let some = most.min(count - start);
+            let params = Params { count: some as u32, extra: start as u32, ..self.params() };
+            let kernel = self.kernel(Kind::Patch);
+            let parts = [(0, &entries), (1, &scratch.g)];
+            recorder.dispatch(kernel, &parts, &params, (some.div_ceil(64), 1), some as f64)?;
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn record_products(
+        &self,
+        recorder: &mut Recorder<'_, '_>,
+        rows: &ActiveRows,
+        chunk: &Chunk,
+        classes: &std::ops::Range<usize>,
+        scratch: &Scratch,
+        sums: &Sums,
+        params: &Params,
+    ) -> Result<()> {
+        let filtered = &self.problem.loss.filtered;
+        // A gradient that the filter does not act on takes every block.
+        let plain = |kind| {
+            let kernel = self.kernel(kind);
+            super::shader::Kernel { filter: false, ..kernel }
+        };
+        let kernel = |kind, on: bool| if on { self.kernel(kind) } else { plain(kind) };
+        let kept = |at: u32| scratch.kept.as_ref().map(|kept| (at, kept));
+        let operations = self.operations(chunk, classes);
+        let wide = |tile: super::shader::Tile| self.problem.width.div_ceil(tile.columns as usize);
+        if let Some(sum) = &sums.hidden {
+            let kernel = kernel(Kind::HiddenGradient, filtered.hidden);
+            let (classifier, sum) =
+                (self.classifier.part(classes.clone()), sum.part(chunk.hidden.clone()));
+            let mut parts = vec![(0, &rows.words), (1, &classifier), (2, &scratch.g), (3, &sum)];
+            parts.extend(kept(4));
+            let grid = (chunk.rows.len().div_ceil(kernel.tile.rows as usize), wide(kernel.tile));
+            recorder.dispatch(kernel, &parts, params, grid, operations)?;
+        }
+        if let Some(sum) = &sums.classifier {
+            let kernel = kernel(Kind::ClassifierGradient, filtered.classifier);
+            let (hidden, sum) = (self.hidden.part(chunk.hidden.clone()), sum.part(classes.clone()));
+            let mut parts = vec![(0, &rows.words), (1, &hidden), (2, &scratch.g), (3, &sum)];
+            parts.extend(kept(4));
+            let grid = (classes.len().div_ceil(kernel.tile.rows as usize), wide(kernel.tile));
+            recorder.dispatch(kernel, &parts, params, grid, operations)?;
+        }
+        if let Some(sum) = &sums.bias {
+            let kernel = kernel(Kind::BiasGradient, filtered.bias);
+            let mut parts = vec![(0, &scratch.g), (1, sum)];
+            parts.extend(kept(2));
+            let grid = (classes.len().div_ceil(64), 1);
+            let operations = (chunk.rows.len() * classes.len()) as f64;
+            recorder.dispatch(kernel, &parts, params, grid, operations)?;
+        }
+        Ok(())
+    }
+
+    /// Room for the gradients that are asked for, all zeros.
+    fn sums(&self, gradients: &Gradients<'_>, rows: usize) -> Sums {
+        let room = |rows, each| Pieces::room(self.context, rows, self.problem.width, each);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let bias = || Part::whole(&self.context.buffer(self.problem.columns * 4, usage));
+        Sums {
+            hidden: gradients.hidden.as_ref().map(|_| room(rows, self.hidden.rows_each)),
+            classifier: gradients
+                .classifier
+                .as_ref()
+                .map(|_| room(self.problem.columns, self.classifier.rows_each)),
+            bias: gradients.bias.as_ref().map(|_| bias()),
+        }
+    }
+
+    /// Computes gradients into the caller's arrays.
+    pub(super) async fn backward(
+        &self,
+        states: &[RowState],
+        upstream: &Upstream<'_, f32>,
+        logits: &[[f32; 2]],
+        gradients: Gradients<'_>,
+        waiting: Waiting,
+    ) -> Result<()> {
+        let context = self.context;
+        let rows = self.hidden.ranges().last().map_or(0, |last| last.end);
+        let active = context.caught(|| Ok(self.active(states, upstream, logits)))?;
+        let sums = context.caught(|| {
+            let (sums, scratch) = (self.sums(&gradients, rows), self.scratch());
+            let mut recorder = Recorder::new(context, waiting);
+            self.record_backward(&mut recorder, &active, &scratch, &sums)?;
+            let last = recorder.finish()?;
+            Ok((sums, last))
+        });
+        let (sums, last) = sums?;
+        context.wait(last, waiting).await?;
+
+        let width = self.problem.width;
+        if let (Some(mut sink), Some(pieces)) = (gradients.hidden, &sums.hidden) {
+            if !sink.accumulate {
+                clear(&mut sink.array);
+            }
+            let mut kept = active.active.iter().map(|active| active.row.hidden).peekable();
+            self.download(pieces, waiting, |row, values| {
+                if kept.next_if_eq(&row).is_some() {
+                    put_row(&mut sink.array, row, 0..width, values, sink.accumulate);
+                }
+            })
+            .await?;
+        }
+        if let (Some(mut sink), Some(pieces)) = (gradients.classifier, &sums.classifier) {
+            if width == 0 && !sink.accumulate {
+                clear(&mut sink.array);
+            }
+            self.download(pieces, waiting, |row, values| {
+                put_row(&mut sink.array, row, 0..width, values, sink.accumulate);
+            })
+            .await?;
+        }
+        if let (Some(mut sink), Some(part)) = (gradients.bias, &sums.bias) {
+            let values = self.values(part, waiting).await?;
+            let columns = self.problem.columns;
+            let values: Vec<f64> = values[..columns].iter().copied().map(f64::from).collect();
+            if columns == 0 && !sink.accumulate {
+                clear_vector(&mut sink.array);
+            }
+            put_vector(&mut sink.array, 0, &values, sink.accumulate);
+        }
+        Ok(())
+    }
+
+    /// What stands in a part of a buffer.
+    async fn values(&self, part: &Part, waiting: Waiting) -> Result<Vec<f32>> {
+        let context = self.context;
+        let (staging, index) = context.caught(|| {
+            let staging = self.readable(part.bytes as usize);
+            let mut recorder = Recorder::new(context, waiting);
+            recorder.copy(part, &staging, 0);
+            Ok((staging, recorder.finish()?))
+        })?;
+        let bytes = context.read(&staging, part.bytes, index, waiting).await?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    /// Gives every row of a gradient to `put`, in order.
+    async fn download(
+        &self,
+        pieces: &Pieces,
+        waiting: Waiting,
+        mut put: impl FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        let width = self.problem.width;
+        if width == 0 {
+            return Ok(());
+        }
+        let at_once = (DOWNLOAD / (4 * width) / GRAIN * GRAIN).max(GRAIN);
+        for rows in pieces.ranges() {
+            for start in rows.clone().step_by(at_once) {
+                let some = start..rows.end.min(start + at_once);
+                let values = self.values(&pieces.part(some.clone()), waiting).await?;
+                for (row, values) in some.zip(values.chunks(width)) {
+                    put(row, values);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,224 @@
+//! One checked call: the problem, where its arrays are, and how it is cut.
+
+use std::ops::Range;
+
+use super::arrays::Pieces;
+use super::context::{Context, Part};
+use super::failure::Failure;
+use super::plan::{Plan, Shapes};
+use super::recorder::Recorder;
+use super::shader::{Kernel, Kind, Params, Weighing};
+use crate::error::{Error, Result};
+use crate::linear_cross_entropy::problem::Problem;
+use crate::linear_cross_entropy::tile::Weights;
+use crate::linear_cross_entropy::{Inputs, LinearCrossEntropy, Targets};
+
+/// The class that no target has.
+pub(super) const NONE: u32 = u32::MAX;
+
+pub(super) struct Call<'c, 'a> {
+    pub(super) context: &'c Context,
+    pub(super) problem: Problem<'a, f32>,
+    pub(super) plan: Plan,
+    pub(super) hidden: Pieces,
+    pub(super) classifier: Pieces,
+    bias: Option<Part>,
+    class_weights: Option<Part>,
+    kernel: Kernel,
+}
+
+/// Some of a call's rows, as they are listed on the device, all of one binding of the hidden states.
+#[derive(Clone, Debug)]
+pub(super) struct Chunk {
+    pub(super) rows: Range<usize>,
+    pub(super) hidden: Range<usize>,
+}
+
+/// A GPU does not do everything that the processor does.
+pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_, f32>) -> Result<()> {
+    use crate::linear_cross_entropy::inputs::Source;
+    let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
+    if matches!(inputs.source, Source::Given(_)) {
+        return conflict(
+            "the GPU computes no loss of given logits, expected hidden states and a classifier",
+        );
+    }
+    if inputs.shard.is_some() || inputs.target_logits.is_some() {
+        return conflict("the GPU computes no shards, expected the whole vocabulary");
+    }
+    if loss.statistics.top_k > 0 {
+        return conflict("the GPU computes no top k, expected the top 1 or the processor");
+    }
+    if loss.filter.is_some() {
+        if !matches!(inputs.targets, Targets::Hard(_)) {
+            return conflict("a filter on the GPU goes with hard targets");
+        }
+        if loss.label_smoothing > 0.0 {
+            return conflict("a filter on the GPU goes without label smoothing");
+        }
+        if loss.tail_correction {
+            return conflict("a filter on the GPU goes without a tail correction");
+        }
+    }
+    inputs.check_whole()
+}
+
+impl<'c, 'a> Call<'c, 'a> {
+    pub(super) fn new(
+        context: &'c Context,
+        problem: Problem<'a, f32>,
+        plan: Plan,
+        hidden: Pieces,
+        classifier: Pieces,
+    ) -> Result<Self> {
+        let storage = |values: &[f32], what: &str| {
+            let (need, have) =
+                (4 * values.len() as u64, context.limits.max_storage_buffer_binding_size);
+            if need > have {
+                return Err(Error::Gpu(Failure::LimitExceeded { what: what.into(), need, have }));
+            }
+            let bytes = bytemuck::cast_slice(values);
+            Ok(Part::whole(&context.filled(bytes, wgpu::BufferUsages::STORAGE)))
+        };
+        let bias = problem.bias.as_ref().map(|bias| storage(bias, "the bias, in bytes,"));
+        let bias = bias.transpose()?;
+        let smoothing = problem.loss.label_smoothing > 0.0;
+        let weighing = match &problem.targets {
+            Targets::Soft(_) => Weighing::Dense,
+            _ if !smoothing => Weighing::None,
+            _ if problem.class_weights.is_some() => Weighing::Classes,
+            _ => Weighing::Uniform,
+        };
+        let class_weights = match (&problem.class_weights, weighing) {
+            (Some(weights), Weighing::Classes) => {
+                Some(storage(weights, "the class weights, in bytes,")?)
+            }
+            _ => None,
+        };
+        let kernel = Kernel {
+            kind: Kind::Patch,
+            tile: plan.tile,
+            hidden: hidden.format,
+            classifier: classifier.format,
+            aligned: problem.width.is_multiple_of(4),
+            bias: bias.is_some(),
+            softcap: problem.loss.transform.softcap.is_some(),
+            weighing,
+            filter: problem.threshold.is_some(),
+            immediates: context.immediates,
+        };
+        Ok(Self { context, problem, plan, hidden, classifier, bias, class_weights, kernel })
+    }
+
+    pub(super) fn kernel(&self, kind: Kind) -> Kernel {
+        self.kernel.of_kind(kind)
+    }
+
+    pub(super) fn weighing(&self) -> Weighing {
+        self.kernel.weighing
+    }
+
+    pub(super) fn filtered(&self) -> bool {
+        self.kernel.filter
+    }
+
+    /// What all kernels read alike.
+    pub(super) fn params(&self) -> Params {
+        let transform = &self.problem.loss.transform;
+        Params {
+            width: self.problem.width as u32,
+            span: self.plan.span as u32,
+            spans: self.plan.spans as u32,
+            scale: transform.scale as f32,
+            softcap: transform.softcap.unwrap_or(1.0) as f32,
+            threshold: self.problem.threshold.unwrap_or(0.0) as f32,
+            ..Params::default()
+        }
+    }
+
+    /// The bias, where there is one.
+    pub(super) fn bias(&self) -> Option<(u32, &Part)> {
+        self.bias.as_ref().map(|bias| (3, bias))
+    }
+
+    /// The weights of these rows and columns, where classes are weighed: those of dense targets are
+    /// put into `dense` first.
+    pub(super) fn weights<'p>(
+        &'p self,
+        recorder: &mut Recorder<'_, '_>,
+        dense: Option<&'p Part>,
+        rows: impl Iterator<Item = usize>,
+        columns: Range<usize>,
+    ) -> Option<(u32, &'p Part)> {
+        let Some(dense) = dense else { return self.class_weights.as_ref().map(|w| (4, w)) };
+        let mut weights = Vec::new();
+        let mut buffer = vec![0.0; columns.len()];
+        for row in rows {
+            let row = &self.problem.rows[row];
+            if let Weights::Each(own) = self.problem.weights_of(row, columns.clone(), &mut buffer) {
+                weights.extend_from_slice(own);
+            }
+        }
+        recorder.upload(bytemuck::cast_slice(&weights), &dense.buffer);
+        Some((4, dense))
+    }
+
+    /// Room for the dense weights of so many rows and columns, where there are any.
+    pub(super) fn dense(&self, rows: usize, columns: usize) -> Option<Part> {
+        (self.kernel.weighing == Weighing::Dense).then(|| {
+            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+            Part::whole(&self.context.buffer(rows * columns * 4, usage))
+        })
+    }
+
+    /// Rows, given by their rows of the hidden states, in chunks of at most so many.
+    pub(super) fn chunks(&self, rows: &[usize], most: usize) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        let mut start = 0;
+        for hidden in self.hidden.ranges() {
+            let end = start + rows[start..].partition_point(|&row| row < hidden.end);
+            while start < end {
+                let next = end.min(start + most);
+                chunks.push(Chunk { rows: start..next, hidden: hidden.clone() });
+                start = next;
+            }
+        }
+        chunks
+    }
+
+    /// The classes of each binding, in groups of at most so many.
+    pub(super) fn groups(&self, most: usize) -> Vec<Range<usize>> {
+        let group = |classes: Range<usize>| {
+            let end = classes.end;
+            classes.step_by(most.max(1)).map(move |start| start..end.min(start + most))
+        };
+        self.classifier.ranges().flat_map(group).collect()
+    }
+
+    /// A buffer that kernels read, of these words.
+    pub(super) fn words(&self, words: &[u32]) -> Part {
+        let bytes = bytemuck::cast_slice(words);
+        Part::whole(&self.context.filled(bytes, wgpu::BufferUsages::STORAGE))
+    }
+}
+
+/// The shapes of a call on a GPU.
+pub(super) fn shapes(
+    problem: &Problem<'_, f32>,
+    formats: (usize, usize),
+    gradients: bool,
+) -> Shapes {
+    use crate::linear_cross_entropy::inputs::Source;
+    let rows = match &problem.source {
+        Source::Product { hidden, .. } => hidden.dim().0,
+        Source::Given(_) => 0,
+    };
+    Shapes {
+        rows,
+        hidden: problem.width,
+        vocabulary: problem.columns,
+        hidden_bytes: formats.0,
+        classifier_bytes: formats.1,
+        gradients,
+    }
+}

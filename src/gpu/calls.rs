@@ -1,0 +1,173 @@
+//! The doors: blocking and asynchronous.
+
+use super::arrays::Pieces;
+use super::call::{Call, check, shapes};
+use super::context::{Context, Waiting, now};
+use super::plan::Plan;
+use super::shader::Format;
+use crate::error::Error;
+use crate::error::Result;
+use crate::linear_cross_entropy::backward::check_gradients;
+use crate::linear_cross_entropy::inputs::Source;
+use crate::linear_cross_entropy::problem::Problem;
+use crate::linear_cross_entropy::{
+    Forward, Gradients, Inputs, LinearCrossEntropy, Targets, Upstream,
+};
+
+impl Context {
+    /// [`LinearCrossEntropy::forward`] on this device.
+    ///
+    /// # Errors
+    /// As there; given logits, shards, `top_k` and the filters that are not for the GPU are a
+    /// [`Conflict`](crate::Error::Conflict); [`Error::Gpu`](crate::Error::Gpu) for what the device
+    /// does.
+    pub fn forward(
+        &self,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, f32>,
+    ) -> Result<Forward<f32>> {
+        now(self.fold(loss, inputs, Waiting::Blocking))
+    }
+
+    /// The same, asynchronously: a thread of its own waits for the device.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub async fn forward_async(
+        &self,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, f32>,
+    ) -> Result<Forward<f32>> {
+        self.fold(loss, inputs, Waiting::Async).await
+    }
+
+    /// [`LinearCrossEntropy::vjp`] on this device: `forward` may be the processor's as well.
+    ///
+    /// # Errors
+    /// As there, and as [`forward`](Self::forward).
+    pub fn vjp(
+        &self,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, f32>,
+        forward: &Forward<f32>,
+        upstream: &Upstream<'_, f32>,
+        gradients: Gradients<'_>,
+    ) -> Result<()> {
+        now(self.back(loss, inputs, forward, upstream, gradients, Waiting::Blocking))
+    }
+
+    /// The same, asynchronously.
+    ///
+    /// # Errors
+    /// As [`vjp`](Self::vjp).
+    pub async fn vjp_async(
+        &self,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, f32>,
+        forward: &Forward<f32>,
+        upstream: &Upstream<'_, f32>,
+        gradients: Gradients<'_>,
+    ) -> Result<()> {
+        self.back(loss, inputs, forward, upstream, gradients, Waiting::Async).await
+    }
+
+    /// [`LinearCrossEntropy::loss_and_gradients`] on this device, always by recomputing.
+    ///
+    /// # Errors
+    /// As there, and as [`forward`](Self::forward).
+    pub fn loss_and_gradients(
+        &self,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, f32>,
+        upstream: &Upstream<'_, f32>,
+        gradients: Gradients<'_>,
+    ) -> Result<Forward<f32>> {
+        now(self.both(loss, inputs, upstream, gradients, Waiting::Blocking))
+    }
+
+    /// The same, asynchronously.
+    ///
+    /// # Errors
+    /// As [`loss_and_gradients`](Self::loss_and_gradients).
+    pub async fn loss_and_gradients_async(
+        &self,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, f32>,
+        upstream: &Upstream<'_, f32>,
+        gradients: Gradients<'_>,
+    ) -> Result<Forward<f32>> {
+        self.both(loss, inputs, upstream, gradients, Waiting::Async).await
+    }
+
+    async fn both(
+        &self,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, f32>,
+        upstream: &Upstream<'_, f32>,
+        gradients: Gradients<'_>,
+        waiting: Waiting,
+    ) -> Result<Forward<f32>> {
+        let call = self.call(loss, inputs, true)?;
+        upstream.check(&call.problem)?;
+        check_gradients(inputs, &gradients)?;
+        let (folded, logits) = call.fold(waiting).await?;
+        call.backward(&folded.states, upstream, &logits, gradients, waiting).await?;
+        Ok(Forward::new(call.problem, folded, None))
+    }
+
+    async fn back(
+        &self,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, f32>,
+        forward: &Forward<f32>,
+        upstream: &Upstream<'_, f32>,
+        gradients: Gradients<'_>,
+        waiting: Waiting,
+    ) -> Result<()> {
+        let call = self.call(&loss.without_rank(), inputs, true)?;
+        upstream.check(&call.problem)?;
+        check_gradients(inputs, &gradients)?;
+        forward.check_rows(&call.problem)?;
+        if upstream.has_entropy() && forward.mean_entropy().is_none() {
+            let what = "the forward carries no entropy, so it has no gradient".into();
+            return Err(Error::Conflict { what });
+        }
+        // The logits of sparse targets are not in the states.
+        let logits = match call.problem.targets {
+            Targets::Sparse { .. } => call.sparse_logits(waiting).await?,
+            _ => Vec::new(),
+        };
+        call.backward(&forward.states, upstream, &logits, gradients, waiting).await
+    }
+
+    async fn fold(
+        &self,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, f32>,
+        waiting: Waiting,
+    ) -> Result<Forward<f32>> {
+        let call = self.call(loss, inputs, false)?;
+        let (folded, _) = call.fold(waiting).await?;
+        Ok(Forward::new(call.problem, folded, None))
+    }
+
+    /// Checks a call and puts its arrays on the device.
+    fn call<'c, 'a>(
+        &'c self,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'a, f32>,
+        gradients: bool,
+    ) -> Result<Call<'c, 'a>> {
+        check(loss, inputs)?;
+        let problem = Problem::new(loss, inputs)?;
+        let Source::Product { hidden, classifier } = inputs.source else { unreachable!() };
+        let bytes = |matrix| Format::of(matrix).map_or(4, Format::bytes);
+        let formats = (bytes(&hidden), bytes(&classifier));
+        let plan = Plan::new(&shapes(&problem, formats, gradients), &self.limits, &self.budget)?;
+        self.caught(|| {
+            let hidden = Pieces::upload(self, &hidden, plan.hidden_rows);
+            let classifier = Pieces::upload(self, &classifier, plan.classifier_rows);
+            Call::new(self, problem, plan, hidden, classifier)
+        })
+    }
+}

@@ -1,0 +1,323 @@
+//! The fold on a GPU: states of rows and spans, merged here in f64.
+
+use super::call::{Call, Chunk, NONE};
+use super::context::{Part, Waiting};
+use super::plan::{GRAIN, STATE_WORDS};
+use super::recorder::Recorder;
+use super::shader::{Kind, Params, Weighing};
+use crate::error::Result;
+use crate::linear_cross_entropy::Targets;
+use crate::linear_cross_entropy::forward::{Folded, weigh_sparse};
+use crate::softmax::RowState;
+
+/// The highest bit of a class marks +∞.
+const INFINITY: u32 = 1 << 31;
+
+/// Single logits with their slopes: of each kept row its target's where the rank is asked for, or
+/// those of its sparse targets.
+pub(super) struct TargetLogits {
+    pub(super) device: Part,
+    /// The number of pairs.
+    count: usize,
+}
+
+impl TargetLogits {
+    /// Bytes of all pairs.
+    pub(super) fn bytes(&self) -> u64 {
+        8 * self.count as u64
+    }
+}
+
+impl Call<'_, '_> {
+    fn kind(&self) -> Kind {
+        let statistics = &self.problem.loss.statistics;
+        Kind::Forward {
+            entropy: statistics.entropy || statistics.varentropy,
+            varentropy: statistics.varentropy,
+            rank: statistics.rank,
+        }
+    }
+
+    /// The kept rows as the forward reads them.
+    pub(super) fn row_words(&self) -> Part {
+        let hard = matches!(self.problem.targets, Targets::Hard(_));
+        let words: Vec<u32> = self
+            .problem
+            .rows
+            .iter()
+            .flat_map(|row| [row.hidden as u32, if hard { row.target } else { NONE }, 0, 0])
+            .collect();
+        self.words(&words)
+    }
+
+    /// The rows of the hidden states that are kept.
+    pub(super) fn kept(&self) -> Vec<usize> {
+        self.problem.rows.iter().map(|row| row.hidden).collect()
+    }
+
+    /// Chunks of the forward.
+    pub(super) fn forward_chunks(&self) -> Vec<Chunk> {
+        let most = match self.weighing() {
+            Weighing::Dense => {
+                let room = self.context.budget.scratch_bytes / (4 * self.plan.span);
+                self.plan.forward_rows.min((room / GRAIN * GRAIN).max(GRAIN))
+            }
+            _ => self.plan.forward_rows,
+        };
+        self.chunks(&self.kept(), most)
+    }
+
+    /// Computes single logits, if any are needed.
+    pub(super) fn target_logits(
+        &self,
+        recorder: &mut Recorder<'_, '_>,
+        rows: &Part,
+    ) -> Result<Option<TargetLogits>> {
+        let problem = &self.problem;
+        let sparse = matches!(problem.targets, Targets::Sparse { .. });
+        if !(problem.loss.statistics.rank || sparse) || problem.rows.is_empty() {
+            return Ok(None);
+        }
+        let mut pairs = Vec::new();
+        let mut starts = vec![0];
+        for (i, row) in problem.rows.iter().enumerate() {
+            if sparse {
+                let targets = problem.sparse_of(row, 0..problem.columns);
+                pairs.extend(targets.iter().flat_map(|&(class, _)| [i as u32, class]));
+            } else {
+                pairs.extend([i as u32, row.target]);
+            }
+            starts.push(pairs.len() / 2);
+        }
+        let count = pairs.len() / 2;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let device = Part::whole(&self.context.buffer(8 * count, usage));
+        let pairs = self.words(&pairs);
+        let kernel = self.kernel(Kind::TargetLogits);
+        let most = 64 * self.context.limits.max_compute_workgroups_per_dimension as usize;
+        for chunk in self.chunks(&self.kept(), usize::MAX) {
+            let hidden = self.hidden.part(chunk.hidden.clone());
+            for classes in self.classifier.ranges() {
+                let classifier = self.classifier.part(classes.clone());
+                let (first, last) = (starts[chunk.rows.start], starts[chunk.rows.end]);
+                for start in (first..last).step_by(most) {
+                    let count = most.min(last - start);
+                    let params = Params {
+                        hidden_origin: chunk.hidden.start as u32,
+                        columns: classes.len() as u32,
+                        first_class: classes.start as u32,
+                        count: count as u32,
+                        extra: start as u32,
+                        ..self.params()
+                    };
+                    let mut parts =
+                        vec![(0, rows), (1, &hidden), (2, &classifier), (4, &pairs), (5, &device)];
+                    parts.extend(self.bias());
+                    let operations = 2.0 * (count * self.problem.width) as f64;
+                    let grid = (count.div_ceil(64), 1);
+                    recorder.dispatch(kernel, &parts, &params, grid, operations)?;
+                }
+            }
+        }
+        Ok(Some(TargetLogits { device, count }))
+    }
+
+    /// Folds the rows of a chunk into states of each span.
+    pub(super) fn record_fold(
+        &self,
+        recorder: &mut Recorder<'_, '_>,
+        chunk: &Chunk,
+        rows: &Part,
+        ahead: Option<&TargetLogits>,
+        partials: &Part,
+    ) -> Result<()> {
+        let plan = &self.plan;
+        let kernel = self.kernel(self.kind());
+        let height = chunk.rows.len();
+        let spans = if self.weighing() == Weighing::Dense { 1 } else { plan.forward_spans };
+        let dense = self.dense(height, spans * plan.span);
+        let hidden = self.hidden.part(chunk.hidden.clone());
+        for classes in self.groups(spans * plan.span) {
+            let weights =
+                self.weights(recorder, dense.as_ref(), chunk.rows.clone(), classes.clone());
+            let classifier = self.classifier.part(classes.clone());
+            let params = Params {
+                rows: height as u32,
+                first_row: chunk.rows.start as u32,
+                hidden_origin: chunk.hidden.start as u32,
+                columns: classes.len() as u32,
+                first_class: classes.start as u32,
+                first_span: (classes.start / plan.span) as u32,
+                ..self.params()
+            };
+            let mut parts = vec![(0, rows), (1, &hidden), (2, &classifier), (5, partials)];
+            parts.extend(self.bias());
+            parts.extend(weights);
+            parts.extend(ahead.map(|ahead| (6, &ahead.device)));
+            let grid =
+                (height.div_ceil(kernel.tile.rows as usize), classes.len().div_ceil(plan.span));
+            let operations = 2.0 * (height * classes.len()) as f64 * self.problem.width as f64;
+            recorder.dispatch(kernel, &parts, &params, grid, operations)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the states of so many rows.
+    pub(super) fn state_bytes(&self, rows: usize) -> usize {
+        rows * self.plan.spans * STATE_WORDS * 4
+    }
+
+    pub(super) fn readable(&self, bytes: usize) -> wgpu::Buffer {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        self.context.buffer(bytes, usage)
+    }
+
+    /// Folds all kept rows. Also the single logits that were needed, with their slopes.
+    pub(super) async fn fold(&self, waiting: Waiting) -> Result<(Folded<f32>, Vec<[f32; 2]>)> {
+        let context = self.context;
+        let chunks = self.forward_chunks();
+        let rows = self.row_words();
+        let most = chunks.iter().map(|chunk| chunk.rows.len()).max().unwrap_or(0);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let (partials, staging) = context.caught(|| {
+            let partials = Part::whole(&context.buffer(self.state_bytes(most), usage));
+            Ok((partials, self.readable(self.state_bytes(most))))
+        })?;
+        let mut targets = None;
+        let mut logits = Vec::new();
+        let mut folded = Folded { states: Vec::new(), top: Vec::new(), record: None };
+        for (i, chunk) in chunks.iter().enumerate() {
+            let bytes = self.state_bytes(chunk.rows.len()) as u64;
+            let (index, ahead) = context.caught(|| {
+                let mut recorder = Recorder::new(context, waiting);
+                let mut ahead = None;
+                if i == 0 {
+                    targets = self.target_logits(&mut recorder, &rows)?;
+                    ahead = targets.as_ref().map(|targets| {
+                        let staging = self.readable(targets.bytes() as usize);
+                        recorder.copy(&targets.device, &staging, 0);
+                        staging
+                    });
+                }
+                self.record_fold(&mut recorder, chunk, &rows, targets.as_ref(), &partials)?;
+                recorder.copy(&Part { bytes, ..partials.clone() }, &staging, 0);
+                Ok((recorder.finish()?, ahead))
+            })?;
+            if let Some((ahead, targets)) = ahead.as_ref().zip(targets.as_ref()) {
+                let bytes = context.read(ahead, targets.bytes(), index.clone(), waiting);
+                logits = pairs(&bytes.await?);
+            }
+            let words = context.read(&staging, bytes, index, waiting).await?;
+            self.merge(chunk, &words, &logits, &mut folded.states);
+        }
+        self.add_sparse(&logits, &mut folded.states);
+        Ok((folded, logits))
+    }
+
+    /// The logits of sparse targets alone, with their slopes.
+    pub(super) async fn sparse_logits(&self, waiting: Waiting) -> Result<Vec<[f32; 2]>> {
+        let context = self.context;
+        let recorded = context.caught(|| {
+            let mut recorder = Recorder::new(context, waiting);
+            let Some(targets) = self.target_logits(&mut recorder, &self.row_words())? else {
+                return Ok(None);
+            };
+            let staging = self.readable(targets.bytes() as usize);
+            recorder.copy(&targets.device, &staging, 0);
+            Ok(Some((recorder.finish()?, staging, targets.bytes())))
+        })?;
+        match recorded {
+            None => Ok(Vec::new()),
+            Some((index, staging, bytes)) => {
+                Ok(pairs(&context.read(&staging, bytes, index, waiting).await?))
+            }
+        }
+    }
+
+    /// Merges the states of the rows of a chunk, span by span.
+    pub(super) fn merge(
+        &self,
+        chunk: &Chunk,
+        bytes: &[u8],
+        logits: &[[f32; 2]],
+        states: &mut Vec<RowState>,
+    ) {
+        let hard = matches!(self.problem.targets, Targets::Hard(_));
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
+        let of_row = (self.plan.spans * STATE_WORDS).max(1);
+        for (row, words) in chunk.rows.clone().zip(words.chunks(of_row)) {
+            let own = &self.problem.rows[row];
+            let mut state = match hard {
+                true => RowState::with_target(own.target),
+                false => RowState::new(),
+            };
+            if self.problem.loss.statistics.rank
+                && let Some([logit, _]) = logits.get(row)
+            {
+                state = RowState::with_target_logit(own.target, f64::from(*logit));
+            }
+            for (span, words) in words.chunks(STATE_WORDS).enumerate() {
+                let first = span * self.plan.span;
+                let last = self.problem.columns.min(first + self.plan.span);
+                let known = state.ahead.is_some();
+                let mut partial = self.state_of(words, first);
+                partial.above = known.then_some(u64::from(words[10]));
+                if hard && (first..last).contains(&(own.target as usize)) {
+                    partial.target_logit = Some(f64::from(f32::from_bits(words[7])));
+                }
+                state.merge(&partial);
+            }
+            states.push(state);
+        }
+    }
+
+    /// The state in these words, of classes from `first` on.
+    fn state_of(&self, words: &[u32], first: usize) -> RowState {
+        let float = |at: usize| f64::from(f32::from_bits(words[at]));
+        let mut state = RowState::new();
+        let (argmax, special) = (words[4], words[8]);
+        let statistics = &self.problem.loss.statistics;
+        if special != NONE {
+            state.maximum = if special & INFINITY == 0 { f64::NAN } else { f64::INFINITY };
+            state.argmax = i64::from(special & !INFINITY);
+            state.remainder = f64::NAN;
+            (state.first_moment, state.second_moment) = (f64::NAN, f64::NAN);
+        } else if argmax == NONE {
+            state.argmax = first as i64;
+        } else {
+            state.maximum = float(0);
+            state.argmax = i64::from(argmax);
+            state.remainder = float(1);
+            if statistics.entropy || statistics.varentropy {
+                state.first_moment = float(2);
+            }
+            if statistics.varentropy {
+                state.second_moment = float(3);
+            }
+        }
+        if self.weighing() != Weighing::None {
+            let lowest = words[9] != 0;
+            state.deviation = if lowest { f64::INFINITY } else { float(5) * 1_048_576.0 };
+            state.weight = float(6);
+        }
+        state
+    }
+
+    pub(super) fn add_sparse(&self, logits: &[[f32; 2]], states: &mut [RowState]) {
+        let problem = &self.problem;
+        if !matches!(problem.targets, Targets::Sparse { .. }) {
+            return;
+        }
+        let spread = problem.loss.label_smoothing / problem.vocabulary as f64;
+        let mut rest = logits.iter();
+        for (state, row) in states.iter_mut().zip(&problem.rows) {
+            let targets = problem.sparse_of(row, 0..problem.columns);
+            let own = rest.by_ref().take(targets.len()).map(|[logit, _]| f64::from(*logit));
+            weigh_sparse(state, spread, targets, own);
+        }
+    }
+}
+
+fn pairs(bytes: &[u8]) -> Vec<[f32; 2]> {
+    bytemuck::pod_collect_to_vec(bytes)
+}

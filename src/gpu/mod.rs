@@ -1,0 +1,45 @@
+//! The loss on a GPU, through Vulkan, Metal or DirectX 12 (feature `gpu`).
+//!
+//! The same options and inputs as on the processor, in f32, with bf16 and f16 storage: a fold over
+//! the vocabulary in which every thread keeps the state of its rows, so that no logits are stored; a
+//! backward in which G is held for some thousand classes at a time and consumed by two products. No
+//! atomics: the same bits on every run of one device, and for any number of bindings and dispatches
+//! that its limits make of a call. Partial states are merged on the processor in f64.
+//!
+//! [`Context::new`] finds a GPU, [`Context::from_device`] takes the host program's.
+//!
+//! ```
+//! use surprisal::{Inputs, LinearCrossEntropy, gpu};
+//! # fn main() -> surprisal::Result<()> {
+//! # if !gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
+//! let hidden = ndarray::arr2(&[[1.0_f32, -0.5], [0.3, 2.0]]);
+//! let classifier = ndarray::arr2(&[[0.5_f32, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
+//! let inputs = Inputs::new(hidden.view(), classifier.view(), &[2_u32, 0]);
+//! let loss = LinearCrossEntropy::builder().build()?;
+//! let context = gpu::Context::new(&gpu::Options::new().software(true))?;
+//! let there = context.forward(&loss, &inputs)?.loss();
+//! assert!((there - loss.forward(&inputs)?.loss()).abs() < 1e-6);
+//! # Ok(())
+//! # }
+//! ```
+
+mod arrays;
+mod backward;
+mod call;
+mod calls;
+mod context;
+mod device;
+mod failure;
+mod forward;
+mod plan;
+mod recorder;
+mod shader;
+mod template;
+
+pub use arrays::DeviceMatrix;
+pub use context::{AdapterDescription, Context, Options, adapters};
+pub use device::{DeviceGradients, DeviceInputs, Encoded, Workspace};
+pub use failure::Failure;
+pub use plan::{Budget, Plan, Shapes};
+/// The interface to the GPU, for those who hand in a device of their own.
+pub use wgpu;

@@ -1,0 +1,311 @@
+//! How a call is cut into bindings and dispatches: from shapes, limits and options alone.
+
+use super::failure::Failure;
+use super::shader::Tile;
+use crate::error::{Error, Result};
+
+/// Columns of the vocabulary that one partial state covers at most.
+const SPAN: usize = 4096;
+/// Bytes in f32 that the classifier's rows of a span take at most: every device binds that much.
+const SPAN_BYTES: usize = 32 << 20;
+/// Words of a partial state.
+pub(super) const STATE_WORDS: usize = 12;
+/// Bindings begin at a multiple of so many rows, which is a multiple of 256 bytes in every type.
+pub(super) const GRAIN: usize = 128;
+
+/// The sizes of a call on a GPU.
+///
+/// ```
+/// use surprisal::gpu::Shapes;
+/// let shapes = Shapes { rows: 8192, hidden: 2304, vocabulary: 256_000, ..Shapes::default() };
+/// assert_eq!(shapes.hidden_bytes, 4);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shapes {
+    /// N, the rows of the hidden states.
+    pub rows: usize,
+    /// D.
+    pub hidden: usize,
+    /// V.
+    pub vocabulary: usize,
+    /// Bytes of a number of the hidden states: 4 or 2.
+    pub hidden_bytes: usize,
+    /// Bytes of a number of the classifier: 4 or 2.
+    pub classifier_bytes: usize,
+    /// Whether gradients are computed too.
+    pub gradients: bool,
+}
+
+impl Default for Shapes {
+    fn default() -> Self {
+        Self {
+            rows: 0,
+            hidden: 0,
+            vocabulary: 0,
+            hidden_bytes: 4,
+            classifier_bytes: 4,
+            gradients: true,
+        }
+    }
+}
+
+/// What a plan may take.
+///
+/// ```
+/// let budget = surprisal::gpu::Budget::default();
+/// assert_eq!(budget.scratch_bytes, 64 << 20);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Bytes of G that are held at once; 64 MiB.
+    pub scratch_bytes: usize,
+    /// Operations of one dispatch, about 50 ms of work; 2.5e11.
+    pub dispatch_operations: f64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { scratch_bytes: 64 << 20, dispatch_operations: 2.5e11 }
+    }
+}
+
+/// How a call is cut, and what it takes.
+///
+/// Spans, and with them the bits of the result, depend on the shapes alone; how many bindings and
+/// dispatches there are depends on the device.
+///
+/// ```
+/// use surprisal::gpu::{Budget, Plan, Shapes, wgpu};
+/// let shapes = Shapes { rows: 8192, hidden: 2304, vocabulary: 256_000, ..Shapes::default() };
+/// let plan = Plan::new(&shapes, &wgpu::Limits::default(), &Budget::default())?;
+/// assert_eq!(plan.classifier_bindings, 32);
+/// assert!(plan.workspace_bytes < 128 << 20);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Columns that one partial state covers.
+    pub span: usize,
+    /// Partial states of a row.
+    pub spans: usize,
+    /// Rows of the hidden states in one binding.
+    pub hidden_rows: usize,
+    /// Bindings of the hidden states.
+    pub hidden_bindings: usize,
+    /// Rows of the classifier in one binding.
+    pub classifier_rows: usize,
+    /// Bindings of the classifier.
+    pub classifier_bindings: usize,
+    /// Rows of one dispatch of the forward.
+    pub forward_rows: usize,
+    /// Spans of one dispatch of the forward.
+    pub forward_spans: usize,
+    /// Rows of G that are held at once.
+    pub backward_rows: usize,
+    /// Columns of G that are held at once.
+    pub backward_columns: usize,
+    /// Dispatches of the forward.
+    pub forward_dispatches: usize,
+    /// Dispatches of the backward, the bias left out.
+    pub backward_dispatches: usize,
+    /// Bytes of scratch on the device.
+    pub workspace_bytes: usize,
+    /// Bytes of hidden states, classifier and their gradients on the device.
+    pub array_bytes: usize,
+    /// Bytes of memory that a workgroup shares.
+    pub workgroup_bytes: u32,
+    pub(super) tile: Tile,
+}
+
+impl Plan {
+    /// The plan for these shapes on a device with these limits.
+    ///
+    /// # Errors
+    /// [`Failure::LimitExceeded`] where not even the smallest piece fits,
+    /// [`Error::TooLarge`] for sizes that no 32-bit index reaches.
+    pub fn new(shapes: &Shapes, limits: &wgpu::Limits, budget: &Budget) -> Result<Self> {
+        let Shapes { rows, hidden, vocabulary, hidden_bytes, classifier_bytes, gradients } =
+            *shapes;
+        if vocabulary >= 1 << 31 || rows >= 1 << 31 || hidden >= 1 << 31 {
+            let what = format!("{rows} rows of {hidden} numbers and {vocabulary} classes");
+            return Err(Error::TooLarge { what });
+        }
+        let exceeded = |what: String, need: usize, have: usize| {
+            let (need, have) = (need as u64, have as u64);
+            Err(Error::Gpu(Failure::LimitExceeded { what, need, have }))
+        };
+        let binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) as usize;
+        let own = if gradients { 4 } else { 0 };
+        let hidden_row = hidden.max(1) * hidden_bytes.max(own);
+        let classifier_row = hidden.max(1) * classifier_bytes.max(own);
+        let fit = |count: usize, row: usize, grain: usize| match count <= binding / row {
+            true => count,
+            false => binding / row / grain * grain,
+        };
+        let span = (SPAN_BYTES / (4 * hidden.max(1)) / GRAIN * GRAIN).clamp(GRAIN, SPAN);
+        let spans = vocabulary.div_ceil(span);
+        let hidden_rows = fit(rows, hidden_row, GRAIN);
+        if hidden_rows == 0 && rows > 0 {
+            let what = format!("a binding of {GRAIN} rows of the hidden states, in bytes,");
+            return exceeded(what, GRAIN * hidden_row, binding);
+        }
+        let classifier_rows = fit(vocabulary, classifier_row, span);
+        if classifier_rows == 0 && vocabulary > 0 {
+            let what = format!("a binding of {span} classes, in bytes,");
+            return exceeded(what, span * classifier_row, binding);
+        }
+
+        let groups = limits.max_compute_workgroups_per_dimension as usize;
+        let work = budget.dispatch_operations;
+        let operations =
+            |rows: usize, columns: usize| 2.0 * rows as f64 * columns as f64 * hidden.max(1) as f64;
+        let padded = rows.next_multiple_of(GRAIN).max(GRAIN);
+        let state_bytes = (spans * STATE_WORDS * 4).max(1);
+        let room = binding.min(budget.scratch_bytes.max(1));
+        let by_states = room / state_bytes / GRAIN * GRAIN;
+        if by_states == 0 {
+            let what = format!("a binding of the states of {GRAIN} rows, in bytes,");
+            return exceeded(what, GRAIN * state_bytes, room);
+        }
+        let most = (work / operations(1, span)) as usize / GRAIN * GRAIN;
+        let forward_rows = padded.min(by_states).min(most.max(GRAIN)).min(groups * 64);
+        let forward_spans =
+            ((work / operations(forward_rows, span)) as usize).clamp(1, groups).min(spans.max(1));
+
+        let smallest = GRAIN * GRAIN * 4;
+        if gradients && room < smallest {
+            return exceeded("the scratch of the backward, in bytes,".into(), smallest, room);
+        }
+        let mut backward_rows = padded.min(8192).min(groups * 64);
+        let columns = |rows: usize| {
+            let by_work = (work / operations(rows, 1)).min(1e9) as usize;
+            (room / (4 * rows)).min(by_work).min(groups * 64) / GRAIN * GRAIN
+        };
+        while backward_rows > GRAIN && columns(backward_rows) < 4 * GRAIN {
+            backward_rows = (backward_rows / 2).next_multiple_of(GRAIN);
+        }
+        let whole = vocabulary.next_multiple_of(GRAIN).max(GRAIN);
+        let backward_columns = columns(backward_rows).max(GRAIN).min(whole);
+
+        let bindings = |count: usize, each: usize| count.div_ceil(each.max(1));
+        // The pieces of each binding, of so many each.
+        let pieces = |count: usize, each: usize, step: usize| {
+            let whole = count / each.max(1);
+            whole * each.div_ceil(step) + (count % each.max(1)).div_ceil(step)
+        };
+        let forward_steps = pieces(rows, hidden_rows, forward_rows)
+            * pieces(vocabulary, classifier_rows, forward_spans * span);
+        let backward_steps = pieces(rows, hidden_rows, backward_rows)
+            * pieces(vocabulary, classifier_rows, backward_columns);
+        let tile = Tile::choose(rows, limits)?;
+        let states = state_bytes * forward_rows.min(padded);
+        let scratch = if gradients { backward_rows * backward_columns * 4 } else { 0 };
+        Ok(Self {
+            span,
+            spans,
+            hidden_rows,
+            hidden_bindings: bindings(rows, hidden_rows),
+            classifier_rows,
+            classifier_bindings: bindings(vocabulary, classifier_rows),
+            forward_rows,
+            forward_spans,
+            backward_rows,
+            backward_columns,
+            forward_dispatches: forward_steps,
+            backward_dispatches: if gradients { 3 * backward_steps } else { 0 },
+            workspace_bytes: 2 * states + scratch + scratch / 4096,
+            array_bytes: rows * hidden * (hidden_bytes + own)
+                + vocabulary * hidden * (classifier_bytes + own),
+            workgroup_bytes: tile.workgroup_bytes(),
+            tile,
+        })
+    }
+}
+
+impl Tile {
+    /// The largest that the workgroup's memory holds and that so many rows fill.
+    fn choose(rows: usize, limits: &wgpu::Limits) -> Result<Self> {
+        let smallest = Self::ALL[0];
+        let limit = |what: &str, need: u32, have: u32| {
+            let (need, have) = (u64::from(need), u64::from(have));
+            Err(Error::Gpu(Failure::LimitExceeded { what: what.into(), need, have }))
+        };
+        if limits.max_compute_invocations_per_workgroup < 256 {
+            let have = limits.max_compute_invocations_per_workgroup;
+            return limit("a workgroup", 256, have);
+        }
+        let have = limits.max_compute_workgroup_storage_size;
+        if smallest.workgroup_bytes() > have {
+            return limit("the memory of a workgroup", smallest.workgroup_bytes(), have);
+        }
+        if rows < 96 {
+            return Ok(smallest);
+        }
+        let fits = |tile: &&Self| tile.workgroup_bytes() <= have;
+        Ok(*Self::ALL.iter().rev().find(fits).unwrap_or(&smallest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(binding: u64) -> wgpu::Limits {
+        wgpu::Limits { max_storage_buffer_binding_size: binding, ..wgpu::Limits::default() }
+    }
+
+    #[test]
+    fn spans_depend_on_shapes_alone_and_pieces_are_whole_spans() {
+        let shapes = Shapes { rows: 300, hidden: 64, vocabulary: 20_000, ..Shapes::default() };
+        let large = Plan::new(&shapes, &limits(1 << 30), &Budget::default()).unwrap();
+        assert_eq!((large.span, large.spans, large.classifier_bindings), (4096, 5, 1));
+        let small = Plan::new(&shapes, &limits(2 << 20), &Budget::default()).unwrap();
+        assert_eq!((small.span, small.spans), (large.span, large.spans));
+        assert_eq!(small.classifier_rows % small.span, 0);
+        assert!(small.classifier_rows * 64 * 4 <= 2 << 20);
+        assert_eq!(small.classifier_bindings, 3);
+    }
+
+    #[test]
+    fn everything_stays_below_the_limits() {
+        for (rows, hidden, vocabulary) in [
+            (1, 1, 1),
+            (1, 8192, 262_144),
+            (8192, 2304, 256_000),
+            (129, 3, 1000),
+            (100_000, 512, 9),
+        ] {
+            for gradients in [false, true] {
+                for operations in [1e6, 5e8, 2.5e11] {
+                    let shapes =
+                        Shapes { rows, hidden, vocabulary, gradients, ..Shapes::default() };
+                    let budget = Budget { dispatch_operations: operations, ..Budget::default() };
+                    let plan = Plan::new(&shapes, &limits(128 << 20), &budget).unwrap();
+                    let most = 128 << 20;
+                    assert!(plan.hidden_rows * hidden * 4 <= most);
+                    assert!(plan.classifier_rows * hidden * 4 <= most);
+                    assert!(plan.forward_rows * plan.spans * STATE_WORDS * 4 <= 64 << 20);
+                    assert!(plan.backward_rows * plan.backward_columns * 4 <= 64 << 20);
+                    let step = plan.forward_rows * plan.forward_spans * plan.span;
+                    let least = GRAIN * plan.span * hidden;
+                    assert!(2.0 * (step * hidden) as f64 <= operations.max(2.0 * least as f64));
+                    let step = plan.backward_rows * plan.backward_columns;
+                    let least = GRAIN * GRAIN * hidden;
+                    assert!(2.0 * (step * hidden) as f64 <= operations.max(2.0 * least as f64));
+                    assert!(plan.workgroup_bytes <= 16384);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_an_error_that_says_how_much() {
+        let shapes = Shapes { rows: 300, hidden: 64, vocabulary: 20_000, ..Shapes::default() };
+        let error = Plan::new(&shapes, &limits(1000), &Budget::default()).unwrap_err();
+        let Error::Gpu(Failure::LimitExceeded { need, have, .. }) = error else {
+            panic!("{error}")
+        };
+        assert_eq!((need, have), (128 * 64 * 4, 1000));
+    }
+}
