@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView2};
 
 use super::bandwidth::resolve;
-use super::kernel::{GaussianProducts, for_each_row, gaussian_matrix, normalise};
+use super::kernel::{GaussianProducts, Products, for_each_row, gaussian_matrix, normalise};
 use super::lanczos::lanczos;
 use super::lowrank::{low_rank, rank_limit};
 use super::neighbors::{adaptive_matrix, binary_matrix};
@@ -193,20 +193,32 @@ impl SpectralEntropy {
             _ => false,
         };
         if let (true, Some(sigma)) = (stochastic, sigma) {
-            let found = lanczos(self, &GaussianProducts::new(points, sigma))?;
-            return Ok(EntropyEstimate {
-                value: found.value * unit,
-                method: Method::Lanczos,
-                standard_error: Some(found.error * unit),
-                rank: Some(found.rank),
-                ..exactly(0.0)
-            });
+            return self.stochastic(&GaussianProducts::new(points, sigma), sigma);
         }
         let nats = match self.operator {
             Operator::MatrixEntries => self.of_entries(points, sigma)?,
             _ => entropy_of(&self.spectrum(points, sigma)?, self.time, self.epsilon),
         };
         Ok(exactly(nats * unit))
+    }
+
+    /// The estimate whose products are someone else's.
+    pub(crate) fn stochastic(&self, kernel: &dyn Products, sigma: f64) -> Result<EntropyEstimate> {
+        if self.operator != Operator::Diffusion {
+            return Err(Error::Conflict {
+                what: "only the diffusion operator has a Lanczos estimate".into(),
+            });
+        }
+        let (found, unit) = (lanczos(self, kernel)?, self.base.per_nat());
+        Ok(EntropyEstimate {
+            value: found.value * unit,
+            method: Method::Lanczos,
+            sigma: Some(sigma),
+            rows: kernel.rows(),
+            error_bound: None,
+            standard_error: Some(found.error * unit),
+            rank: Some(found.rank),
+        })
     }
 
     fn spectrum(&self, points: &Points, sigma: Option<f64>) -> Result<Vec<f64>> {

@@ -81,9 +81,13 @@ mod tiles;
 
 pub use clusters::{equal_width_bins, k_means};
 pub use entropy::EntropyEstimate;
+#[cfg(feature = "gpu")]
+pub(crate) use kernel::Products;
 pub use mutual_information::{ClassTerm, MutualInformation, MutualInformationEstimate};
 pub use options::{
     Bandwidth, Base, Epsilon, Method, Operator, SpectralEntropy, SpectralEntropyBuilder,
 };
+#[cfg(feature = "gpu")]
+pub(crate) use points::Points;
 pub(crate) use random::Random;
 pub use sampling::sample_rows;

@@ -131,6 +131,18 @@ impl Points {
         self.columns
     }
 
+    /// The coordinates, each row `width` numbers, of which those beyond the columns stay as they are.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn copy_rows(&self, width: usize, to: &mut [f32]) {
+        let height = padded_rows(self.rows);
+        for (i, to) in to.chunks_exact_mut(width).enumerate() {
+            for (panel, to) in to[..self.columns].chunks_mut(PANEL).enumerate() {
+                let from = &self.left.get()[(panel * height + i) * PANEL..];
+                to.iter_mut().zip(from).for_each(|(to, x)| *to = *x as f32);
+            }
+        }
+    }
+
     /// 1/(2σ²) in the units of the tiles: finite, whatever σ is above 0.
     pub(crate) fn factor(&self, sigma: f64) -> f64 {
         let sigma = times_power_of_two(sigma, -self.exponent);

@@ -34,6 +34,8 @@ mod forward;
 mod plan;
 mod recorder;
 mod shader;
+#[cfg(feature = "spectral")]
+mod spectral;
 mod template;
 
 pub use arrays::DeviceMatrix;

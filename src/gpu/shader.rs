@@ -88,6 +88,8 @@ pub(super) enum Kind {
     ClassifierGradient,
     BiasGradient,
     Patch,
+    GaussianProducts,
+    Gram,
 }
 
 /// All that the text of a shader depends on.
@@ -114,12 +116,11 @@ pub(super) enum Access {
 }
 
 impl Kernel {
-    /// The same kernel without what its kind does not look at.
-    pub(super) fn of_kind(self, kind: Kind) -> Self {
-        let smallest = Tile::ALL[0];
-        let plain = Self {
+    /// A kernel of f32 and nothing optional.
+    pub(super) fn plain(kind: Kind, immediates: bool) -> Self {
+        Self {
             kind,
-            tile: smallest,
+            tile: Tile::ALL[0],
             hidden: Format::F32,
             classifier: Format::F32,
             aligned: false,
@@ -127,12 +128,27 @@ impl Kernel {
             softcap: false,
             weighing: Weighing::None,
             filter: false,
-            immediates: self.immediates,
-        };
+            immediates,
+        }
+    }
+
+    /// Bytes of workgroup memory of its shader, where it has any.
+    #[cfg(test)]
+    fn workgroup_bytes(&self) -> u32 {
+        match self.kind {
+            Kind::GaussianProducts => (320 + 160) * 16 + 64 * 33 * 4,
+            Kind::Gram => (320 + 320) * 16,
+            _ => self.tile.workgroup_bytes(),
+        }
+    }
+
+    /// The same kernel without what its kind does not look at.
+    pub(super) fn of_kind(self, kind: Kind) -> Self {
+        let plain = Self::plain(kind, self.immediates);
         match kind {
             Kind::Forward { .. } => Self { kind, filter: false, ..self },
             Kind::TargetLogits => {
-                Self { kind, tile: smallest, weighing: Weighing::None, filter: false, ..self }
+                Self { kind, tile: plain.tile, weighing: Weighing::None, filter: false, ..self }
             }
             Kind::Derivatives => {
                 // Without class weights of their own the coefficient of the weights does it.
@@ -149,7 +165,7 @@ impl Kernel {
                 Self { tile: self.tile, hidden: self.hidden, filter: self.filter, ..plain }
             }
             Kind::BiasGradient => Self { filter: self.filter, ..plain },
-            Kind::Patch => plain,
+            Kind::Patch | Kind::GaussianProducts | Kind::Gram => plain,
         }
     }
 
@@ -163,7 +179,8 @@ impl Kernel {
             Kind::HiddenGradient | Kind::ClassifierGradient => {
                 vec![(0, Read), (1, Read), (2, Read), (3, Write)]
             }
-            Kind::BiasGradient | Kind::Patch => vec![(0, Read), (1, Write)],
+            Kind::BiasGradient | Kind::Patch | Kind::Gram => vec![(0, Read), (1, Write)],
+            Kind::GaussianProducts => vec![(0, Read), (1, Read), (2, Write)],
         };
         let weighs = matches!(self.weighing, Weighing::Classes | Weighing::Dense);
         match self.kind {
@@ -180,7 +197,7 @@ impl Kernel {
                 bindings.extend(self.filter.then_some((4, Read)));
             }
             Kind::BiasGradient => bindings.extend(self.filter.then_some((2, Read))),
-            Kind::Patch => {}
+            Kind::Patch | Kind::GaussianProducts | Kind::Gram => {}
         }
         let biased =
             matches!(self.kind, Kind::Forward { .. } | Kind::TargetLogits | Kind::Derivatives);
@@ -241,6 +258,8 @@ impl Kernel {
             Kind::HiddenGradient | Kind::ClassifierGradient => "product",
             Kind::BiasGradient => "bias_gradient",
             Kind::Patch => "patch",
+            Kind::GaussianProducts => "gaussian_products",
+            Kind::Gram => "gram",
         }
     }
 }
@@ -306,7 +325,7 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [Kind; 12] = [
+    const KINDS: [Kind; 14] = [
         Kind::Forward { entropy: false, varentropy: false, rank: false },
         Kind::Forward { entropy: true, varentropy: false, rank: false },
         Kind::Forward { entropy: true, varentropy: true, rank: false },
@@ -319,6 +338,8 @@ mod tests {
         Kind::ClassifierGradient,
         Kind::BiasGradient,
         Kind::Patch,
+        Kind::GaussianProducts,
+        Kind::Gram,
     ];
     const WEIGHINGS: [Weighing; 4] =
         [Weighing::None, Weighing::Uniform, Weighing::Classes, Weighing::Dense];
@@ -402,7 +423,7 @@ mod tests {
         assert!(bindings.len() <= 8);
         let most = if kernel.tile == Tile::ALL[2] { 20480 } else { 16384 };
         assert!(shared <= most, "{kernel:?} shares {shared} bytes");
-        assert!(shared == 0 || shared == kernel.tile.workgroup_bytes());
+        assert!(shared == 0 || shared == kernel.workgroup_bytes());
         assert!(module.entry_points[0].workgroup_size.iter().product::<u32>() <= 256);
 
         let stage = naga::ShaderStage::Compute;

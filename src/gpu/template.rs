@@ -35,6 +35,8 @@ sources!(
     "derivatives",
     "fold",
     "forward",
+    "gaussian_products",
+    "gram",
     "logits_tile",
     "matrix",
     "multiply",

@@ -21,6 +21,9 @@ const BLOCK: usize = 512;
 const HEIGHT: usize = BLOCK + 1;
 /// Panels that a thread converts at a time.
 const CHUNK: usize = 4;
+/// What is left of an eigenvalue, in units of the largest, where products are summed in f32, 256 at a time.
+#[cfg(feature = "gpu")]
+const SINGLE_RESOLUTION: f64 = 16.0 / (1 << 24) as f64;
 
 /// The covariance of features that come in batches, in `f64`.
 ///
@@ -66,6 +69,8 @@ pub struct Covariance {
     block: Buffer<f64>,
     pending: usize,
     isa: Isa,
+    /// Eigenvalues below this share of the largest are rounding, whatever the number of rows.
+    resolution: f64,
 }
 
 impl Covariance {
@@ -88,6 +93,7 @@ impl Covariance {
             block: Buffer::zeros(gemm::panels_length(HEIGHT, columns)),
             pending: 0,
             isa: Isa::current()?,
+            resolution: 0.0,
         })
     }
 
@@ -110,6 +116,47 @@ impl Covariance {
         let mut covariance = Self::new(features.ncols())?;
         in_blocks(features, BLOCK, |block| covariance.push(block))?;
         Ok(covariance)
+    }
+
+    /// The covariance of features whose products are someone else's: `add` is given the rows about
+    /// their mean, divided by a power of two, some at a time, and adds XᵀX (on and above the diagonal) to
+    /// what it is given.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn of_products<T: Element>(
+        features: ArrayView2<'_, T>,
+        rows_at_once: usize,
+        mut add: impl FnMut(ArrayView2<'_, f32>, &mut Array2<f64>) -> Result<()>,
+    ) -> Result<Self> {
+        super::features::check_not_empty(&features)?;
+        let mut all = Self::new(features.ncols())?;
+        let first = exponent(&features)?;
+        let scale = power_of_two(-first);
+        let mut mean = zeros(all.columns, 1)?;
+        for row in features.rows() {
+            mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += x.to_f64() * scale);
+        }
+        mean.iter_mut().for_each(|mean| *mean /= features.nrows() as f64);
+        let mut largest = 0.0_f64;
+        for row in features.rows() {
+            let apart = row.iter().zip(&mean).map(|(x, mean)| (x.to_f64() * scale - mean).abs());
+            largest = apart.fold(largest, f64::max);
+        }
+        let second = if largest == 0.0 { 0 } else { largest.log2().ceil() as i32 };
+        let narrower = power_of_two(-second);
+        for block in features.axis_chunks_iter(Axis(0), rows_at_once.max(1)) {
+            let mut centred = Array2::<f32>::zeros(block.dim());
+            for (mut to, from) in centred.rows_mut().into_iter().zip(block.rows()) {
+                for ((to, x), mean) in to.iter_mut().zip(from).zip(&mean) {
+                    *to = ((x.to_f64() * scale - mean) * narrower) as f32;
+                }
+            }
+            add(centred.view(), &mut all.scatter)?;
+        }
+        all.rows = features.nrows();
+        all.exponent = first + second;
+        all.pivot = mean.into_iter().map(|mean| mean * power_of_two(first)).collect();
+        all.resolution = SINGLE_RESOLUTION;
+        Ok(all)
     }
 
     /// Adds the rows of a batch, which is checked before any of them is taken.
@@ -281,6 +328,7 @@ impl Covariance {
             *mean += apart * (b / (a + b));
         }
         self.rows += other.rows;
+        self.resolution = self.resolution.max(other.resolution);
         Ok(())
     }
 
@@ -345,7 +393,7 @@ impl Covariance {
         let (rows, columns) = (self.rows, self.columns);
         check_any_rows(rows, columns)?;
         let mut values = symmetric_eigenvalues(self.folded().symmetric()?)?;
-        let resolution = rows.max(columns) as f64 * f64::EPSILON;
+        let resolution = (rows.max(columns) as f64 * f64::EPSILON).max(self.resolution);
         let least = values[0].max(0.0) * resolution;
         let scale = power_of_two(self.exponent);
         values.truncate(rows.min(columns));
@@ -416,6 +464,7 @@ impl Clone for Covariance {
             block,
             pending: self.pending,
             isa: self.isa,
+            resolution: self.resolution,
         }
     }
 }
