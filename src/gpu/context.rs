@@ -8,7 +8,8 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::failure::Failure;
-use super::plan::Budget;
+use super::plan::{Budget, Plan, Shapes};
+use super::recorder::Recorder;
 use super::shader::{Access, Kernel};
 use crate::error::{Error, Result};
 
@@ -253,9 +254,23 @@ impl Context {
         &self.queue
     }
 
-    /// What plans of this context may take.
-    pub fn budget(&self) -> Budget {
-        self.budget
+    /// How a call of these shapes is cut on this device.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    ///
+    /// ```
+    /// # fn main() -> surprisal::Result<()> {
+    /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
+    /// use surprisal::gpu::{Context, Options, Shapes};
+    /// let context = Context::new(&Options::new().software(true))?;
+    /// let shapes = Shapes { rows: 64, hidden: 32, vocabulary: 1000, ..Shapes::default() };
+    /// assert_eq!(context.plan(&shapes)?.classifier_bindings, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn plan(&self, shapes: &Shapes) -> Result<Plan> {
+        Plan::new(shapes, &self.limits, &self.budget)
     }
 
     /// Runs `work` with the device's errors caught, which otherwise would end the program.
@@ -393,6 +408,22 @@ impl Context {
         drop(view);
         buffer.unmap();
         Ok(bytes)
+    }
+
+    /// A buffer that can be read from here.
+    pub(super) fn readable(&self, bytes: usize) -> wgpu::Buffer {
+        self.buffer(bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
+    }
+
+    /// The bytes in a part of a buffer, once everything before is done.
+    pub(super) async fn read_part(&self, part: &Part, waiting: Waiting) -> Result<Vec<u8>> {
+        let (staging, index) = self.caught(|| {
+            let staging = self.readable(part.bytes as usize);
+            let mut recorder = Recorder::new(self, waiting);
+            recorder.copy(part, &staging, 0);
+            Ok((staging, recorder.finish()?))
+        })?;
+        self.read(&staging, part.bytes, index, waiting).await
     }
 
     /// A buffer of at least so many bytes.

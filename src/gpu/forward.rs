@@ -168,8 +168,7 @@ impl Call<'_, '_> {
     }
 
     pub(super) fn readable(&self, bytes: usize) -> wgpu::Buffer {
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        self.context.buffer(bytes, usage)
+        self.context.readable(bytes)
     }
 
     /// Folds all kept rows. Also the single logits that were needed, with their slopes.

@@ -88,6 +88,7 @@ pub(super) enum Kind {
     ClassifierGradient,
     BiasGradient,
     Patch,
+    Dropped,
 }
 
 /// All that the text of a shader depends on.
@@ -149,7 +150,7 @@ impl Kernel {
                 Self { tile: self.tile, hidden: self.hidden, filter: self.filter, ..plain }
             }
             Kind::BiasGradient => Self { filter: self.filter, ..plain },
-            Kind::Patch => plain,
+            Kind::Patch | Kind::Dropped => plain,
         }
     }
 
@@ -164,6 +165,7 @@ impl Kernel {
                 vec![(0, Read), (1, Read), (2, Read), (3, Write)]
             }
             Kind::BiasGradient | Kind::Patch => vec![(0, Read), (1, Write)],
+            Kind::Dropped => vec![(0, Read), (1, Read), (2, Write)],
         };
         let weighs = matches!(self.weighing, Weighing::Classes | Weighing::Dense);
         match self.kind {
@@ -174,13 +176,15 @@ impl Kernel {
             Kind::TargetLogits => bindings.push((4, Read)),
             Kind::Derivatives => {
                 bindings.extend(weighs.then_some((4, Read)));
-                bindings.extend(self.filter.then_some((6, Write)));
+                if self.filter {
+                    bindings.extend([(6, Write), (7, Write)]);
+                }
             }
             Kind::HiddenGradient | Kind::ClassifierGradient => {
                 bindings.extend(self.filter.then_some((4, Read)));
             }
             Kind::BiasGradient => bindings.extend(self.filter.then_some((2, Read))),
-            Kind::Patch => {}
+            Kind::Patch | Kind::Dropped => {}
         }
         let biased =
             matches!(self.kind, Kind::Forward { .. } | Kind::TargetLogits | Kind::Derivatives);
@@ -241,6 +245,7 @@ impl Kernel {
             Kind::HiddenGradient | Kind::ClassifierGradient => "product",
             Kind::BiasGradient => "bias_gradient",
             Kind::Patch => "patch",
+            Kind::Dropped => "dropped",
         }
     }
 }
@@ -306,7 +311,7 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [Kind; 12] = [
+    const KINDS: [Kind; 13] = [
         Kind::Forward { entropy: false, varentropy: false, rank: false },
         Kind::Forward { entropy: true, varentropy: false, rank: false },
         Kind::Forward { entropy: true, varentropy: true, rank: false },
@@ -319,6 +324,7 @@ mod tests {
         Kind::ClassifierGradient,
         Kind::BiasGradient,
         Kind::Patch,
+        Kind::Dropped,
     ];
     const WEIGHINGS: [Weighing; 4] =
         [Weighing::None, Weighing::Uniform, Weighing::Classes, Weighing::Dense];
