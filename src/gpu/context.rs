@@ -385,23 +385,20 @@ impl Context {
         index: wgpu::SubmissionIndex,
         waiting: Waiting,
     ) -> Result<Vec<u8>> {
-        let done = Arc::new(Mutex::new(None));
-        let result = Arc::clone(&done);
+        let (done, mapped) = std::sync::mpsc::channel();
         self.caught(|| {
-            buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |mapped| {
-                if let Ok(mut result) = result.lock() {
-                    *result = Some(mapped);
-                }
+            buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+                let _ = done.send(result);
             });
             Ok(())
         })?;
         self.wait(index, waiting).await?;
-        let mapped = done.lock().ok().and_then(|mut done| done.take());
         let failed = |what: String| Error::Gpu(Failure::Validation { what });
-        match mapped {
-            Some(Ok(())) => {}
-            Some(Err(error)) => return Err(failed(error.to_string())),
-            None => return Err(failed("a buffer was not mapped".into())),
+        // Another thread that polls the device may be about to say so.
+        match mapped.recv_timeout(self.timeout) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => return Err(Error::Gpu(Failure::Timeout { waited: self.timeout })),
         }
         let view = buffer.get_mapped_range(0..bytes).map_err(|error| failed(error.to_string()))?;
         let bytes = view.to_vec();
