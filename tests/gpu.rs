@@ -599,7 +599,10 @@ fn asynchronous_calls_give_the_same() {
     let inputs = inputs(&case, &hidden, &classifier);
     let loss = case.builder().build().unwrap();
     let blocking = context().forward(&loss, &inputs).unwrap();
-    let forward = block_on(context().forward_async(&loss, &inputs)).unwrap();
+    fn send<T: Send>(future: T) -> T {
+        future
+    }
+    let forward = block_on(send(context().forward_async(&loss, &inputs))).unwrap();
     assert_eq!(forward.states(), blocking.states());
     let rows = case.d_loss.mapv(|x| x as f32);
     let up = Upstream::rows(rows.view());

@@ -281,15 +281,13 @@ impl Context {
         let result = work();
         let errors = [now(validation.pop()), now(internal.pop()), now(memory.pop())];
         self.check_lost()?;
-        for error in errors.into_iter().rev().flatten() {
-            let what = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-            return Err(Error::Gpu(match error {
-                wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory { what },
-                _ if what.contains("lost") => Failure::DeviceLost { what },
-                _ => Failure::Validation { what },
-            }));
-        }
-        result
+        let Some(error) = errors.into_iter().rev().flatten().next() else { return result };
+        let what = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        Err(Error::Gpu(match error {
+            wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory { what },
+            _ if what.contains("lost") => Failure::DeviceLost { what },
+            _ => Failure::Validation { what },
+        }))
     }
 
     fn check_lost(&self) -> Result<()> {
