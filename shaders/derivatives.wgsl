@@ -16,8 +16,10 @@
 //#end
 @group(0) @binding(5) var<storage, read_write> g: array<f32>;
 //#if FILTER
-// Of each 64 rows and 64 columns whether they count, a column of blocks after the other.
+// Of each block of 64 rows and 64 columns whether it counts, and of each row what it has in a block
+// that does not.
 @group(0) @binding(6) var<storage, read_write> kept: array<u32>;
+@group(0) @binding(7) var<storage, read_write> lost: array<f32>;
 //#end
 
 @compute @workgroup_size(16, 16, 1)
@@ -38,6 +40,9 @@ fn main(
 //#end
 //#if FILTER
     var matters = vec4<u32>(0u);
+//#for i TM
+    var lost$i$ = vec2<f32>(0.0);
+//#end
 //#end
 //#include logits_tile
 //#for i TM
@@ -78,6 +83,7 @@ fn main(
 //#if FILTER
             let counts = there && (p >= P.threshold || class_ == names.y || names.w == 0u || is_nan(value));
             matters[$i/4$ * 2 + $j/4$] |= select(0u, 1u, counts);
+            lost$i$[$j/4$] += select(0.0, p, there);
 //#end
         }
 //#end
@@ -87,17 +93,35 @@ fn main(
     workgroupBarrier();
     tiles[thread] = matters;
     workgroupBarrier();
+    let blocks = P.stride / 64u;
     if (thread == 0u) {
         var any = vec4<u32>(0u);
         for (var other = 0u; other < 256u; other++) {
             any |= tiles[other];
         }
-        let blocks = P.stride / 64u;
+        tiles[256] = any;
 //#for i ROW_BLOCKS
 //#for j COLUMN_BLOCKS
         kept[(row / 64u + $i$u) * blocks + column / 64u + $j$u] = any[$2*i+j$];
 //#end
 //#end
     }
+    workgroupBarrier();
+    let any = tiles[256];
+//#for i TM
+    workgroupBarrier();
+    tiles[thread] = vec4<u32>(bitcast<vec2<u32>>(lost$i$), 0u, 0u);
+    workgroupBarrier();
+    if (tx == 0u) {
+        var sum = vec2<f32>(0.0);
+        for (var other = 0u; other < 16u; other++) {
+            sum += bitcast<vec2<f32>>(tiles[thread + other].xy);
+        }
+//#for j COLUMN_BLOCKS
+        lost[(row + ty + $16*i$u) * blocks + column / 64u + $j$u] =
+            select(0.0, sum[$j$], any[$i/4$ * 2 + $j$] == 0u);
+//#end
+    }
+//#end
 //#end
 }

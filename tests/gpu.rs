@@ -599,7 +599,10 @@ fn asynchronous_calls_give_the_same() {
     let inputs = inputs(&case, &hidden, &classifier);
     let loss = case.builder().build().unwrap();
     let blocking = context().forward(&loss, &inputs).unwrap();
-    let forward = block_on(context().forward_async(&loss, &inputs)).unwrap();
+    fn send<T: Send>(future: T) -> T {
+        future
+    }
+    let forward = block_on(send(context().forward_async(&loss, &inputs))).unwrap();
     assert_eq!(forward.states(), blocking.states());
     let rows = case.d_loss.mapv(|x| x as f32);
     let up = Upstream::rows(rows.view());
@@ -807,6 +810,20 @@ fn a_filter_drops_what_is_negligible_and_nothing_else() {
     let top = s![..128, ..];
     assert_eq!(some.classifier.slice(top), exact.classifier.slice(top));
     assert_close("dE", wide(&some.hidden), &wide(&exact.hidden), 1e-5, 1e-6);
+    // What is reported is what was dropped: half of the blocks, with the mass of their classes.
+    assert_eq!(some.forward.tiles_kept(), Some(0.5));
+    let (logits, _) = case.logits();
+    let lost = |i: usize| {
+        let of = |classes: std::ops::Range<usize>| {
+            logits.slice(s![i, classes]).iter().map(|a| a.exp()).sum::<f64>()
+        };
+        of(128..256) / of(0..256)
+    };
+    let (largest, mean) = some.forward.dropped_mass().unwrap();
+    let expected: Vec<f64> = (0..n).map(lost).collect();
+    let most = expected.iter().fold(0.0_f64, |most, &lost| most.max(lost));
+    assert!(most > 0.0 && close(largest, most, 1e-4, 0.0), "{largest:e} {most:e}");
+    assert!(close(mean, expected.iter().sum::<f64>() / n as f64, 1e-4, 0.0));
     let only = case
         .builder()
         .filter(Filter::Below(1e-6))
@@ -816,4 +833,82 @@ fn a_filter_drops_what_is_negligible_and_nothing_else() {
     let only = run_with::<f32>(context(), &case, &only);
     assert!(only.classifier == exact.classifier && only.bias == exact.bias);
     assert!(only.hidden == some.hidden);
+}
+
+#[test]
+fn arrays_that_stay_on_the_device() {
+    let context = context();
+    let case = everything(70, 12, 200, 31);
+    let loss = case.builder().varentropy(true).build().unwrap();
+    let expected = run_with::<f32>(context, &case, &loss);
+    let (hidden, classifier) = (cast::<f32>(&case.hidden), cast::<f32>(&case.classifier));
+    let hidden = context.upload(hidden.view()).unwrap();
+    let classifier = context.upload(classifier.view()).unwrap();
+    assert_eq!(context.download(&hidden).unwrap(), cast::<f32>(&case.hidden));
+    let Wanted::Hard(targets) = &case.targets else { unreachable!() };
+    let inputs = DeviceInputs::new(hidden, classifier, targets)
+        .bias(case.bias.as_ref().unwrap().view())
+        .class_weights(case.class_weights.as_ref().unwrap().view())
+        .token_weights(case.token_weights.as_ref().unwrap().view());
+    let forward = context.forward_resident(&loss, &inputs).unwrap();
+    assert_eq!(forward.states(), expected.forward.states());
+    let rows = case.d_loss.mapv(|x| x as f32);
+    let single = |v: &Option<Array1<f64>>| v.as_ref().unwrap().mapv(|x| x as f32);
+    let (log_sum_exp, entropy) = (single(&case.d_log_sum_exp), single(&case.d_entropy));
+    let upstream =
+        Upstream::rows(rows.view()).log_sum_exp(log_sum_exp.view()).entropy(entropy.view());
+    let (d_hidden, d_classifier) =
+        (context.zeros(70, 12).unwrap(), context.zeros(200, 12).unwrap());
+    let mut workspace = Workspace::new();
+    let twice =
+        DeviceGradients::new().hidden(d_hidden.clone()).accumulate_classifier(d_classifier.clone());
+    for _ in 0..2 {
+        context
+            .loss_and_gradients_resident(&loss, &inputs, &upstream, &twice, &mut workspace)
+            .unwrap();
+    }
+    assert!(context.download(&d_hidden).unwrap() == expected.hidden);
+    let doubled = context.download(&d_classifier).unwrap();
+    let expected = expected.classifier.mapv(|x| f64::from(2.0 * x));
+    assert_close("2 dC", wide(&doubled), &expected, 1e-5, 1e-6);
+    let narrow = DeviceGradients::new().hidden(context.zeros(70, 11).unwrap());
+    let result =
+        context.loss_and_gradients_resident(&loss, &inputs, &upstream, &narrow, &mut workspace);
+    assert!(matches!(result, Err(Error::Shape { .. })));
+}
+
+#[test]
+fn the_self_check_is_content() {
+    context().self_check().unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn a_device_that_does_not_finish_in_time_is_an_error() {
+    let options = Options::new().software(true).timeout(std::time::Duration::from_millis(1));
+    let hurried = Context::new(&options).unwrap();
+    let (hidden, classifier) = (Array2::<f32>::ones((128, 128)), Array2::<f32>::ones((8192, 128)));
+    let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32; 128]);
+    let loss = LinearCrossEntropy::builder().build().unwrap();
+    let error = hurried.forward(&loss, &inputs).unwrap_err();
+    assert!(matches!(error, Error::Gpu(Failure::Timeout { .. })), "{error}");
+}
+
+#[test]
+fn every_half_is_read_as_it_is() {
+    // All finite f16 and bf16, as logits of one class each beside a class of 0.
+    fn check<T: Promote<T, Computed = f32> + Promote<f32, Computed = f32>>(of: fn(u16) -> T) {
+        let values: Vec<T> = (0..=u16::MAX).map(of).filter(|x| x.to_f64().is_finite()).collect();
+        let hidden = Array2::from_shape_vec((values.len(), 1), values.clone()).unwrap();
+        let classifier = Array2::<f32>::ones((1, 1));
+        let targets = vec![0_u32; values.len()];
+        let inputs = Inputs::new(hidden.view(), classifier.view(), &targets);
+        let forward = context().forward(&LinearCrossEntropy::builder().build().unwrap(), &inputs);
+        for (state, x) in forward.unwrap().states().iter().zip(&values) {
+            // What is subnormal in f32 may be 0.
+            let tiny = x.to_f64().abs() < f64::from(f32::MIN_POSITIVE);
+            assert!(state.maximum == x.to_f64() || (tiny && state.maximum == 0.0), "{x:?}");
+        }
+    }
+    check::<f16>(f16::from_bits);
+    check::<bf16>(bf16::from_bits);
 }

@@ -113,7 +113,9 @@ impl Pieces {
         let (rows, columns) = matrix.dim();
         let format = Format::of(matrix).expect("a type that was checked");
         let row_bytes = columns * format.bytes();
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_DST
+            | wgpu::BufferUsages::COPY_SRC;
         let at_once = (UPLOAD / row_bytes.max(1) / GRAIN * GRAIN).max(GRAIN);
         let piece = |start: usize| {
             let rows = start..(start + rows_each).min(rows);
@@ -141,6 +143,11 @@ impl Pieces {
         };
         let parts = (0..rows).step_by(rows_each.max(1)).map(piece).collect();
         Self { parts, row_bytes, format, rows_each }
+    }
+
+    /// The buffer, where there is one.
+    pub(super) fn whole(&self) -> Option<wgpu::Buffer> {
+        self.parts.first().map(|(_, buffer, _)| buffer.clone())
     }
 
     /// The rows of each binding.

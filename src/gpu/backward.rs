@@ -8,13 +8,14 @@ use super::recorder::Recorder;
 use super::shader::{Kind, Params};
 use crate::error::Result;
 use crate::linear_cross_entropy::backward::{Active, active_rows};
+use crate::linear_cross_entropy::filter::Dropped;
 use crate::linear_cross_entropy::gradients::{Gradients, clear, clear_vector, put_row, put_vector};
 use crate::linear_cross_entropy::tile::Weights;
 use crate::linear_cross_entropy::{Targets, Upstream};
 use crate::softmax::RowState;
 
 /// Bytes of a gradient that are read back at once.
-const DOWNLOAD: usize = 32 << 20;
+pub(super) const DOWNLOAD: usize = 32 << 20;
 /// Rows and columns of a block of G that a filter decides about.
 const BLOCK: usize = 64;
 
@@ -29,8 +30,15 @@ pub(super) struct Sums {
 /// The scratch of a backward.
 pub(super) struct Scratch {
     pub(super) g: Part,
-    /// Which blocks of G count.
-    pub(super) kept: Option<Part>,
+    /// With a filter, which blocks of G count, and what each row has in those that do not.
+    pub(super) filter: Option<(Part, Part)>,
+}
+
+/// What a filter has left out of each row, and how many blocks of its 64 rows were kept.
+pub(super) struct Totals {
+    device: Part,
+    /// All blocks.
+    blocks: usize,
 }
 
 /// The rows that a gradient comes from, as the kernels read them.
@@ -122,17 +130,48 @@ impl Call<'_, '_> {
         ]
     }
 
-    /// Bytes of G, and with a filter of what says which blocks of it count.
-    pub(super) fn scratch_bytes(&self) -> (usize, Option<usize>) {
+    /// Bytes of G, and of what a filter records of it.
+    pub(super) fn scratch_bytes(&self) -> (usize, Option<[usize; 2]>) {
         let (rows, columns) = (self.plan.backward_rows, self.plan.backward_columns);
-        let blocks = rows.div_ceil(BLOCK) * columns.div_ceil(BLOCK);
-        (rows * columns * 4, self.filtered().then_some(4 * blocks))
+        let blocks = columns.div_ceil(BLOCK);
+        let filter = [4 * rows.div_ceil(BLOCK) * blocks, 4 * rows * blocks];
+        (rows * columns * 4, self.filtered().then_some(filter))
     }
 
-    fn scratch(&self) -> Scratch {
+    pub(super) fn scratch(&self) -> Scratch {
         let part = |bytes| Part::whole(&self.context.buffer(bytes, wgpu::BufferUsages::STORAGE));
-        let (g, kept) = self.scratch_bytes();
-        Scratch { g: part(g), kept: kept.map(part) }
+        let (g, filter) = self.scratch_bytes();
+        Scratch { g: part(g), filter: filter.map(|[kept, lost]| (part(kept), part(lost))) }
+    }
+
+    /// Room for what a filter leaves out, where there is one.
+    pub(super) fn totals(&self, rows: &ActiveRows) -> Option<Totals> {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        self.filtered().then(|| Totals {
+            device: Part::whole(&self.context.buffer(8 * rows.active.len(), usage)),
+            blocks: 0,
+        })
+    }
+
+    /// What was left out.
+    pub(super) async fn dropped(
+        &self,
+        totals: &Totals,
+        rows: &ActiveRows,
+        waiting: Waiting,
+    ) -> Result<Dropped> {
+        let values = self.values(&totals.device, waiting).await?;
+        let rows = rows.active.len();
+        let lost = || values.iter().step_by(2).take(rows).map(|&lost| f64::from(lost));
+        let kept: f64 = values[1..].iter().step_by(2).take(rows).map(|&x| f64::from(x)).sum();
+        Ok(match rows {
+            0 => Dropped::NOTHING,
+            _ => Dropped {
+                kept: kept / totals.blocks.max(1) as f64,
+                largest: lost().fold(0.0, f64::max),
+                mean: lost().sum::<f64>() / self.problem.rows.len() as f64,
+            },
+        })
     }
 
     /// Records the whole backward. What it adds to is in `sums`.
@@ -142,6 +181,7 @@ impl Call<'_, '_> {
         rows: &ActiveRows,
         scratch: &Scratch,
         sums: &Sums,
+        mut totals: Option<&mut Totals>,
     ) -> Result<()> {
         let hidden: Vec<usize> = rows.active.iter().map(|active| active.row.hidden).collect();
         let mut entries = rows.entries.clone();
@@ -179,6 +219,13 @@ impl Call<'_, '_> {
                     self.record_patches(recorder, &words, scratch)?;
                 }
                 self.record_products(recorder, rows, &chunk, &classes, scratch, sums, &params)?;
+                if let (Some((kept, lost)), Some(totals)) = (&scratch.filter, &mut totals) {
+                    let rows = chunk.rows.len();
+                    totals.blocks += rows.div_ceil(BLOCK) * classes.len().div_ceil(BLOCK);
+                    let parts = [(0, kept), (1, lost), (2, &totals.device)];
+                    let (kernel, grid) = (self.kernel(Kind::Dropped), (rows.div_ceil(BLOCK), 1));
+                    recorder.dispatch(kernel, &parts, &params, grid, rows as f64)?;
+                }
             }
         }
         Ok(())
@@ -201,7 +248,9 @@ impl Call<'_, '_> {
         let mut parts = vec![(0, &rows.words), (1, &hidden), (2, &classifier), (5, &scratch.g)];
         parts.extend(self.bias());
         parts.extend(weights);
-        parts.extend(scratch.kept.as_ref().map(|kept| (6, kept)));
+        if let Some((kept, lost)) = &scratch.filter {
+            parts.extend([(6, kept), (7, lost)]);
+        }
         let grid = (
             chunk.rows.len().div_ceil(kernel.tile.rows as usize),
             classes.len().div_ceil(kernel.tile.columns as usize),
@@ -250,7 +299,7 @@ impl Call<'_, '_> {
             super::shader::Kernel { filter: false, ..kernel }
         };
         let kernel = |kind, on: bool| if on { self.kernel(kind) } else { plain(kind) };
-        let kept = |at: u32| scratch.kept.as_ref().map(|kept| (at, kept));
+        let kept = |at: u32| scratch.filter.as_ref().map(|(kept, _)| (at, kept));
         let operations = self.operations(chunk, classes);
         let wide = |tile: super::shader::Tile| self.problem.width.div_ceil(tile.columns as usize);
         if let Some(sum) = &sums.hidden {
@@ -304,18 +353,18 @@ impl Call<'_, '_> {
         logits: &[[f32; 2]],
         gradients: Gradients<'_>,
         waiting: Waiting,
-    ) -> Result<()> {
+    ) -> Result<Option<Dropped>> {
         let context = self.context;
         let rows = self.hidden.ranges().last().map_or(0, |last| last.end);
         let active = context.caught(|| Ok(self.active(states, upstream, logits)))?;
-        let sums = context.caught(|| {
+        let recorded = context.caught(|| {
             let (sums, scratch) = (self.sums(&gradients, rows), self.scratch());
+            let mut totals = self.totals(&active);
             let mut recorder = Recorder::new(context, waiting);
-            self.record_backward(&mut recorder, &active, &scratch, &sums)?;
-            let last = recorder.finish()?;
-            Ok((sums, last))
+            self.record_backward(&mut recorder, &active, &scratch, &sums, totals.as_mut())?;
+            Ok((sums, totals, recorder.finish()?))
         });
-        let (sums, last) = sums?;
+        let (sums, totals, last) = recorded?;
         context.wait(last, waiting).await?;
 
         let width = self.problem.width;
@@ -349,20 +398,15 @@ impl Call<'_, '_> {
             }
             put_vector(&mut sink.array, 0, &values, sink.accumulate);
         }
-        Ok(())
+        match &totals {
+            Some(totals) => Ok(Some(self.dropped(totals, &active, waiting).await?)),
+            None => Ok(None),
+        }
     }
 
     /// What stands in a part of a buffer.
     async fn values(&self, part: &Part, waiting: Waiting) -> Result<Vec<f32>> {
-        let context = self.context;
-        let (staging, index) = context.caught(|| {
-            let staging = self.readable(part.bytes as usize);
-            let mut recorder = Recorder::new(context, waiting);
-            recorder.copy(part, &staging, 0);
-            Ok((staging, recorder.finish()?))
-        })?;
-        let bytes = context.read(&staging, part.bytes, index, waiting).await?;
-        Ok(bytemuck::pod_collect_to_vec(&bytes))
+        Ok(bytemuck::pod_collect_to_vec(&self.context.read_part(part, waiting).await?))
     }
 
     /// Gives every row of a gradient to `put`, in order.

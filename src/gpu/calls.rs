@@ -111,8 +111,8 @@ impl Context {
         upstream.check(&call.problem)?;
         check_gradients(inputs, &gradients)?;
         let (folded, logits) = call.fold(waiting).await?;
-        call.backward(&folded.states, upstream, &logits, gradients, waiting).await?;
-        Ok(Forward::new(call.problem, folded, None))
+        let dropped = call.backward(&folded.states, upstream, &logits, gradients, waiting).await?;
+        Ok(Forward::new(call.problem, folded, dropped))
     }
 
     async fn back(
@@ -137,7 +137,8 @@ impl Context {
             Targets::Sparse { .. } => call.sparse_logits(waiting).await?,
             _ => Vec::new(),
         };
-        call.backward(&forward.states, upstream, &logits, gradients, waiting).await
+        call.backward(&forward.states, upstream, &logits, gradients, waiting).await?;
+        Ok(())
     }
 
     async fn fold(
@@ -148,7 +149,7 @@ impl Context {
     ) -> Result<Forward<f32>> {
         let call = self.call(loss, inputs, false)?;
         let (folded, _) = call.fold(waiting).await?;
-        Ok(Forward::new(call.problem, folded, None))
+        Ok(Forward::new(call.problem, folded, None).without_dropped())
     }
 
     /// Checks a call and puts its arrays on the device.

@@ -8,7 +8,8 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::failure::Failure;
-use super::plan::Budget;
+use super::plan::{Budget, Plan, Shapes};
+use super::recorder::Recorder;
 use super::shader::{Access, Kernel};
 use crate::error::{Error, Result};
 
@@ -253,9 +254,23 @@ impl Context {
         &self.queue
     }
 
-    /// What plans of this context may take.
-    pub fn budget(&self) -> Budget {
-        self.budget
+    /// How a call of these shapes is cut on this device.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    ///
+    /// ```
+    /// # fn main() -> surprisal::Result<()> {
+    /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
+    /// use surprisal::gpu::{Context, Options, Shapes};
+    /// let context = Context::new(&Options::new().software(true))?;
+    /// let shapes = Shapes { rows: 64, hidden: 32, vocabulary: 1000, ..Shapes::default() };
+    /// assert_eq!(context.plan(&shapes)?.classifier_bindings, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn plan(&self, shapes: &Shapes) -> Result<Plan> {
+        Plan::new(shapes, &self.limits, &self.budget)
     }
 
     /// Runs `work` with the device's errors caught, which otherwise would end the program.
@@ -266,15 +281,13 @@ impl Context {
         let result = work();
         let errors = [now(validation.pop()), now(internal.pop()), now(memory.pop())];
         self.check_lost()?;
-        for error in errors.into_iter().rev().flatten() {
-            let what = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-            return Err(Error::Gpu(match error {
-                wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory { what },
-                _ if what.contains("lost") => Failure::DeviceLost { what },
-                _ => Failure::Validation { what },
-            }));
-        }
-        result
+        let Some(error) = errors.into_iter().rev().flatten().next() else { return result };
+        let what = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        Err(Error::Gpu(match error {
+            wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory { what },
+            _ if what.contains("lost") => Failure::DeviceLost { what },
+            _ => Failure::Validation { what },
+        }))
     }
 
     fn check_lost(&self) -> Result<()> {
@@ -370,29 +383,42 @@ impl Context {
         index: wgpu::SubmissionIndex,
         waiting: Waiting,
     ) -> Result<Vec<u8>> {
-        let done = Arc::new(Mutex::new(None));
-        let result = Arc::clone(&done);
+        let (done, mapped) = std::sync::mpsc::channel();
         self.caught(|| {
-            buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |mapped| {
-                if let Ok(mut result) = result.lock() {
-                    *result = Some(mapped);
-                }
+            buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+                let _ = done.send(result);
             });
             Ok(())
         })?;
         self.wait(index, waiting).await?;
-        let mapped = done.lock().ok().and_then(|mut done| done.take());
         let failed = |what: String| Error::Gpu(Failure::Validation { what });
-        match mapped {
-            Some(Ok(())) => {}
-            Some(Err(error)) => return Err(failed(error.to_string())),
-            None => return Err(failed("a buffer was not mapped".into())),
+        // Another thread that polls the device may be about to say so.
+        match mapped.recv_timeout(self.timeout) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => return Err(Error::Gpu(Failure::Timeout { waited: self.timeout })),
         }
         let view = buffer.get_mapped_range(0..bytes).map_err(|error| failed(error.to_string()))?;
         let bytes = view.to_vec();
         drop(view);
         buffer.unmap();
         Ok(bytes)
+    }
+
+    /// A buffer that can be read from here.
+    pub(super) fn readable(&self, bytes: usize) -> wgpu::Buffer {
+        self.buffer(bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
+    }
+
+    /// The bytes in a part of a buffer, once everything before is done.
+    pub(super) async fn read_part(&self, part: &Part, waiting: Waiting) -> Result<Vec<u8>> {
+        let (staging, index) = self.caught(|| {
+            let staging = self.readable(part.bytes as usize);
+            let mut recorder = Recorder::new(self, waiting);
+            recorder.copy(part, &staging, 0);
+            Ok((staging, recorder.finish()?))
+        })?;
+        self.read(&staging, part.bytes, index, waiting).await
     }
 
     /// A buffer of at least so many bytes.

@@ -1,12 +1,13 @@
 //! Arrays that live on the device, and commands into an encoder of the caller's.
 
 use half::{bf16, f16};
-use ndarray::{ArrayView2, ShapeBuilder};
+use ndarray::{Array2, ArrayView2, ShapeBuilder};
 
-use super::arrays::DeviceMatrix;
-use super::backward::{Scratch, Sums};
+use super::arrays::{DeviceMatrix, Pieces};
+use super::backward::{DOWNLOAD, Scratch, Sums};
 use super::call::{Call, Chunk, check, shapes};
 use super::context::{Context, Part, Waiting, now};
+use super::failure::Failure;
 use super::plan::Plan;
 use super::recorder::Recorder;
 use super::shader::Format;
@@ -167,6 +168,7 @@ pub struct Workspace {
     partials: Option<wgpu::Buffer>,
     g: Option<wgpu::Buffer>,
     kept: Option<wgpu::Buffer>,
+    lost: Option<wgpu::Buffer>,
 }
 
 impl Workspace {
@@ -177,8 +179,72 @@ impl Workspace {
 
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
-        let parts = [&self.partials, &self.g, &self.kept];
+        let parts = [&self.partials, &self.g, &self.kept, &self.lost];
         parts.into_iter().flatten().map(wgpu::Buffer::size).sum()
+    }
+}
+
+impl Workspace {
+    fn scratch(&mut self, call: &Call<'_, '_>) -> Scratch {
+        let (g, filter) = call.scratch_bytes();
+        let g = sized(call.context, &mut self.g, g);
+        let filter = filter.map(|[kept, lost]| {
+            (sized(call.context, &mut self.kept, kept), sized(call.context, &mut self.lost, lost))
+        });
+        Scratch { g, filter }
+    }
+}
+
+impl DeviceGradients {
+    /// What is assigned begins at 0.
+    fn clear(&self, recorder: &mut Recorder<'_, '_>, sums: &Sums) {
+        let pairs = [(&sums.hidden, &self.hidden), (&sums.classifier, &self.classifier)];
+        for (pieces, to) in pairs {
+            if let (Some(pieces), Some((_, false))) = (pieces, to) {
+                pieces.ranges().for_each(|rows| recorder.clear(&pieces.part(rows)));
+            }
+        }
+        if let (Some(bias), Some((_, false))) = (&sums.bias, &self.bias) {
+            recorder.clear(bias);
+        }
+    }
+}
+
+impl Call<'_, '_> {
+    /// The caller's gradients, checked.
+    fn device_sums(&self, inputs: &DeviceInputs<'_>, gradients: &DeviceGradients) -> Result<Sums> {
+        let pieces = |name, to: &Option<(DeviceMatrix, bool)>, like: &DeviceMatrix, each| match to {
+            Some((matrix, _)) if matrix.dim() != like.dim() => Err(Error::Shape {
+                argument: name,
+                found: vec![matrix.rows, matrix.columns],
+                expected: format!("{:?}, as what it is the gradient of", like.dim()),
+            }),
+            Some((matrix, _)) if matrix.format != Format::F32 => {
+                Err(Error::Conflict { what: format!("{name} is not of f32, expected f32") })
+            }
+            Some((matrix, _)) => matrix.pieces(name, each).map(Some),
+            None => Ok(None),
+        };
+        let (hidden, classifier) = (&gradients.hidden, &gradients.classifier);
+        let (rows, classes) = (self.hidden.rows_each, self.classifier.rows_each);
+        let bytes = 4 * self.problem.columns as u64;
+        let bias = match &gradients.bias {
+            Some((buffer, _)) if buffer.size() < bytes => {
+                return Err(Error::Conflict {
+                    what: format!(
+                        "the bias gradient's buffer holds {} bytes, expected {bytes}",
+                        buffer.size()
+                    ),
+                });
+            }
+            Some((buffer, _)) => Some(Part { buffer: buffer.clone(), offset: 0, bytes }),
+            None => None,
+        };
+        Ok(Sums {
+            hidden: pieces("the hidden gradient", hidden, &inputs.hidden, rows)?,
+            classifier: pieces("the classifier gradient", classifier, &inputs.classifier, classes)?,
+            bias,
+        })
     }
 }
 
@@ -237,7 +303,7 @@ impl Encoded<'_, '_> {
             call.merge(chunk, &words[start..end], &logits, &mut folded.states);
         }
         call.add_sparse(&logits, &mut folded.states);
-        Ok(Forward::new(call.problem, folded, None))
+        Ok(Forward::new(call.problem, folded, None).without_dropped())
     }
 }
 
@@ -334,55 +400,200 @@ impl Context {
         if upstream.has_entropy() && forward.mean_entropy().is_none() {
             return conflict("the forward carries no entropy, so it has no gradient".into());
         }
-        let pieces = |name, to: &Option<(DeviceMatrix, bool)>, like: &DeviceMatrix, each| match to {
-            Some((matrix, _)) if matrix.dim() != like.dim() => Err(Error::Shape {
-                argument: name,
-                found: vec![matrix.rows, matrix.columns],
-                expected: format!("{:?}, as what it is the gradient of", like.dim()),
-            }),
-            Some((matrix, _)) if matrix.format != Format::F32 => {
-                Err(Error::Conflict { what: format!("{name} is not of f32, expected f32") })
-            }
-            Some((matrix, _)) => matrix.pieces(name, each).map(Some),
-            None => Ok(None),
-        };
-        let (rows_each, classes_each) = (call.hidden.rows_each, call.classifier.rows_each);
-        let hidden = pieces("the hidden gradient", &gradients.hidden, &inputs.hidden, rows_each)?;
-        let classifier = pieces(
-            "the classifier gradient",
-            &gradients.classifier,
-            &inputs.classifier,
-            classes_each,
-        )?;
-        let bytes = 4 * call.problem.columns as u64;
-        let bias = match &gradients.bias {
-            Some((buffer, _)) if buffer.size() < bytes => {
-                return conflict(format!(
-                    "the bias gradient's buffer holds {} bytes, expected {bytes}",
-                    buffer.size()
-                ));
-            }
-            Some((buffer, _)) => Some(Part { buffer: buffer.clone(), offset: 0, bytes }),
-            None => None,
-        };
+        let sums = call.device_sums(inputs, gradients)?;
         self.caught(|| {
             let mut recorder = Recorder::into(self, encoder);
-            for (pieces, to) in [(&hidden, &gradients.hidden), (&classifier, &gradients.classifier)]
-            {
-                if let (Some(pieces), Some((_, false))) = (pieces, to) {
-                    pieces.ranges().for_each(|rows| recorder.clear(&pieces.part(rows)));
-                }
-            }
-            if let (Some(bias), Some((_, false))) = (&bias, &gradients.bias) {
-                recorder.clear(bias);
-            }
+            gradients.clear(&mut recorder, &sums);
             let active = call.active(forward.states(), upstream, &[]);
-            let (g, kept) = call.scratch_bytes();
-            let g = sized(self, &mut workspace.g, g);
-            let kept = kept.map(|bytes| sized(self, &mut workspace.kept, bytes));
-            let sums = Sums { hidden, classifier, bias };
-            call.record_backward(&mut recorder, &active, &Scratch { g, kept }, &sums)
+            let scratch = workspace.scratch(&call);
+            call.record_backward(&mut recorder, &active, &scratch, &sums, None)
         })
+    }
+
+    /// [`forward`](Self::forward) of arrays on the device, in submissions of about 50 ms.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// ```
+    /// # fn main() -> surprisal::Result<()> {
+    /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
+    /// use surprisal::{LinearCrossEntropy, gpu};
+    /// let context = gpu::Context::new(&gpu::Options::new().software(true))?;
+    /// let hidden = context.upload(ndarray::arr2(&[[1.0_f32, -0.5], [0.3, 2.0]]).view())?;
+    /// let classifier = ndarray::arr2(&[[0.5_f32, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
+    /// let classifier = context.upload(classifier.view())?;
+    /// let inputs = gpu::DeviceInputs::new(hidden, classifier, &[2_u32, 0]);
+    /// let forward = context.forward_resident(&LinearCrossEntropy::builder().build()?, &inputs)?;
+    /// assert!(forward.loss() > 0.0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn forward_resident(
+        &self,
+        loss: &LinearCrossEntropy,
+        inputs: &DeviceInputs<'_>,
+    ) -> Result<Forward<f32>> {
+        let call = self.device_call(loss, inputs, false)?;
+        let (folded, _) = now(call.fold(Waiting::Blocking))?;
+        Ok(Forward::new(call.problem, folded, None).without_dropped())
+    }
+
+    /// [`loss_and_gradients`](Self::loss_and_gradients) of arrays on the device into arrays on the
+    /// device, in submissions of about 50 ms. It returns when all is done.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// ```
+    /// # fn main() -> surprisal::Result<()> {
+    /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
+    /// use surprisal::{LinearCrossEntropy, Upstream, gpu};
+    /// let context = gpu::Context::new(&gpu::Options::new().software(true))?;
+    /// let ones = ndarray::Array2::<f32>::ones((4, 8));
+    /// let inputs = gpu::DeviceInputs::new(
+    ///     context.upload(ones.view())?,
+    ///     context.upload(ones.view())?,
+    ///     &[2_u32, 0, 1, 3],
+    /// );
+    /// let gradients = gpu::DeviceGradients::new().hidden(context.zeros(4, 8)?);
+    /// context.loss_and_gradients_resident(
+    ///     &LinearCrossEntropy::builder().build()?,
+    ///     &inputs,
+    ///     &Upstream::default(),
+    ///     &gradients,
+    ///     &mut gpu::Workspace::new(),
+    /// )?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn loss_and_gradients_resident(
+        &self,
+        loss: &LinearCrossEntropy,
+        inputs: &DeviceInputs<'_>,
+        upstream: &Upstream<'_, f32>,
+        gradients: &DeviceGradients,
+        workspace: &mut Workspace,
+    ) -> Result<Forward<f32>> {
+        let call = self.device_call(loss, inputs, true)?;
+        upstream.check(&call.problem)?;
+        let sums = call.device_sums(inputs, gradients)?;
+        let (folded, logits) = now(call.fold(Waiting::Blocking))?;
+        let (active, totals, last) = self.caught(|| {
+            let active = call.active(&folded.states, upstream, &logits);
+            let mut totals = call.totals(&active);
+            let mut recorder = Recorder::new(self, Waiting::Blocking);
+            gradients.clear(&mut recorder, &sums);
+            let scratch = workspace.scratch(&call);
+            call.record_backward(&mut recorder, &active, &scratch, &sums, totals.as_mut())?;
+            Ok((active, totals, recorder.finish()?))
+        })?;
+        now(self.wait(last, Waiting::Blocking))?;
+        let dropped = match &totals {
+            Some(totals) => Some(now(call.dropped(totals, &active, Waiting::Blocking))?),
+            None => None,
+        };
+        Ok(Forward::new(call.problem, folded, dropped))
+    }
+
+    /// Puts a matrix into one buffer of the device.
+    ///
+    /// # Errors
+    /// [`Failure::LimitExceeded`] where no buffer is that large, [`Error::Conflict`] for f64.
+    ///
+    /// ```
+    /// # fn main() -> surprisal::Result<()> {
+    /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
+    /// let context = surprisal::gpu::Context::new(&surprisal::gpu::Options::new().software(true))?;
+    /// let there = context.upload(ndarray::arr2(&[[1.0_f32, -0.5]]).view())?;
+    /// assert_eq!(there.dim(), (1, 2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn upload<'a>(&self, matrix: impl Into<Matrix<'a>>) -> Result<DeviceMatrix> {
+        let matrix = matrix.into();
+        let Some(format) = Format::of(&matrix) else {
+            let what = "a GPU holds no f64, expected f32, bf16 or f16".into();
+            return Err(Error::Conflict { what });
+        };
+        let (rows, columns) = matrix.dim();
+        self.check_buffer(rows, columns, format)?;
+        self.caught(|| {
+            let pieces = Pieces::upload(self, &matrix, rows.max(1));
+            let buffer = pieces.whole().unwrap_or_else(|| self.storage(0));
+            Ok(DeviceMatrix { buffer, offset: 0, rows, columns, format })
+        })
+    }
+
+    /// A matrix of zeros in f32 on the device, for a gradient.
+    ///
+    /// # Errors
+    /// [`Failure::LimitExceeded`] where no buffer is that large.
+    ///
+    /// ```
+    /// # fn main() -> surprisal::Result<()> {
+    /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
+    /// let context = surprisal::gpu::Context::new(&surprisal::gpu::Options::new().software(true))?;
+    /// assert_eq!(context.download(&context.zeros(2, 3)?)?, ndarray::Array2::zeros((2, 3)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn zeros(&self, rows: usize, columns: usize) -> Result<DeviceMatrix> {
+        self.check_buffer(rows, columns, Format::F32)?;
+        let buffer = self.caught(|| Ok(self.storage(rows * columns * 4)))?;
+        Ok(DeviceMatrix::f32(buffer, rows, columns))
+    }
+
+    /// A copy of a matrix of f32 that is on the device.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] for another type, [`Error::Gpu`] for what the device does.
+    ///
+    /// ```
+    /// # fn main() -> surprisal::Result<()> {
+    /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
+    /// let context = surprisal::gpu::Context::new(&surprisal::gpu::Options::new().software(true))?;
+    /// let matrix = ndarray::arr2(&[[1.0_f32, -0.5]]);
+    /// assert_eq!(context.download(&context.upload(matrix.view())?)?, matrix);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn download(&self, matrix: &DeviceMatrix) -> Result<Array2<f32>> {
+        if matrix.format != Format::F32 {
+            let what = "only f32 is downloaded, expected a gradient".into();
+            return Err(Error::Conflict { what });
+        }
+        let (rows, columns) = matrix.dim();
+        let row_bytes = (4 * columns).max(1);
+        let at_once = (DOWNLOAD / row_bytes).max(1);
+        let mut values = Vec::with_capacity(rows * columns);
+        for start in (0..rows).step_by(at_once) {
+            let bytes = (row_bytes * at_once.min(rows - start)) as u64;
+            let offset = matrix.offset + (start * row_bytes) as u64;
+            let part = Part { buffer: matrix.buffer.clone(), offset, bytes };
+            let bytes = now(self.read_part(&part, Waiting::Blocking))?;
+            values.extend(bytemuck::pod_collect_to_vec::<u8, f32>(&bytes));
+        }
+        values.truncate(rows * columns);
+        Ok(Array2::from_shape_vec((rows, columns), values).expect("as many as there are"))
+    }
+
+    fn storage(&self, bytes: usize) -> wgpu::Buffer {
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_DST
+            | wgpu::BufferUsages::COPY_SRC;
+        self.buffer(bytes, usage)
+    }
+
+    fn check_buffer(&self, rows: usize, columns: usize, format: Format) -> Result<()> {
+        let bytes = [rows, columns, format.bytes()];
+        let need = bytes.iter().try_fold(1_u64, |all, &some| all.checked_mul(some as u64));
+        let (need, have) = (need.unwrap_or(u64::MAX), self.limits.max_buffer_size);
+        if need > have {
+            let what = format!("a buffer of {rows} rows of {columns} numbers, in bytes,");
+            return Err(Error::Gpu(Failure::LimitExceeded { what, need, have }));
+        }
+        Ok(())
     }
 
     fn device_call<'c, 'a>(

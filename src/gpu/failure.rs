@@ -44,6 +44,11 @@ pub enum Failure {
         /// As the interface says it.
         what: String,
     },
+    /// The device computes something else than the processor.
+    Mismatch {
+        /// What differs, and by how much.
+        what: String,
+    },
     /// The device did not finish in time.
     Timeout {
         /// How long was waited.
@@ -61,6 +66,7 @@ impl fmt::Display for Failure {
                 write!(f, "{what} needs {need}, expected at most the {have} of this GPU")
             }
             Self::Validation { what } => write!(f, "the GPU refused a command: {what}"),
+            Self::Mismatch { what } => write!(f, "the GPU computes wrongly: {what}"),
             Self::Timeout { waited } => {
                 write!(f, "the GPU did not finish within {} s", waited.as_secs_f64())
             }

@@ -168,20 +168,18 @@ impl Call<'_, '_> {
     }
 
     pub(super) fn readable(&self, bytes: usize) -> wgpu::Buffer {
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        self.context.buffer(bytes, usage)
+        self.context.readable(bytes)
     }
 
     /// Folds all kept rows. Also the single logits that were needed, with their slopes.
     pub(super) async fn fold(&self, waiting: Waiting) -> Result<(Folded<f32>, Vec<[f32; 2]>)> {
         let context = self.context;
         let chunks = self.forward_chunks();
-        let rows = self.row_words();
         let most = chunks.iter().map(|chunk| chunk.rows.len()).max().unwrap_or(0);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
-        let (partials, staging) = context.caught(|| {
+        let (rows, partials, staging) = context.caught(|| {
             let partials = Part::whole(&context.buffer(self.state_bytes(most), usage));
-            Ok((partials, self.readable(self.state_bytes(most))))
+            Ok((self.row_words(), partials, self.readable(self.state_bytes(most))))
         })?;
         let mut targets = None;
         let mut logits = Vec::new();

@@ -33,6 +33,7 @@ mod failure;
 mod forward;
 mod plan;
 mod recorder;
+mod self_check;
 mod shader;
 #[cfg(feature = "spectral")]
 mod spectral;

@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 const SPAN: usize = 4096;
 /// Bytes in f32 that the classifier's rows of a span take at most: every device binds that much.
 const SPAN_BYTES: usize = 32 << 20;
+/// Storage buffers of the kernel that has most.
+const STORAGE_BUFFERS: usize = 8;
 /// Words of a partial state.
 pub(super) const STATE_WORDS: usize = 12;
 /// Bindings begin at a multiple of so many rows, which is a multiple of 256 bytes in every type.
@@ -135,6 +137,10 @@ impl Plan {
             let (need, have) = (need as u64, have as u64);
             Err(Error::Gpu(Failure::LimitExceeded { what, need, have }))
         };
+        let buffers = limits.max_storage_buffers_per_shader_stage as usize;
+        if buffers < STORAGE_BUFFERS {
+            return exceeded("a kernel, in storage buffers,".into(), STORAGE_BUFFERS, buffers);
+        }
         let binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) as usize;
         let own = if gradients { 4 } else { 0 };
         let hidden_row = hidden.max(1) * hidden_bytes.max(own);

@@ -90,6 +90,7 @@ pub(super) enum Kind {
     Patch,
     GaussianProducts,
     Gram,
+    Dropped,
 }
 
 /// All that the text of a shader depends on.
@@ -165,7 +166,7 @@ impl Kernel {
                 Self { tile: self.tile, hidden: self.hidden, filter: self.filter, ..plain }
             }
             Kind::BiasGradient => Self { filter: self.filter, ..plain },
-            Kind::Patch | Kind::GaussianProducts | Kind::Gram => plain,
+            Kind::Patch | Kind::Dropped | Kind::GaussianProducts | Kind::Gram => plain,
         }
     }
 
@@ -180,7 +181,7 @@ impl Kernel {
                 vec![(0, Read), (1, Read), (2, Read), (3, Write)]
             }
             Kind::BiasGradient | Kind::Patch | Kind::Gram => vec![(0, Read), (1, Write)],
-            Kind::GaussianProducts => vec![(0, Read), (1, Read), (2, Write)],
+            Kind::Dropped | Kind::GaussianProducts => vec![(0, Read), (1, Read), (2, Write)],
         };
         let weighs = matches!(self.weighing, Weighing::Classes | Weighing::Dense);
         match self.kind {
@@ -191,13 +192,15 @@ impl Kernel {
             Kind::TargetLogits => bindings.push((4, Read)),
             Kind::Derivatives => {
                 bindings.extend(weighs.then_some((4, Read)));
-                bindings.extend(self.filter.then_some((6, Write)));
+                if self.filter {
+                    bindings.extend([(6, Write), (7, Write)]);
+                }
             }
             Kind::HiddenGradient | Kind::ClassifierGradient => {
                 bindings.extend(self.filter.then_some((4, Read)));
             }
             Kind::BiasGradient => bindings.extend(self.filter.then_some((2, Read))),
-            Kind::Patch | Kind::GaussianProducts | Kind::Gram => {}
+            Kind::Patch | Kind::Dropped | Kind::GaussianProducts | Kind::Gram => {}
         }
         let biased =
             matches!(self.kind, Kind::Forward { .. } | Kind::TargetLogits | Kind::Derivatives);
@@ -260,6 +263,7 @@ impl Kernel {
             Kind::Patch => "patch",
             Kind::GaussianProducts => "gaussian_products",
             Kind::Gram => "gram",
+            Kind::Dropped => "dropped",
         }
     }
 }
@@ -325,7 +329,7 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [Kind; 14] = [
+    const KINDS: [Kind; 15] = [
         Kind::Forward { entropy: false, varentropy: false, rank: false },
         Kind::Forward { entropy: true, varentropy: false, rank: false },
         Kind::Forward { entropy: true, varentropy: true, rank: false },
@@ -340,6 +344,7 @@ mod tests {
         Kind::Patch,
         Kind::GaussianProducts,
         Kind::Gram,
+        Kind::Dropped,
     ];
     const WEIGHINGS: [Weighing; 4] =
         [Weighing::None, Weighing::Uniform, Weighing::Classes, Weighing::Dense];

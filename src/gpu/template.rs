@@ -33,6 +33,7 @@ macro_rules! sources {
 sources!(
     "bias_gradient",
     "derivatives",
+    "dropped",
     "fold",
     "forward",
     "gaussian_products",

@@ -793,6 +793,12 @@ impl<R: Real> Fold<R> {
 }
 
 impl<R: Real> Forward<R> {
+    /// Where nothing is known of what a filter drops.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn without_dropped(self) -> Self {
+        Self { dropped: None, ..self }
+    }
+
     /// Forgets what a filter could decide by: it is of other classes than the fold.
     fn forget(&mut self) {
         self.record = None;

@@ -11,12 +11,14 @@ use crate::Failure;
 pub struct Opened {
     flag: &'static str,
     tensor: Tensor,
+    /// What a matrix of f64 was rounded to.
+    rounded: Option<Array2<f32>>,
 }
 
 impl Opened {
     pub fn new(flag: &'static str, location: &str) -> Result<Self, Failure> {
         let tensor = Tensor::open(location)?;
-        Ok(Self { flag, tensor })
+        Ok(Self { flag, tensor, rounded: None })
     }
 
     pub fn optional(
@@ -36,7 +38,20 @@ impl Opened {
         ))
     }
 
+    /// Rounds a matrix of f64 to f32.
+    pub fn round(&mut self) -> Result<(), Failure> {
+        let rounded = match self.matrix()? {
+            Matrix::F64(view) => Some(view.mapv(|x| x as f32)),
+            _ => None,
+        };
+        self.rounded = rounded;
+        Ok(())
+    }
+
     pub fn matrix(&self) -> Result<Matrix<'_>, Failure> {
+        if let Some(rounded) = &self.rounded {
+            return Ok(rounded.view().into());
+        }
         let expected = "a matrix of f64, f32, bf16 or f16";
         macro_rules! matrix {
             ($view:expr) => {

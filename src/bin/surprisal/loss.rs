@@ -13,6 +13,7 @@ use surprisal::{
 };
 
 use crate::arrays::Opened;
+use crate::device::{Computed, Device, Place};
 use crate::output::{make_directory, number, optional, print};
 use crate::{Failure, Global};
 
@@ -97,6 +98,9 @@ pub struct Loss {
     /// Where it is computed
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
+    /// Compute float64 files in float32
+    #[arg(long)]
+    f32: bool,
     /// Write NAME.npy for each: loss, lse, logprob, entropy, varentropy, argmax, rank, topk:K
     #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "out")]
     emit: Vec<Emit>,
@@ -154,11 +158,6 @@ enum GradientName {
     Bias,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Device {
-    Cpu,
-}
-
 #[derive(Clone, Copy, PartialEq)]
 enum Emit {
     Statistic(&'static str, Statistic),
@@ -211,9 +210,8 @@ impl Loss {
         if self.emit.iter().filter(|emit| matches!(emit, Emit::TopK(_))).count() > 1 {
             return Err(Failure::Input("--emit names topk twice, expected one K".into()));
         }
-        let Device::Cpu = self.device;
         let targets = Opened::optional("--targets", self.targets.as_ref())?;
-        let arrays = Arrays {
+        let mut arrays = Arrays {
             hidden: Opened::optional("--hidden", self.hidden.as_ref())?,
             classifier: Opened::optional("--classifier", self.classifier.as_ref())?,
             logits: Opened::optional("--logits", self.logits.as_ref())?,
@@ -228,9 +226,20 @@ impl Loss {
         for array in [&arrays.hidden, &arrays.classifier, &arrays.logits].into_iter().flatten() {
             wide |= matches!(array.matrix()?, Matrix::F64(_));
         }
+        if wide && self.f32 {
+            for array in [&mut arrays.hidden, &mut arrays.classifier, &mut arrays.logits] {
+                array.as_mut().map_or(Ok(()), Opened::round)?;
+            }
+            wide = false;
+        }
+        if wide && self.device != Device::Cpu {
+            let what = "a GPU computes no float64, expected float32, bf16 or f16 files or --f32";
+            return Err(Failure::Input(what.into()));
+        }
+        let place = Place::open(self.device)?;
         match wide {
-            true => self.run_in::<f64>(global, &arrays),
-            false => self.run_in::<f32>(global, &arrays),
+            true => self.run_in::<f64>(global, &arrays, &place),
+            false => self.run_in::<f32>(global, &arrays, &place),
         }
     }
 
@@ -273,9 +282,9 @@ impl Loss {
         self.emit.iter().any(wanted)
     }
 
-    fn run_in<R>(&self, global: &Global, arrays: &Arrays) -> Result<(), Failure>
+    fn run_in<R>(&self, global: &Global, arrays: &Arrays, place: &Place) -> Result<(), Failure>
     where
-        R: Real + NpyElement,
+        R: Computed + NpyElement,
         for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, R>>,
         for<'a> VectorMut<'a>: From<ArrayViewMut1<'a, R>>,
     {
@@ -308,19 +317,36 @@ impl Loss {
         let out = self.out.as_deref().map(make_directory).transpose()?;
         let (forward, seconds, pass) = match (&out, self.grad) {
             (Some(out), true) => {
-                let (forward, seconds) = self.with_gradients(&loss, arrays, &inputs, out)?;
+                let (forward, seconds) = self.with_gradients(&loss, arrays, &inputs, out, place)?;
                 (forward, seconds, Pass::LossAndGradients)
             }
             _ => {
                 let start = Instant::now();
-                (loss.forward(&inputs)?, start.elapsed().as_secs_f64(), Pass::Forward)
+                let forward = R::forward(place, &loss, &inputs)?;
+                (forward, start.elapsed().as_secs_f64(), Pass::Forward)
             }
         };
         if let Some(out) = &out {
             self.write(&forward, out)?;
         }
 
-        let plan = loss.plan(&Shapes::of(&inputs), pass)?;
+        let shapes = Shapes::of(&inputs);
+        let plan = loss.plan(&shapes, pass)?;
+        let (mut operations, mut workspace) = (plan.operations as f64, plan.workspace_bytes);
+        let mut strategy = plan.strategy.map_or("forward", |strategy| strategy.name());
+        let bytes = |array: &Option<Opened>| match array {
+            Some(array) => array.matrix().map(|matrix| if matrix.epsilon() > 1e-4 { 2 } else { 4 }),
+            None => Ok(4),
+        };
+        let bytes = [bytes(&arrays.hidden)?, bytes(&arrays.classifier)?];
+        let sizes = [shapes.rows, shapes.hidden, shapes.vocabulary];
+        let gradients = pass != Pass::Forward;
+        if let Some(there) = place.workspace(sizes, bytes, gradients)? {
+            let [rows, hidden, vocabulary] = sizes.map(|size| size as f64);
+            operations = if gradients { 8.0 } else { 2.0 } * rows * hidden * vocabulary;
+            strategy = if gradients { "recompute" } else { "forward" };
+            workspace = there;
+        }
         let surprisal = forward.mean_surprisal();
         let scalar = match self.reduction {
             ReductionName::None if self.divisor.is_none() => None,
@@ -337,9 +363,12 @@ impl Loss {
         add("mean_entropy", optional(forward.mean_entropy()));
         add("seconds", number(seconds));
         let kept = forward.kept() as f64 / forward.len().max(1) as f64;
-        add("gflops", number(plan.operations as f64 * kept / seconds.max(1e-9) / 1e9));
-        add("workspace_bytes", plan.workspace_bytes.into());
-        add("strategy", plan.strategy.map_or("forward", |strategy| strategy.name()).into());
+        add("gflops", number(operations * kept / seconds.max(1e-9) / 1e9));
+        add("workspace_bytes", workspace.into());
+        add("strategy", strategy.into());
+        if let Some(adapter) = place.adapter() {
+            add("adapter", adapter.into());
+        }
         if let Some((kept, (largest, _))) = forward.tiles_kept().zip(forward.dropped_mass()) {
             add("tiles_kept", number(kept));
             add("dropped_mass_max", number(largest));
@@ -354,9 +383,10 @@ impl Loss {
         arrays: &Arrays,
         inputs: &Inputs<'_, R>,
         out: &Path,
+        place: &Place,
     ) -> Result<(Forward<R>, f64), Failure>
     where
-        R: Real + NpyElement,
+        R: Computed + NpyElement,
         for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, R>>,
         for<'a> VectorMut<'a>: From<ArrayViewMut1<'a, R>>,
     {
@@ -382,7 +412,7 @@ impl Loss {
                 gradients = gradients.bias(d_bias.view_mut());
             }
             let start = Instant::now();
-            let forward = loss.loss_and_gradients(inputs, &upstream, gradients)?;
+            let forward = R::loss_and_gradients(place, loss, inputs, &upstream, gradients)?;
             let seconds = start.elapsed().as_secs_f64();
             write_npy(&out.join("grad_logits.npy"), d_logits.view())?;
             if arrays.bias.is_some() {
@@ -402,7 +432,7 @@ impl Loss {
             gradients = gradients.bias(d_bias.view_mut());
         }
         let start = Instant::now();
-        let forward = loss.loss_and_gradients(inputs, &upstream, gradients)?;
+        let forward = R::loss_and_gradients(place, loss, inputs, &upstream, gradients)?;
         let seconds = start.elapsed().as_secs_f64();
         write_npy(&out.join("grad_hidden.npy"), d_hidden.view())?;
         write_npy(&out.join("grad_classifier.npy"), d_classifier.view())?;

@@ -4,6 +4,8 @@
 
 mod arrays;
 mod bench;
+mod device;
+mod devices;
 mod dse;
 mod dsmi;
 mod features;
@@ -47,6 +49,7 @@ pub struct Global {
 #[derive(Subcommand)]
 enum Command {
     Bench(bench::Bench),
+    Devices(devices::Devices),
     Dse(dse::Dse),
     Dsmi(dsmi::Dsmi),
     Loss(Box<loss::Loss>),
@@ -67,6 +70,8 @@ impl From<surprisal::Error> for Failure {
     fn from(error: surprisal::Error) -> Self {
         let message = error.to_string();
         match error {
+            #[cfg(feature = "gpu")]
+            surprisal::Error::Gpu(_) => Failure::Other(message),
             surprisal::Error::Io { action, .. } if !matches!(action, "open" | "read" | "map") => {
                 Failure::Other(message)
             }
@@ -90,7 +95,7 @@ fn main() -> ExitCode {
                 };
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => (
-                "a subcommand is missing, expected bench, dse, dsmi, loss, spectrum or train; see --help"
+                "a subcommand is missing, expected bench, devices, dse, dsmi, loss, spectrum or train; see --help"
                     .into(),
                 2,
             ),
@@ -106,6 +111,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let global = cli.global;
     with_threads(global.threads, || match cli.command {
         Command::Bench(bench) => bench.run(&global),
+        Command::Devices(devices) => devices.run(&global),
         Command::Dse(dse) => dse.run(&global),
         Command::Dsmi(dsmi) => dsmi.run(&global),
         Command::Loss(loss) => loss.run(&global),

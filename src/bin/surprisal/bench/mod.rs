@@ -3,6 +3,7 @@
 mod baseline;
 mod data;
 mod memory;
+mod resident;
 mod sparsity;
 
 use clap::{Args, ValueEnum};
@@ -13,14 +14,16 @@ use serde_json::Map;
 use std::time::Instant;
 
 use surprisal::{
-    Element, Filter, Forward, Gradients, Inputs, Isa, LinearCrossEntropy, MatrixMut, Pass,
-    Precision, Shapes, Upstream,
+    Element, Filter, Gradients, Inputs, Isa, LinearCrossEntropy, MatrixMut, Pass, Precision,
+    Shapes, Upstream,
 };
 
 use self::baseline::Baseline;
 use self::data::{Data, Number, Sizes};
+use self::resident::Resident;
 use self::sparsity::Sparsity;
-use crate::loss::{BackwardName, Device};
+use crate::device::{Device, Place};
+use crate::loss::BackwardName;
 use crate::output::{number, optional, print};
 use crate::{Failure, Global, parallel};
 
@@ -161,7 +164,15 @@ impl Bench {
         if self.order.is_some() && self.data == DataName::Dense {
             return Err(Failure::Input("--order goes with --data trained: give that too".into()));
         }
-        let Device::Cpu = self.device;
+        if self.device != Device::Cpu {
+            if matches!(self.dtype, Dtype::F64) {
+                let what = "a GPU computes no f64, expected --dtype f32, bf16 or f16";
+                return Err(Failure::Input(what.into()));
+            }
+            if self.errors {
+                return Err(Failure::Input("--errors goes with --device cpu".into()));
+            }
+        }
         match self.dtype {
             Dtype::F32 => self.run_in::<f32>(global, Precision::F32),
             Dtype::F64 => self.run_in::<f64>(global, Precision::F64),
@@ -201,6 +212,7 @@ impl Bench {
         T::Real: LinalgScalar,
         for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, T::Real>>,
     {
+        let place = Place::open(self.device)?;
         let (loss, sizes) = (self.options()?, self.sizes());
         let with_baseline = self.check_memory::<T>(&loss)?;
         let pass = if self.backward() { Pass::LossAndGradients } else { Pass::Forward };
@@ -232,14 +244,20 @@ impl Bench {
         let isa = Isa::current()?;
         let peak = || parallel::on_each_thread(|| isa.peak_flops(precision)).iter().sum::<f64>();
 
+        let mut resident = Resident::new(&place, &data, self.backward())?;
+        let on_device = resident.is_some();
+        let mut pass = |gradients: Option<&mut Pair<T::Real>>| match &mut resident {
+            Some(resident) => resident.timed(&loss),
+            None => timed(&loss, &inputs, gradients),
+        };
+
         steps.begin("warming up");
-        let mut last = timed(&loss, &inputs, gradients.as_mut())?.0;
+        let mut last = pass(gradients.as_mut())?;
         let (mut seconds, mut baseline_seconds, mut peaks) = (Vec::new(), Vec::new(), vec![peak()]);
         for repetition in 0..self.repetitions {
             steps.begin("timing");
-            let (forward, elapsed) = timed(&loss, &inputs, gradients.as_mut())?;
-            seconds.push(elapsed);
-            last = forward;
+            last = pass(gradients.as_mut())?;
+            seconds.push(last.seconds);
             peaks.push(peak());
             if let Some(baseline) = &mut baseline
                 && repetition < BASELINE_REPETITIONS
@@ -261,7 +279,18 @@ impl Bench {
 
         let [median, least, most] = spread(&mut seconds);
         let [peak, ..] = spread(&mut peaks);
-        let rate = plan.operations as f64 / median.max(1e-9);
+        let (mut operations, mut workspace) = (plan.operations as f64, plan.workspace_bytes);
+        let mut strategy = plan.strategy.map_or("forward", |strategy| strategy.name());
+        let shape = [sizes.tokens, sizes.hidden, sizes.vocabulary];
+        if let Some(there) = place.workspace(shape, [size_of::<T>(); 2], self.backward())? {
+            let [rows, hidden, vocabulary] = shape.map(|size| size as f64);
+            operations = if self.backward() { 8.0 } else { 2.0 } * rows * hidden * vocabulary;
+            strategy = if self.backward() { "recompute" } else { "forward" };
+            workspace = there;
+        }
+        // The peak is the processor's.
+        let peak = (!on_device).then_some(peak);
+        let rate = operations / median.max(1e-9);
         let mut result = Map::new();
         let mut add = |key: &str, value| result.insert(key.into(), value);
         add("tokens", self.tokens.into());
@@ -272,17 +301,20 @@ impl Bench {
         add("data", name(self.data).into());
         add("isa", isa.name().into());
         add("threads", parallel::threads().into());
+        if let Some(adapter) = place.adapter() {
+            add("adapter", adapter.into());
+        }
         add("seconds", number(median));
         add("seconds_least", number(least));
         add("seconds_most", number(most));
         add("gflops", number(rate / 1e9));
-        add("peak_gflops", number(peak / 1e9));
-        add("fraction_of_peak", number(rate / peak));
-        add("strategy", plan.strategy.map_or("forward", |strategy| strategy.name()).into());
-        add("workspace_bytes", plan.workspace_bytes.into());
+        add("peak_gflops", optional(peak.map(|peak| peak / 1e9)));
+        add("fraction_of_peak", optional(peak.map(|peak| rate / peak)));
+        add("strategy", strategy.into());
+        add("workspace_bytes", workspace.into());
         if self.filter.is_some() {
-            add("tiles_kept", optional(last.tiles_kept()));
-            add("dropped_mass_max", optional(last.dropped_mass().map(|(largest, _)| largest)));
+            add("tiles_kept", optional(last.kept));
+            add("dropped_mass_max", optional(last.dropped.map(|(largest, _)| largest)));
             if self.errors {
                 add("error_hidden", optional(errors.map(|(hidden, _)| hidden)));
                 add("error_classifier", optional(errors.map(|(_, classifier)| classifier)));
@@ -336,16 +368,23 @@ impl Bench {
         let fits = baseline <= memory::total() / 4
             && needed + baseline <= free
             && memory::given(needed + baseline);
-        Ok(fits && !self.no_baseline)
+        Ok(fits && !self.no_baseline && self.device == Device::Cpu)
     }
 }
 
-/// One pass of the fused loss, with its seconds.
+/// What is known of one pass.
+struct Timed {
+    kept: Option<f64>,
+    dropped: Option<(f64, f64)>,
+    seconds: f64,
+}
+
+/// One pass of the fused loss on the processor.
 fn timed<R>(
     loss: &LinearCrossEntropy,
     inputs: &Inputs<'_, R>,
     gradients: Option<&mut Pair<R>>,
-) -> Result<(Forward<R>, f64), Failure>
+) -> Result<Timed, Failure>
 where
     R: surprisal::Real,
     for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, R>>,
@@ -359,7 +398,8 @@ where
         }
         None => loss.forward(inputs)?,
     };
-    Ok((forward, start.elapsed().as_secs_f64()))
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Timed { kept: forward.tiles_kept(), dropped: forward.dropped_mass(), seconds })
 }
 
 /// ‖a − b‖ / ‖b‖.

@@ -1,0 +1,153 @@
+//! Where a loss is computed.
+
+use clap::ValueEnum;
+
+use surprisal::{Forward, Gradients, Inputs, LinearCrossEntropy, Real, Upstream};
+
+use crate::Failure;
+
+/// What `--device` says.
+#[derive(Clone, Copy, ValueEnum, PartialEq)]
+pub enum Device {
+    /// The processor
+    Cpu,
+    /// The best GPU
+    Gpu,
+    /// A GPU that is a program, for tests
+    Software,
+}
+
+/// The processor, or a GPU that was opened.
+pub enum Place {
+    Processor,
+    #[cfg(feature = "gpu")]
+    Gpu(Box<surprisal::gpu::Context>),
+}
+
+impl Place {
+    pub fn open(device: Device) -> Result<Self, Failure> {
+        if device == Device::Cpu {
+            return Ok(Self::Processor);
+        }
+        #[cfg(feature = "gpu")]
+        {
+            let software = device == Device::Software;
+            let options = surprisal::gpu::Options::new().software(software);
+            Ok(Self::Gpu(Box::new(surprisal::gpu::Context::new(&options)?)))
+        }
+        #[cfg(not(feature = "gpu"))]
+        Err(Failure::Input("--device needs a build with the feature gpu, expected cpu".into()))
+    }
+
+    /// The name of the GPU.
+    pub fn adapter(&self) -> Option<&str> {
+        match self {
+            Self::Processor => None,
+            #[cfg(feature = "gpu")]
+            Self::Gpu(context) => Some(&context.adapter().name),
+        }
+    }
+
+    /// Bytes of scratch on a GPU for N, D and V, with the bytes of the numbers of hidden states and
+    /// classifier.
+    #[cfg(feature = "gpu")]
+    pub fn workspace(
+        &self,
+        sizes: [usize; 3],
+        bytes: [usize; 2],
+        gradients: bool,
+    ) -> Result<Option<usize>, Failure> {
+        let [rows, hidden, vocabulary] = sizes;
+        let [hidden_bytes, classifier_bytes] = bytes;
+        match self {
+            Self::Processor => Ok(None),
+            Self::Gpu(context) => {
+                let plan = context.plan(&surprisal::gpu::Shapes {
+                    rows,
+                    hidden,
+                    vocabulary,
+                    hidden_bytes,
+                    classifier_bytes,
+                    gradients,
+                })?;
+                Ok(Some(plan.workspace_bytes))
+            }
+        }
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    pub fn workspace(
+        &self,
+        _: [usize; 3],
+        _: [usize; 2],
+        _: bool,
+    ) -> Result<Option<usize>, Failure> {
+        Ok(None)
+    }
+}
+
+/// A type that is computed in, here or there.
+pub trait Computed: Real {
+    fn forward(
+        place: &Place,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, Self>,
+    ) -> surprisal::Result<Forward<Self>>;
+
+    fn loss_and_gradients(
+        place: &Place,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, Self>,
+        upstream: &Upstream<'_, Self>,
+        gradients: Gradients<'_>,
+    ) -> surprisal::Result<Forward<Self>>;
+}
+
+impl Computed for f32 {
+    fn forward(
+        place: &Place,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, f32>,
+    ) -> surprisal::Result<Forward<f32>> {
+        match place {
+            Place::Processor => loss.forward(inputs),
+            #[cfg(feature = "gpu")]
+            Place::Gpu(context) => context.forward(loss, inputs),
+        }
+    }
+
+    fn loss_and_gradients(
+        place: &Place,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, f32>,
+        upstream: &Upstream<'_, f32>,
+        gradients: Gradients<'_>,
+    ) -> surprisal::Result<Forward<f32>> {
+        match place {
+            Place::Processor => loss.loss_and_gradients(inputs, upstream, gradients),
+            #[cfg(feature = "gpu")]
+            Place::Gpu(context) => context.loss_and_gradients(loss, inputs, upstream, gradients),
+        }
+    }
+}
+
+/// The subcommands do not open a GPU for it.
+impl Computed for f64 {
+    fn forward(
+        _: &Place,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, f64>,
+    ) -> surprisal::Result<Forward<f64>> {
+        loss.forward(inputs)
+    }
+
+    fn loss_and_gradients(
+        _: &Place,
+        loss: &LinearCrossEntropy,
+        inputs: &Inputs<'_, f64>,
+        upstream: &Upstream<'_, f64>,
+        gradients: Gradients<'_>,
+    ) -> surprisal::Result<Forward<f64>> {
+        loss.loss_and_gradients(inputs, upstream, gradients)
+    }
+}

@@ -1,0 +1,78 @@
+//! `surprisal devices`: the GPUs of this machine and what they allow.
+
+use clap::Args;
+
+use crate::{Failure, Global};
+
+/// List the adapters and their limits
+#[derive(Args)]
+pub struct Devices {
+    /// Compare a small loss with the processor's on each
+    #[arg(long)]
+    check: bool,
+}
+
+#[cfg(not(feature = "gpu"))]
+impl Devices {
+    pub fn run(&self, _: &Global) -> Result<(), Failure> {
+        let _ = self.check;
+        Err(Failure::Input("devices needs a build with the feature gpu".into()))
+    }
+}
+
+#[cfg(feature = "gpu")]
+impl Devices {
+    pub fn run(&self, global: &Global) -> Result<(), Failure> {
+        use serde_json::{Map, Value};
+        use surprisal::gpu::{Context, Options, adapters};
+
+        let mut list = Vec::new();
+        let mut lines = String::new();
+        for adapter in adapters() {
+            let (information, limits) = (&adapter.information, &adapter.limits);
+            let mut entry = Map::new();
+            let mut add = |key: &str, value: Value| entry.insert(key.into(), value);
+            add("name", information.name.as_str().into());
+            add("type", format!("{:?}", information.device_type).into());
+            add("backend", information.backend.to_string().into());
+            add("driver", format!("{} {}", information.driver, information.driver_info).into());
+            add("device", if adapter.software() { "software" } else { "gpu" }.into());
+            add("max_buffer_size", limits.max_buffer_size.into());
+            let binding = limits.max_storage_buffer_binding_size;
+            add("max_storage_buffer_binding_size", binding.into());
+            let storage = limits.max_compute_workgroup_storage_size;
+            add("max_compute_workgroup_storage_size", storage.into());
+            let workgroups = limits.max_compute_workgroups_per_dimension;
+            add("max_compute_workgroups_per_dimension", workgroups.into());
+            let invocations = limits.max_compute_invocations_per_workgroup;
+            add("max_compute_invocations_per_workgroup", invocations.into());
+            add("max_immediate_size", limits.max_immediate_size.into());
+            if self.check {
+                let options =
+                    Options::new().software(adapter.software()).adapter(&*information.name);
+                let checked = Context::new(&options).and_then(|context| context.self_check());
+                add(
+                    "check",
+                    checked.map_or_else(|error| error.to_string(), |()| "good".into()).into(),
+                );
+            }
+            let width = entry.keys().map(String::len).max().unwrap_or(0);
+            for (key, value) in &entry {
+                let text = value.as_str().map_or_else(|| value.to_string(), String::from);
+                lines += &format!("{key:width$}  {text}\n");
+            }
+            lines.push('\n');
+            list.push(Value::Object(entry));
+        }
+        if global.json {
+            let mut result = Map::new();
+            result.insert("devices".into(), list.into());
+            return crate::output::print(true, &result);
+        }
+        match list.is_empty() {
+            true => crate::output::print_text("no adapters; is a Vulkan driver installed?\n"),
+            false => crate::output::print_text(lines.trim_end_matches('\n'))
+                .and_then(|()| crate::output::print_text("\n")),
+        }
+    }
+}
