@@ -6,6 +6,8 @@
 
 mod adam;
 mod model;
+#[allow(dead_code)]
+mod record;
 #[cfg(test)]
 mod tests;
 mod text;
