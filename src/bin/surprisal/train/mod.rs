@@ -8,6 +8,8 @@ mod adam;
 mod model;
 #[allow(dead_code)]
 mod record;
+#[allow(dead_code)]
+mod report;
 #[cfg(test)]
 mod tests;
 mod text;
