@@ -8,16 +8,19 @@ use super::text::{escaped, number};
 use crate::scale::Scale;
 
 /// The page of a chart: narrow, so that its letters can be read on a telephone.
-const WIDTH: f64 = 480.0;
-const HEIGHT: f64 = 310.0;
+const WIDTH: f64 = 440.0;
+const HEIGHT: f64 = 290.0;
 const TOP: f64 = 34.0;
-const BOTTOM: f64 = 264.0;
+const BOTTOM: f64 = 246.0;
 
 /// Between the frame and the first and last points.
 const INSET: f64 = 7.0;
 
 /// Between the middle lines of two names.
 const LINE: f64 = 16.0;
+
+/// Room for names at the right, at least: charts beside each other then have the same width.
+const NAMES: f64 = 92.0;
 
 /// Curves of more points have a marker at their ends only.
 const MARKED: usize = 32;
@@ -60,10 +63,10 @@ pub struct Series {
     /// What stands at its end, with its last number and this behind it.
     pub name: String,
     pub ending: Option<&'static str>,
-    /// 1 to 4: colour, dashes, marker.
+    /// 1 to 4: colour, dashes, marker; 5: a thin line for points that scatter.
     pub style: usize,
-    /// Of many points that scatter.
-    pub noisy: bool,
+    /// Whether its points have markers, if they are few.
+    pub marked: bool,
     /// Numbers that are not finite leave a gap.
     pub points: Vec<(f64, f64)>,
 }
@@ -87,8 +90,8 @@ pub struct Chart {
     pub references: Vec<Reference>,
     /// Straight lines over the curves.
     pub fits: Vec<[(f64, f64); 2]>,
-    /// Named stretches of the horizontal axis.
-    pub spans: Vec<(&'static str, f64, f64)>,
+    /// Stretches of the horizontal axis: number, name, ends.
+    pub spans: Vec<(usize, &'static str, f64, f64)>,
 }
 
 impl Chart {
@@ -104,8 +107,8 @@ impl Chart {
             self.references.iter().filter(|reference| self.y.holds(reference.value)).collect();
         let labels: Vec<String> = self.series.iter().map(Series::label).collect();
         let names = labels.iter().chain(references.iter().map(|reference| &reference.label));
-        let room = names.map(|name| width(name, 13.0)).fold(0.0, f64::max);
-        let right = if room > 0.0 { WIDTH - 22.0 - room } else { WIDTH - 10.0 };
+        let room = names.map(|name| width(name, 13.0)).fold(NAMES, f64::max);
+        let right = WIDTH - 20.0 - room;
 
         let y = self.y.scale(&self.heights(&references));
         let ticks = y.ticks(6);
@@ -115,7 +118,9 @@ impl Chart {
         text(&mut svg, "axis", "start", (2.0, 14.0), self.y.name);
         for (value, label) in &ticks {
             let at = y.at(*value);
-            line(&mut svg, "rule", [(left, at), (right, at)]);
+            if BOTTOM - at > 3.0 {
+                line(&mut svg, "rule", [(left, at), (right, at)]);
+            }
             text(&mut svg, "tick", "end", (left - 7.0, at), label);
         }
         line(&mut svg, "base", [(left, BOTTOM), (right, BOTTOM)]);
@@ -161,14 +166,16 @@ impl Chart {
     }
 
     fn draw_spans(&self, svg: &mut String, x: &Scale) {
-        for (index, &(name, from, to)) in self.spans.iter().enumerate() {
+        for (index, &(number, name, from, to)) in self.spans.iter().enumerate() {
             let [from, to] = [from, to].map(|value| self.x.at(x, value));
             if index > 0 {
                 line(svg, "span", [(from, TOP - 8.0), (from, BOTTOM)]);
             }
-            if width(name, 11.5) + 8.0 < to - from {
-                text(svg, "over halo", "middle", (f64::midpoint(from, to), TOP - 2.0), name);
-            }
+            let long = format!("{number} {name}");
+            let fits = 0.9 * width(&long, 11.5) < to - from;
+            let short = number.to_string();
+            let label = if fits { &long } else { &short };
+            text(svg, "over halo", "middle", (f64::midpoint(from, to), TOP - 2.0), label);
         }
     }
 }
@@ -306,10 +313,9 @@ impl Series {
                 let _ = write!(path, "{step}{x:.1} {y:.1}");
             }
         }
-        let Self { style, noisy, .. } = self;
+        let Self { style, marked, .. } = self;
         if !path.is_empty() {
-            let noisy = if *noisy { " noisy" } else { "" };
-            let _ = write!(svg, r#"<path class="line s{style}{noisy}" d="{path}" />"#);
+            let _ = write!(svg, r#"<path class="line s{style}" d="{path}" />"#);
         }
         let count = points.iter().flatten().count();
         let alone = |index: usize| {
@@ -320,7 +326,7 @@ impl Series {
         };
         for (index, point) in points.iter().enumerate() {
             let Some(at) = *point else { continue };
-            if alone(index) || (!self.noisy && (count <= MARKED || at == last)) {
+            if alone(index) || (*marked && (count <= MARKED || at == last)) {
                 marker(svg, *style, at);
             }
         }
@@ -436,21 +442,21 @@ pub fn bars(id: &str, title: &str, description: &str, bars: &[Bar]) -> String {
     for (index, bar) in bars.iter().enumerate() {
         let top = HEIGHT * index as f64;
         text(&mut svg, "name", "start", (2.0, top + 12.0), bar.name);
-        let mut right = 2.0;
+        line(&mut svg, "base", [(1.0, top + 20.0), (1.0, top + 48.0)]);
+        let mut right = 8.0;
         if let Some(value) = drawable(bar) {
             let share = if most > 0.0 { value / most } else { 0.0 };
             let length = (share * (WIDTH - room - 4.0)).max(1.5);
             let _ = write!(
                 svg,
-                r#"<rect class="bar s{}" x="2" y="{:.1}" width="{length:.1}" height="20" rx="1.5" />"#,
+                r#"<rect class="bar s{}" x="1.5" y="{:.1}" width="{length:.1}" height="20" rx="1.5" />"#,
                 index + 1,
                 top + 24.0
             );
-            right += length + 8.0;
+            right += length;
         }
         text(&mut svg, &format!("label s{}", index + 1), "start", (right, top + 34.0), &bar.label);
     }
-    line(&mut svg, "base", [(2.0, 20.0), (2.0, HEIGHT * bars.len() as f64)]);
     svg + "</svg>"
 }
 
@@ -483,11 +489,11 @@ fn text(svg: &mut String, class: &str, anchor: &str, (x, y): (f64, f64), text: &
 /// About how wide a text is in a sans-serif of this size, on the safe side.
 fn width(text: &str, size: f64) -> f64 {
     let letter = |letter: char| match letter {
-        'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | '\'' | '|' | ' ' | '\u{202f}' => 0.34,
-        'f' | 'r' | 't' | '-' | '(' | ')' => 0.44,
-        'm' | 'w' | 'M' | 'W' | '%' | '=' | '−' | '≈' | '∞' => 0.92,
-        'A'..='Z' => 0.74,
-        _ => 0.64,
+        'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | '\'' | '|' | ' ' | '\u{202f}' => 0.37,
+        'f' | 'r' | 't' | '-' | '(' | ')' => 0.47,
+        'm' | 'w' | 'M' | 'W' | '%' | '=' | '−' | '≈' | '∞' => 0.98,
+        'A'..='Z' => 0.78,
+        _ => 0.69,
     };
     text.chars().map(letter).sum::<f64>() * size
 }

@@ -15,7 +15,7 @@ use std::fmt::Write;
 use self::chart::{Bar, Chart, Horizontal, Reference, Series, Spacing, Vertical, bars};
 use self::history::History;
 use self::phases::Phases;
-use self::text::{MISSING, bytes, escaped, grouped, number, percent, seconds};
+use self::text::{MISSING, bytes, decimals, escaped, grouped, number, percent, seconds};
 use super::record::{Line, Measurement};
 
 /// Spectra in one chart.
@@ -105,7 +105,7 @@ fn lead(history: &History<'_>) -> String {
         }
     }
     if !others.is_empty() {
-        let _ = write!(lead, ": {}", others.join(", "));
+        let _ = write!(lead, ": {}", others.join(" and "));
     }
     lead + "."
 }
@@ -191,7 +191,9 @@ fn facts(history: &History<'_>) -> String {
     for (caption, rows) in tables {
         let _ = writeln!(section, "<table><caption>{caption}</caption><tbody>");
         for (name, value) in rows {
-            let _ = writeln!(section, "<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>");
+            let long = if name == "Name" { " class=\"long\"" } else { "" };
+            let _ =
+                writeln!(section, "<tr><th scope=\"row\">{name}</th><td{long}>{value}</td></tr>");
         }
         section += "</tbody></table>\n";
     }
@@ -219,7 +221,7 @@ fn learning(history: &History<'_>) -> String {
         steps(history, Spacing::Even),
         ("loss (nats a word)", Spacing::Even),
         vec![
-            noisy("training", 3, training.clone()),
+            line("training", 5, training.clone()),
             curve("held-out", "", 1, held_out),
             curve("entropy", "", 2, entropy.clone()),
         ],
@@ -231,7 +233,7 @@ fn learning(history: &History<'_>) -> String {
         steps(history, Spacing::Logarithmic),
         ("perplexity (logarithmic)", Spacing::Logarithmic),
         vec![
-            noisy("training", 3, raised(&training)),
+            line("training", 5, raised(&training)),
             curve("held-out", "", 1, history.curve(|m| m.perplexity)),
             curve("exp(entropy)", "", 2, raised(&entropy)),
         ],
@@ -372,7 +374,7 @@ fn geometry(history: &History<'_>, phases: Option<&Phases>) -> String {
         ],
     );
     let spans = phases.map_or(Vec::new(), Phases::spans);
-    ranks.spans = spans.iter().map(|&(name, a, b)| (name, a as f64, b as f64)).collect();
+    ranks.spans = spans.iter().map(|&(n, name, a, b)| (n, name, a as f64, b as f64)).collect();
     let mut alpha = chart(
         "alpha",
         "α-ReQ",
@@ -380,7 +382,7 @@ fn geometry(history: &History<'_>, phases: Option<&Phases>) -> String {
         ("α", Spacing::Even),
         vec![curve("α", "", 3, history.curve(|m| m.alpha_req.unwrap_or(f64::NAN)))],
     );
-    near(&mut alpha, "α = 1", 1.0);
+    near(&mut alpha, "α =", 1.0);
     let rows = history.last().map_or(0, |m| m.rows);
     let mut dse = chart(
         "dse",
@@ -389,7 +391,7 @@ fn geometry(history: &History<'_>, phases: Option<&Phases>) -> String {
         ("DSE (bits)", Spacing::Even),
         vec![curve("DSE", "", 1, history.curve(|m| m.dse))],
     );
-    near(&mut dse, "log₂ N", (rows as f64).log2());
+    near(&mut dse, "log₂ N =", (rows as f64).log2());
     let dsmi = chart(
         "dsmi",
         "Diffusion spectral mutual information",
@@ -399,21 +401,16 @@ fn geometry(history: &History<'_>, phases: Option<&Phases>) -> String {
     );
     let width = history.run.map_or("D".into(), |run| grouped(run.width as u64));
     let mut section = section("geometry", "Geometry of the hidden states");
-    let found = phases.map_or_else(
-        || "Fewer than three measurements: whether there are phases cannot be told.".into(),
-        Phases::sentence,
+    section += &phases.map_or_else(
+        || {
+            "<p>Fewer than three measurements: whether there are phases cannot be told.</p>\n"
+                .into()
+        },
+        told,
     );
-    let basis = phases.map_or_else(String::new, |phases| {
-        format!(
-            " {} The phases are those of <cite>Tracing the Representation Geometry of Language Models \
-             from Pretraining to Post-training</cite> (Li et al., 2025).",
-            phases.basis()
-        )
-    });
     let _ = writeln!(
         section,
-        "<p><strong>{found}</strong>{basis}</p>\n<p>Measured on {} held-out hidden states.</p>\n<div \
-         class=\"grid\">",
+        "<p>Measured on {} held-out hidden states.</p>\n<div class=\"grid\">",
         if rows > 0 { grouped(rows as u64) } else { MISSING.into() }
     );
     section += &figure(
@@ -434,7 +431,7 @@ fn geometry(history: &History<'_>, phases: Option<&Phases>) -> String {
     section += &figure(
         &dse,
         "Diffusion spectral entropy",
-        "From 0, where all hidden states are one point, to log₂ N, where N of them lie apart.",
+        "From 0, where all hidden states are one point, to log₂ N, where all N lie apart.",
     );
     section += &figure(
         &dsmi,
@@ -443,6 +440,29 @@ fn geometry(history: &History<'_>, phases: Option<&Phases>) -> String {
          of what comes.",
     );
     section + "</div>\n</section>\n"
+}
+
+/// The phases, with what they are told from.
+fn told(phases: &Phases) -> String {
+    let sentences = phases.sentences();
+    let mut text = match &sentences[..] {
+        [only] => format!("<p>{only}</p>\n"),
+        several => {
+            let mut items = String::new();
+            for item in several {
+                let (verdict, reason) = item.split_once(". ").unwrap_or((item, ""));
+                let _ = writeln!(items, "<li><strong>{verdict}.</strong> {reason}</li>");
+            }
+            format!("<ol>\n{items}</ol>\n")
+        }
+    };
+    let _ = writeln!(
+        text,
+        "<p>{} The phases are those of <cite>Tracing the Representation Geometry of Language Models from \
+         Pretraining to Post-training</cite> (Li et al., 2025).</p>",
+        phases.basis()
+    );
+    text
 }
 
 /// The eigenvalues of the covariance at some steps, with their power laws.
@@ -478,16 +498,16 @@ fn eigenspectra(history: &History<'_>, phases: Option<&Phases>) -> String {
             ends[0],
             ends[1]
         );
-        chart.series.push(noisy(&format!("step {step}"), index + 1, points));
+        chart.series.push(line(&format!("step {step}"), index + 1, points));
         let fitted = measurement.alpha_req_range.map_or(MISSING.into(), |[from, to]| {
             format!("{}–{}", grouped(from as u64 + 1), grouped(to as u64))
         });
         let _ = writeln!(
             rows,
             "<tr><th scope=\"row\">{step}</th><td>{}</td><td>{}</td><td>{fitted}</td><td>{}</td></tr>",
-            number(alpha.unwrap_or(f64::NAN)),
-            number(measurement.alpha_req_r2.unwrap_or(f64::NAN)),
-            number(measurement.effective_rank),
+            decimals(alpha.unwrap_or(f64::NAN), 3),
+            decimals(measurement.alpha_req_r2.unwrap_or(f64::NAN), 3),
+            decimals(measurement.effective_rank, 1),
         );
     }
     let mut section = section("eigenspectrum", "Eigenspectrum");
@@ -766,23 +786,23 @@ fn every_measurement(history: &History<'_>) -> String {
     table += "</tr></thead><tbody>\n";
     for m in &history.measurements {
         let _ = write!(table, "<tr><th scope=\"row\">{}</th>", grouped(m.step as u64));
-        for value in [
-            m.seconds,
-            m.loss,
-            m.perplexity,
-            m.entropy,
-            m.varentropy,
-            100.0 * m.accuracy,
-            m.rankme,
-            m.effective_rank,
-            m.alpha_req.unwrap_or(f64::NAN),
-            m.alpha_req_r2.unwrap_or(f64::NAN),
-            m.dse,
-            m.dsmi,
-            100.0 * m.tiles_kept,
-            100.0 * m.tiles_kept_2e_12,
+        for (value, digits) in [
+            (m.seconds, 1),
+            (m.loss, 3),
+            (m.perplexity, 1),
+            (m.entropy, 3),
+            (m.varentropy, 3),
+            (100.0 * m.accuracy, 1),
+            (m.rankme, 1),
+            (m.effective_rank, 1),
+            (m.alpha_req.unwrap_or(f64::NAN), 3),
+            (m.alpha_req_r2.unwrap_or(f64::NAN), 3),
+            (m.dse, 3),
+            (m.dsmi, 3),
+            (100.0 * m.tiles_kept, 1),
+            (100.0 * m.tiles_kept_2e_12, 1),
         ] {
-            let _ = write!(table, "<td>{}</td>", number(value));
+            let _ = write!(table, "<td>{}</td>", decimals(value, digits));
         }
         table += "</tr>\n";
     }
@@ -828,12 +848,12 @@ fn chart(
 
 /// A curve of measurements, named with its last number and what is written behind that.
 fn curve(name: &str, ending: &'static str, style: usize, points: Vec<(f64, f64)>) -> Series {
-    Series { name: name.into(), ending: Some(ending), style, noisy: false, points }
+    Series { name: name.into(), ending: Some(ending), style, marked: true, points }
 }
 
 /// A curve of many points.
-fn noisy(name: &str, style: usize, points: Vec<(f64, f64)>) -> Series {
-    Series { name: name.into(), ending: None, style, noisy: true, points }
+fn line(name: &str, style: usize, points: Vec<(f64, f64)>) -> Series {
+    Series { name: name.into(), ending: None, style, marked: false, points }
 }
 
 fn reference(name: &str, value: f64) -> Reference {
@@ -847,7 +867,7 @@ fn near(chart: &mut Chart, name: &str, value: f64) {
     let (low, high) =
         heights.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), y| (a.min(y), b.max(y)));
     if (0.5 * low..=1.6 * high).contains(&value) {
-        chart.references.push(Reference { label: name.into(), value });
+        chart.references.push(reference(name, value));
     }
 }
 

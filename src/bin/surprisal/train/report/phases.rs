@@ -69,17 +69,21 @@ impl Phases {
         self.end.rank <= (1.0 - LEAST) * self.high.rank
     }
 
-    /// The phases that are there, with their first and last steps.
-    pub fn spans(&self) -> Vec<(&'static str, usize, usize)> {
+    /// The phases that are there: number, name, first and last step.
+    pub fn spans(&self) -> Vec<(usize, &'static str, usize, usize)> {
         if !self.expands() {
             return Vec::new();
         }
         let phases = [
-            (self.warms_up(), "warm-up", self.start.step, self.low.step),
-            (true, "entropy-seeking", self.low.step, self.high.step),
-            (self.compresses(), "compression-seeking", self.high.step, self.end.step),
+            (self.warms_up(), 1, "warm-up", self.start.step, self.low.step),
+            (true, 2, "entropy-seeking", self.low.step, self.high.step),
+            (self.compresses(), 3, "compression-seeking", self.high.step, self.end.step),
         ];
-        phases.into_iter().filter(|phase| phase.0).map(|(_, name, a, b)| (name, a, b)).collect()
+        phases
+            .into_iter()
+            .filter(|phase| phase.0)
+            .map(|(_, n, name, a, b)| (n, name, a, b))
+            .collect()
     }
 
     /// The steps at which a phase may begin or end.
@@ -87,8 +91,8 @@ impl Phases {
         [self.low.step, self.high.step]
     }
 
-    /// What the measurements say of the phases.
-    pub fn sentence(&self) -> String {
+    /// What the measurements say: a sentence for each phase, or one for all.
+    pub fn sentences(&self) -> Vec<String> {
         let ranks = |from: Point, to: Point| {
             let (a, b) = (grouped(from.step as u64), grouped(to.step as u64));
             format!("from {} to {} between steps {a} and {b}", number(from.rank), number(to.rank))
@@ -110,20 +114,20 @@ impl Phases {
                     LEAST * 100.0
                 )
             };
-            return text;
+            return vec![text];
         }
         let warm_up = match self.warms_up() {
             true => format!(
-                "Warm-up: yes, the effective rank collapses {}.",
+                "Warm-up: yes. The effective rank collapses {}.",
                 ranks(self.start, self.low)
             ),
             false => format!(
-                "Warm-up: no, the effective rank has not fallen by {} % before it rises (an earlier \
+                "Warm-up: no. The effective rank has not fallen by {} % before it rises (an earlier \
                  collapse would lie before the first measurements).",
                 LEAST * 100.0
             ),
         };
-        let expansion = format!("Entropy-seeking: yes, it rises {}.", ranks(self.low, self.high));
+        let expansion = format!("Entropy-seeking: yes. It rises {}.", ranks(self.low, self.high));
         let alpha = match (self.high.alpha, self.end.alpha) {
             (Some(from), Some(to)) if self.end.step > self.high.step => {
                 let way = match to - from {
@@ -139,26 +143,26 @@ impl Phases {
             (true, Some((change, alpha))) => {
                 let fits = if change > 0.0 { "and" } else { "but" };
                 format!(
-                    "Compression-seeking: yes, the rank falls again {}, {fits} {alpha}.",
+                    "Compression-seeking: yes. The rank falls again {}, {fits} {alpha}.",
                     ranks(self.high, self.end)
                 )
             }
             (true, None) => format!(
-                "Compression-seeking: yes, the rank falls again {}; there is no α beside it.",
+                "Compression-seeking: yes. The rank falls again {}; there is no α beside it.",
                 ranks(self.high, self.end)
             ),
             (false, _) if self.high.step == self.end.step => {
-                "Compression-seeking: no, the rank is at its highest at the end.".into()
+                "Compression-seeking: no. The rank is at its highest at the end.".into()
             }
             (false, alpha) => {
                 let alpha = alpha.map_or(String::new(), |(_, alpha)| format!("; {alpha}"));
                 format!(
-                    "Compression-seeking: no, after its peak the rank falls by less than {} %{alpha}.",
+                    "Compression-seeking: no. After its peak the rank falls by less than {} %{alpha}.",
                     LEAST * 100.0
                 )
             }
         };
-        format!("{warm_up} {expansion} {compression}")
+        vec![warm_up, expansion, compression]
     }
 
     /// What the sentence rests on.

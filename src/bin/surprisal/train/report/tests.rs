@@ -267,33 +267,34 @@ fn phases_are_told_from_the_effective_rank() {
             })
             .collect();
         let phases = Phases::new(&measurements.iter().collect::<Vec<_>>());
-        phases.map(|phases| (phases.sentence(), phases.spans()))
+        phases.map(|phases| (phases.sentences().join(" "), phases.spans()))
     };
     let (text, spans) =
         course(&[50.0, 20.0, 30.0, 60.0, 40.0], &[1.0, 1.0, 0.9, 0.8, 1.2]).unwrap();
     has(
         &text,
         &[
-            "Warm-up: yes, the effective rank collapses from 50 to 20 between steps 0 and 10",
-            "Entropy-seeking: yes, it rises from 20 to 60 between steps 10 and 30",
-            "Compression-seeking: yes, the rank falls again from 60 to 40 between steps 30 and 40, and \
+            "Warm-up: yes. The effective rank collapses from 50 to 20 between steps 0 and 10",
+            "Entropy-seeking: yes. It rises from 20 to 60 between steps 10 and 30",
+            "Compression-seeking: yes. The rank falls again from 60 to 40 between steps 30 and 40, and \
              α rises, from 0.8 to 1.2",
         ],
     );
-    let all = [("warm-up", 0, 10), ("entropy-seeking", 10, 30), ("compression-seeking", 30, 40)];
+    let all =
+        [(1, "warm-up", 0, 10), (2, "entropy-seeking", 10, 30), (3, "compression-seeking", 30, 40)];
     assert_eq!(spans, all);
 
     let (text, spans) = course(&[20.0, 30.0, 29.9, 60.0], &[1.0; 4]).unwrap();
     has(
         &text,
-        &["Warm-up: no", "Entropy-seeking: yes", "Compression-seeking: no, the rank is at its"],
+        &["Warm-up: no", "Entropy-seeking: yes", "Compression-seeking: no. The rank is at its"],
     );
-    assert_eq!(spans, [("entropy-seeking", 0, 30)]);
+    assert_eq!(spans, [(2, "entropy-seeking", 0, 30)]);
 
     let (text, _) = course(&[20.0, 60.0, 58.0], &[1.0, 1.0, 1.3]).unwrap();
     has(
         &text,
-        &["Compression-seeking: no, after its peak", "less than 5 %; α rises, from 1 to 1.3"],
+        &["Compression-seeking: no. After its peak", "less than 5 %; α rises, from 1 to 1.3"],
     );
     let (text, _) = course(&[20.0, 60.0, 40.0], &[1.0, 1.0, 0.5]).unwrap();
     has(&text, &["Compression-seeking: yes", "but α falls, from 1 to 0.5"]);

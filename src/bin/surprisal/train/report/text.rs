@@ -37,6 +37,14 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// So many digits after the point, as in the other rows of a column.
+pub fn decimals(value: f64, digits: usize) -> String {
+    if value.is_finite() && value.abs() < 1e7 {
+        return format!("{value:.digits$}").replace('-', "−");
+    }
+    number(value)
+}
+
 /// A count, in groups of three digits.
 pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
