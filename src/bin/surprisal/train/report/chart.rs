@@ -13,6 +13,9 @@ const HEIGHT: f64 = 290.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 246.0;
 
+/// The height of a chart with nothing to draw.
+const EMPTY: f64 = 84.0;
+
 /// Between the frame and the first and last points.
 const INSET: f64 = 7.0;
 
@@ -96,13 +99,19 @@ pub struct Chart {
 
 impl Chart {
     pub fn svg(&self) -> String {
-        let mut svg = head(self.id, self.title, &self.description, HEIGHT);
         let drawable = |&(x, y): &(f64, f64)| self.x.holds(x) && self.y.holds(y);
         if !self.series.iter().any(|series| series.points.iter().any(|point| drawable(point))) {
-            let middle = (WIDTH / 2.0, f64::midpoint(TOP, BOTTOM));
-            text(&mut svg, "note", "middle", middle, "nothing was measured");
+            let mut svg = head(self.id, self.title, &self.description, EMPTY);
+            let _ = write!(
+                svg,
+                r#"<rect class="empty" x="0.5" y="0.5" width="{}" height="{}" rx="3" />"#,
+                WIDTH - 1.0,
+                EMPTY - 1.0
+            );
+            text(&mut svg, "note", "middle", (WIDTH / 2.0, EMPTY / 2.0), "nothing was measured");
             return svg + "</svg>";
         }
+        let mut svg = head(self.id, self.title, &self.description, HEIGHT);
         let references: Vec<&Reference> =
             self.references.iter().filter(|reference| self.y.holds(reference.value)).collect();
         let labels: Vec<String> = self.series.iter().map(Series::label).collect();
@@ -231,26 +240,33 @@ impl Horizontal {
             }
             return ticks;
         }
-        let ticks = scale.ticks(6).into_iter();
-        let inside = |value: f64| value.fract() == 0.0 && (least..=greatest).contains(&value);
-        let mut ticks: Vec<(f64, f64)> =
-            ticks.filter(|tick| inside(tick.0)).map(|tick| (scale.at(tick.0), tick.0)).collect();
-        if self.spacing == Spacing::Logarithmic && self.zero {
-            ticks.insert(0, (self.at(scale, 0.0), 0.0));
-        }
-        // The ends, where they are not too near to others.
-        if self.spacing == Spacing::Logarithmic {
-            let at = scale.at(greatest);
-            if ticks.last().is_none_or(|tick| at - tick.0 > 34.0) {
-                ticks.push((at, greatest));
+        let inside = |value: &f64| value.fract() == 0.0 && (least..=greatest).contains(value);
+        let round = scale.ticks(6).into_iter().map(|tick| tick.0).filter(inside);
+        let logarithmic = self.spacing == Spacing::Logarithmic;
+        let first = (self.zero && logarithmic).then_some(0.0);
+        let last = logarithmic.then_some(greatest);
+        // Those that do not touch the one before.
+        let (mut ticks, mut end) = (Vec::new(), f64::NEG_INFINITY);
+        for value in first.into_iter().chain(round).chain(last) {
+            let (at, label) = (self.at(scale, value), whole(value));
+            let half = width(&label, 12.0) / 2.0;
+            if at - half > end {
+                ticks.push((at, label));
+                end = at + half + 3.0;
             }
         }
-        ticks.into_iter().map(|(at, value)| (at, whole(value))).collect()
+        ticks
     }
 }
 
+/// A whole number, short.
 fn whole(value: f64) -> String {
-    super::text::grouped(value.max(0.0).round() as u64)
+    match value {
+        value if value >= 1e9 => format!("{}G", number(value / 1e9)),
+        value if value >= 1e6 => format!("{}M", number(value / 1e6)),
+        value if value >= 1e4 => format!("{}k", number(value / 1e3)),
+        value => format!("{value:.0}"),
+    }
 }
 
 impl Vertical {
@@ -463,8 +479,8 @@ pub fn bars(id: &str, title: &str, description: &str, bars: &[Bar]) -> String {
 fn head(id: &str, title: &str, description: &str, height: f64) -> String {
     let (title, description) = (escaped(title), escaped(description));
     format!(
-        "<svg role=\"img\" viewBox=\"0 0 {WIDTH} {height}\" aria-labelledby=\"{id}-title \
-         {id}-description\">\n<title id=\"{id}-title\">{title}</title>\n<desc \
+        "<svg role=\"img\" viewBox=\"0 0 {WIDTH} {height}\" aria-labelledby=\"{id}-title\" \
+         aria-describedby=\"{id}-description\">\n<title id=\"{id}-title\">{title}</title>\n<desc \
          id=\"{id}-description\">{description}</desc>\n"
     )
 }

@@ -68,8 +68,10 @@ fn heading(history: &History<'_>) -> String {
     // The file alone: where it lies is in the table.
     let name = run.text.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or(&run.text);
     let mut letters = run.model.chars();
-    let model: String =
-        letters.next().map(|c| c.to_uppercase().chain(letters).collect()).unwrap_or_default();
+    let model: String = match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => "A model".into(),
+    };
     let short: String = name.chars().take(80).collect();
     let rest = if name.chars().nth(80).is_some() { "…" } else { "" };
     format!("{model} trained on {short}{rest}")
@@ -163,7 +165,7 @@ fn facts(history: &History<'_>) -> String {
         (
             "Text",
             vec![
-                ("Name", format!("<bdi>{}</bdi>", escaped(&run.text))),
+                ("Name", format!("<bdi>{}</bdi>", escaped(&run.text).replace('/', "/<wbr />"))),
                 ("Words in all", count(run.tokens)),
                 ("Trained on", count(run.training_tokens) + &share(run.training_tokens)),
                 ("Held out", count(run.held_out) + &share(run.held_out)),
@@ -309,7 +311,7 @@ fn predictions(history: &History<'_>) -> String {
         ("mean entropy (nats)", Spacing::Even),
         vec![curve("", "", 2, history.curve(|m| m.entropy))],
     );
-    entropy.references.push(reference("ln V", vocabulary.ln()));
+    entropy.references.push(reference("ln V =", vocabulary.ln()));
     let varentropy = chart(
         "varentropy",
         "Varentropy of the predictions",

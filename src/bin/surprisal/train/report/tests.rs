@@ -156,7 +156,7 @@ fn well_formed(page: &str) {
             assert!(!key.contains('='), "{key} in <{tag}>");
             match key {
                 "id" => assert!(identities.insert(value), "{value} twice"),
-                "aria-labelledby" => wanted.extend(value.split(' ')),
+                "aria-labelledby" | "aria-describedby" => wanted.extend(value.split(' ')),
                 "x" | "y" | "x1" | "x2" | "y1" | "y2" | "cx" | "cy" | "r" | "width" | "height" => {
                     on_the_page(value, tag);
                 }
@@ -214,7 +214,12 @@ fn a_whole_run() {
     assert!(!page.contains("class=\"notice\""));
     let text = "Transformer trained on &lt;six&gt; &quot;tragedies&quot; &amp; more.txt";
     assert_eq!(page.matches(text).count(), 2);
-    has(&page, &["<bdi>/home/reader/texts/&lt;six&gt; &quot;tragedies&quot; &amp; more.txt</bdi>"]);
+    has(
+        &page,
+        &[
+            "<bdi>/<wbr />home/<wbr />reader/<wbr />texts/<wbr />&lt;six&gt; &quot;tragedies&quot; &amp; more.txt</bdi>",
+        ],
+    );
     for id in ["loss", "perplexity", "entropy", "ranks", "dse", "tiles", "eigenspectrum"] {
         assert!(chart(&page, id).contains("<path class=\"line"), "{id}");
     }
