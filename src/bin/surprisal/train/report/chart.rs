@@ -100,7 +100,7 @@ pub struct Chart {
 impl Chart {
     pub fn svg(&self) -> String {
         let drawable = |&(x, y): &(f64, f64)| self.x.holds(x) && self.y.holds(y);
-        if !self.series.iter().any(|series| series.points.iter().any(|point| drawable(point))) {
+        if !self.series.iter().any(|series| series.points.iter().any(drawable)) {
             let mut svg = head(self.id, self.title, &self.description, EMPTY);
             let _ = write!(
                 svg,

@@ -273,7 +273,7 @@ fn calibration(history: &History<'_>) -> String {
             number(best.loss),
             number(rise)
         ),
-        _ => format!("The held-out loss ends at its lowest, {} nats.", number(last.loss)),
+        _ => format!("The last held-out loss is the lowest, {} nats.", number(last.loss)),
     };
     let gap = last.loss - last.entropy;
     if gap.is_finite() {
@@ -357,7 +357,7 @@ fn predictions(history: &History<'_>) -> String {
         &tiles,
         "Gradient sparsity",
         "The share of tiles (one position by 32 words) with a probability that a filter keeps. auto is \
-         2⁻²⁸, below the rounding of f32; 2⁻¹² loses a little.",
+         2⁻²⁸, below what f32 resolves; 2⁻¹² is lossy.",
     );
     section + "</div>\n</section>\n"
 }
