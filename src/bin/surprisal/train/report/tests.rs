@@ -300,6 +300,12 @@ fn phases_are_told_from_the_effective_rank() {
     );
     assert_eq!(spans, [(2, "entropy-seeking", 0, 30)]);
 
+    // The greatest rise parts the phases, not the highest rank.
+    let (_, spans) = course(&[50.0, 60.0, 20.0, 55.0, 30.0], &[1.0; 5]).unwrap();
+    let all =
+        [(1, "warm-up", 0, 20), (2, "entropy-seeking", 20, 30), (3, "compression-seeking", 30, 40)];
+    assert_eq!(spans, all);
+
     let (text, _) = course(&[20.0, 60.0, 58.0], &[1.0, 1.0, 1.3]).unwrap();
     has(
         &text,
