@@ -6,6 +6,10 @@
 
 mod adam;
 mod model;
+#[allow(dead_code)]
+mod record;
+#[allow(dead_code)]
+mod report;
 #[cfg(test)]
 mod tests;
 mod text;
