@@ -2,6 +2,7 @@
 
 mod adamw;
 mod clip;
+mod gradcheck;
 mod lanes;
 mod ops;
 mod parameter;
@@ -13,6 +14,7 @@ mod tape;
 
 pub use adamw::{AdamW, AdamWState};
 pub use clip::clip_gradient_norm;
+pub use gradcheck::{GradientCheck, gradcheck};
 pub use parameter::Parameter;
 pub use random::Generator;
 pub use schedule::Schedule;
