@@ -111,7 +111,7 @@ impl<'t, T: Real> Variable<'t, T> {
             let isa = flow.isa;
             let [operand, gain, bias] = operands;
             if rows == 0 {
-                for operand in [gain, bias].into_iter().flatten() {
+                for operand in operands.into_iter().flatten() {
                     flow.add_within(operand, |_| ());
                 }
                 return Ok(());
