@@ -11,6 +11,7 @@ use surprisal::diffusion::{Bandwidth, EntropyEstimate, Method, SpectralEntropy};
 use crate::arrays::Opened;
 use crate::features::{Features, Widened};
 use crate::output::{number, optional, print};
+use crate::scale::short;
 use crate::{Failure, Global, plot, progress};
 
 /// Half powers of 2 on either side of t, and of σ, in a picture.
@@ -214,8 +215,8 @@ impl Dse {
         }
         bar.finish_and_clear();
         let fixed = match self.plot_over {
-            Over::T => format!("σ = {}", plot::short(sigma)),
-            Over::Sigma => format!("t = {}", plot::short(self.t)),
+            Over::T => format!("σ = {}", short(sigma)),
+            Over::Sigma => format!("t = {}", short(self.t)),
         };
         let most = (estimate.rows as f64).log2();
         let curve = plot::Curve {
@@ -227,7 +228,7 @@ impl Dse {
             y: "DSE in bits",
             points: &points,
             marked: Some(HALVES[0] as usize),
-            limit: Some((most, &format!("log₂ N = {}", plot::short(most)))),
+            limit: Some((most, &format!("log₂ N = {}", short(most)))),
             logarithmic: true,
         };
         plot::curve(path, &curve)

@@ -13,6 +13,7 @@ mod parallel;
 mod plot;
 mod progress;
 mod random;
+mod scale;
 mod spectrum;
 mod train;
 

@@ -159,28 +159,6 @@ fn curves() {
 }
 
 #[test]
-fn ticks_are_few_and_round() {
-    let labels = |scale: Scale, most| {
-        scale.ticks(most).into_iter().map(|(_, label)| label).collect::<Vec<_>>()
-    };
-    assert_eq!(labels(Scale::linear(0.0, 11.7, 0.0, 1.0), 6), ["0", "2", "4", "6", "8", "10"]);
-    assert_eq!(
-        labels(Scale::linear(-0.011, 0.021, 0.0, 1.0), 4),
-        ["−0.01", "0.00", "0.01", "0.02"]
-    );
-    assert_eq!(labels(Scale::logarithmic(1.0, 800.0, 0.0, 1.0), 8), ["1", "10", "100"]);
-    assert_eq!(labels(Scale::logarithmic(1.0, 12.7, 0.0, 1.0), 8), ["1", "2", "5", "10"]);
-    assert_eq!(
-        labels(Scale::logarithmic(3e-17, 2.0, 0.0, 1.0), 6),
-        ["10⁻¹⁵", "10⁻¹²", "10⁻⁹", "10⁻⁶", "10⁻³", "1"]
-    );
-    assert_eq!(labels(Scale::logarithmic(0.021, 0.083, 0.0, 1.0), 6).len(), 6);
-    for (from, to) in [(1.0, 2.1), (0.4, 0.44), (0.02, 90.0), (1e-300, 1e-299)] {
-        assert!(Scale::logarithmic(from, to, 0.0, 1.0).ticks(8).len() <= 8);
-    }
-}
-
-#[test]
 fn a_place_that_cannot_be_written_is_refused_before_the_work() {
     let directory = tempfile::tempdir().unwrap();
     assert!(check(&directory.path().join("plot.svg")).is_ok());

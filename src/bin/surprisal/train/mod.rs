@@ -15,6 +15,8 @@ mod metrics;
 mod mlp;
 mod model;
 mod record;
+#[allow(dead_code)]
+mod report;
 #[cfg(test)]
 mod tests;
 mod text;
