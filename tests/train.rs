@@ -88,7 +88,8 @@ fn with_text() -> (tempfile::TempDir, String, impl Fn(&str) -> String) {
     (directory, text, move |name| path(&root, name))
 }
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
+    "report.html",
     "metrics.jsonl",
     "model.safetensors",
     "checkpoint.safetensors",

@@ -57,6 +57,11 @@ impl Metrics {
         let written = self.file.write_all(line.write().as_bytes());
         written.map_err(|error| cannot("write", &self.path, &error))
     }
+
+    /// All lines so far.
+    pub fn lines(&self) -> Result<Vec<Line>, Failure> {
+        read(&self.path)
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<Line>, Failure> {

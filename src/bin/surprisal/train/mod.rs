@@ -15,7 +15,6 @@ mod metrics;
 mod mlp;
 mod model;
 mod record;
-#[allow(dead_code)]
 mod report;
 #[cfg(test)]
 mod tests;
@@ -45,7 +44,7 @@ use self::model::{DROPOUT, Kind, TABLE_DECAY, WIDTH};
 use self::record::{Finish, Line, Measurement, Run, Step};
 use self::text::Corpus;
 use self::training::{PEAK_RATE, Training};
-use crate::output::{make_directory, number, print};
+use crate::output::{make_directory, number, print, write_whole};
 use crate::{Failure, Global, parallel};
 
 /// The text without `--text`.
@@ -341,6 +340,8 @@ impl Session<'_> {
             interrupted: step < self.training.steps,
         };
         self.metrics.write(&Line::Finish(finish.clone()))?;
+        let report = report::html(&self.metrics.lines()?);
+        write_whole(&self.out.join("report.html"), report.as_bytes())?;
         Ok((last, finish))
     }
 }

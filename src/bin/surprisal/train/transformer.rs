@@ -18,9 +18,6 @@ const HEADS: usize = 4;
 /// Units of the layer behind it.
 const UNITS: usize = 4 * WIDTH;
 
-/// The share of each branch's outcome that is dropped in each step.
-const DROPOUT: f64 = 0.1;
-
 /// Under the root of the mean square.
 const EPSILON: f64 = 1e-6;
 
@@ -56,7 +53,7 @@ impl Layers for Transformer {
         &self,
         leaves: &Leaves<'t>,
         windows: &Windows,
-        dropout: &mut Dropout,
+        _: &mut Dropout,
     ) -> surprisal::Result<Variable<'t, f32>> {
         let words = bilinear::words(leaves, windows)?;
         let state = bilinear::sum(leaves, words, windows)?;
@@ -71,11 +68,11 @@ impl Layers for Transformer {
         let attention = query.causal_attention(key, value, HEADS)?;
         let attention = attention.reshape(&[windows.count * windows.length, WIDTH])?;
         let attention = attention.matmul(leaves.of("attention.out"))?;
-        let state = state.add(dropout.apply(attention, DROPOUT)?)?;
+        let state = state.add(attention)?;
 
         let normal = state.rms_norm(Some(leaves.of("mlp.norm")), EPSILON)?;
         let layer = normal.matmul(leaves.of("mlp.in"))?.add(leaves.of("mlp.in.bias"))?;
         let layer = layer.gelu().matmul(leaves.of("mlp.out"))?;
-        state.add(dropout.apply(layer, DROPOUT)?)
+        state.add(layer)
     }
 }
