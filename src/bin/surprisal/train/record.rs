@@ -145,7 +145,7 @@ object! {
         perplexity: f64,
         /// What the fused loss and its gradients need beside them.
         workspace_bytes: Option<u64>,
-        /// What the logits and their gradients would need.
+        /// What the logits and their gradient need where they are stored.
         materialised_bytes: Option<u64>,
         /// Loss and gradients of one step.
         fused_seconds: Option<f64>,

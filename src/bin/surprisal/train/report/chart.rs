@@ -28,6 +28,9 @@ const NAMES: f64 = 92.0;
 /// Curves of more points have a marker at their ends only.
 const MARKED: usize = 32;
 
+/// Markers nearer than this would touch.
+const MARKER: f64 = 7.5;
+
 /// Points nearer than this are drawn as their mean.
 const APART: f64 = 2.0;
 
@@ -100,7 +103,7 @@ pub struct Chart {
 impl Chart {
     pub fn svg(&self) -> String {
         let drawable = |&(x, y): &(f64, f64)| self.x.holds(x) && self.y.holds(y);
-        if !self.series.iter().any(|series| series.points.iter().any(|point| drawable(point))) {
+        if !self.series.iter().any(|series| series.points.iter().any(drawable)) {
             let mut svg = head(self.id, self.title, &self.description, EMPTY);
             let _ = write!(
                 svg,
@@ -340,10 +343,14 @@ impl Series {
             };
             none(index.checked_sub(1)) && none(Some(index + 1))
         };
+        let mut before = f64::NEG_INFINITY;
         for (index, point) in points.iter().enumerate() {
             let Some(at) = *point else { continue };
-            if alone(index) || (*marked && (count <= MARKED || at == last)) {
+            // Markers do not lie on each other; the last is always there.
+            let free = at.0 - before >= MARKER && last.0 - at.0 >= MARKER || at == last;
+            if alone(index) || (*marked && free && (count <= MARKED || at == last)) {
                 marker(svg, *style, at);
+                before = at.0;
             }
         }
         Some(last)

@@ -21,6 +21,9 @@ use super::record::{Line, Measurement};
 /// Spectra in one chart.
 const SPECTRA: usize = 4;
 
+/// Logarithms of steps whose spectra are about the same.
+const NEAR: f64 = 0.4;
+
 /// Eigenvalues of a smaller share of the largest are rounding.
 const ROUNDING: f64 = 1e-12;
 
@@ -273,7 +276,7 @@ fn calibration(history: &History<'_>) -> String {
             number(best.loss),
             number(rise)
         ),
-        _ => format!("The held-out loss ends at its lowest, {} nats.", number(last.loss)),
+        _ => format!("The last held-out loss is the lowest, {} nats.", number(last.loss)),
     };
     let gap = last.loss - last.entropy;
     if gap.is_finite() {
@@ -357,7 +360,7 @@ fn predictions(history: &History<'_>) -> String {
         &tiles,
         "Gradient sparsity",
         "The share of tiles (one position by 32 words) with a probability that a filter keeps. auto is \
-         2⁻²⁸, below the rounding of f32; 2⁻¹² loses a little.",
+         2⁻²⁸, below what f32 resolves; 2⁻¹² is lossy.",
     );
     section + "</div>\n</section>\n"
 }
@@ -537,23 +540,28 @@ fn eigenspectra(history: &History<'_>, phases: Option<&Phases>) -> String {
     section + "</div>\n</section>\n"
 }
 
-/// Measurements with eigenvalues: the first, the last, the turns of the phases and others between.
+/// Measurements with eigenvalues: the first, the last, the turns of the phases, and others far from
+/// these.
 fn chosen<'a>(history: &History<'a>, phases: Option<&Phases>) -> Vec<&'a Measurement> {
     let all: Vec<&Measurement> =
         history.measurements.iter().copied().filter(|m| !shares(m).is_empty()).collect();
     let (Some(first), Some(last)) = (all.first(), all.last()) else { return Vec::new() };
+    let place = |step: usize| (step.max(1) as f64).ln();
+    let distance = |chosen: &[usize], step: usize| {
+        let distances = chosen.iter().map(|&other| (place(step) - place(other)).abs());
+        distances.fold(f64::INFINITY, f64::min)
+    };
     let mut steps = vec![first.step, last.step];
-    let ends = [first.step.max(1) as f64, last.step.max(1) as f64];
-    let between = [1.0 / 3.0, 2.0 / 3.0].map(|share: f64| {
-        let step = ends[0] * (ends[1] / ends[0]).powf(share);
-        let far = |m: &&&Measurement| ((m.step.max(1) as f64) / step).ln().abs();
-        all.iter().min_by(|a, b| far(a).total_cmp(&far(b))).map_or(last.step, |m| m.step)
-    });
-    for step in
-        phases.map_or(Vec::new(), |phases| phases.turns().to_vec()).into_iter().chain(between)
-    {
-        if steps.len() < SPECTRA && !steps.contains(&step) {
-            steps.push(step);
+    for turn in phases.map_or(Vec::new(), |phases| phases.turns().to_vec()) {
+        if distance(&steps, turn) > NEAR {
+            steps.push(turn);
+        }
+    }
+    while steps.len() < SPECTRA {
+        let far = |m: &&&Measurement| distance(&steps, m.step);
+        match all.iter().max_by(|a, b| far(a).total_cmp(&far(b))) {
+            Some(m) if distance(&steps, m.step) > NEAR => steps.push(m.step),
+            _ => break,
         }
     }
     all.into_iter().filter(|m| steps.contains(&m.step)).collect()
@@ -593,14 +601,14 @@ fn cost(history: &History<'_>) -> String {
         match ratio {
             ratio if !(ratio.is_finite() && ratio > 0.0) => String::new(),
             ratio if ratio >= 1.0 => {
-                format!(" Stored logits take {} times as much.", number(ratio))
+                format!(" The materialised loss takes {ratio:.2} times as much.")
             }
-            ratio => format!(" Stored logits take {} of it.", number(ratio)),
+            ratio => format!(" The materialised loss takes {ratio:.2} of it."),
         }
     };
     let memory = [finish.workspace_bytes, finish.materialised_bytes];
     let time = [finish.fused_seconds, finish.materialised_seconds];
-    let names = ["fused: a tile at a time", "materialised: all logits stored"];
+    let names = ["fused loss", "materialised loss: logits and their gradient stored"];
     let bar = |index: usize, value: Option<f64>, label: Option<(String, &str)>| Bar {
         name: names[index],
         value,
@@ -626,7 +634,13 @@ fn cost(history: &History<'_>) -> String {
     section += "<div class=\"grid\">\n";
     let memory_ratio = ratio(memory.map(|bytes| bytes.map(|bytes| bytes as f64)));
     for (id, title, what, bars_of, ratio) in [
-        ("memory", "Memory", "Beside inputs and gradients.", &memory_bars, memory_ratio),
+        (
+            "memory",
+            "Memory",
+            "Beside inputs and gradients. The fused loss keeps no more logits than its memory budget allows.",
+            &memory_bars,
+            memory_ratio,
+        ),
         ("time", "Time", "Loss and gradients of one step.", &time_bars, ratio(time)),
     ] {
         let svg = bars(id, title, &describe(bars_of), bars_of);

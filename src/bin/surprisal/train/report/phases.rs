@@ -127,40 +127,33 @@ impl Phases {
                 LEAST * 100.0
             ),
         };
-        let expansion = format!("Entropy-seeking: yes. It rises {}.", ranks(self.low, self.high));
-        let alpha = match (self.high.alpha, self.end.alpha) {
-            (Some(from), Some(to)) if self.end.step > self.high.step => {
-                let way = match to - from {
-                    change if change.abs() < LEAST * from.abs() => "stays about the same",
-                    change if change > 0.0 => "rises",
-                    _ => "falls",
-                };
-                Some((to - from, format!("α {way}, from {} to {}", number(from), number(to))))
-            }
-            _ => None,
+        let beside = |from: Point, to: Point| match way(from, to) {
+            Some((_, way)) => format!("; {way}."),
+            None => ".".into(),
         };
-        let compression = match (self.compresses(), alpha) {
-            (true, Some((change, alpha))) => {
-                let fits = if change > 0.0 { "and" } else { "but" };
-                format!(
-                    "Compression-seeking: yes. The rank falls again {}, {fits} {alpha}.",
-                    ranks(self.high, self.end)
-                )
-            }
-            (true, None) => format!(
-                "Compression-seeking: yes. The rank falls again {}; there is no α beside it.",
+        let expansion = format!(
+            "Entropy-seeking: yes. It rises {}{}",
+            ranks(self.low, self.high),
+            beside(self.low, self.high)
+        );
+        let compression = if self.compresses() {
+            let alpha = match way(self.high, self.end) {
+                Some((change, way)) if change > 0.0 => format!("and {way}"),
+                Some((_, way)) => format!("but {way}"),
+                None => "without an α beside it".into(),
+            };
+            format!(
+                "Compression-seeking: yes. The rank falls again {}, {alpha}.",
                 ranks(self.high, self.end)
-            ),
-            (false, _) if self.high.step == self.end.step => {
-                "Compression-seeking: no. The rank is at its highest at the end.".into()
-            }
-            (false, alpha) => {
-                let alpha = alpha.map_or(String::new(), |(_, alpha)| format!("; {alpha}"));
-                format!(
-                    "Compression-seeking: no. After its peak the rank falls by less than {} %{alpha}.",
-                    LEAST * 100.0
-                )
-            }
+            )
+        } else if self.high.step == self.end.step {
+            "Compression-seeking: no. The rank rises to the end.".into()
+        } else {
+            format!(
+                "Compression-seeking: no. After its peak the rank falls by less than {} %{}",
+                LEAST * 100.0,
+                beside(self.high, self.end)
+            )
         };
         vec![warm_up, expansion, compression]
     }
@@ -174,4 +167,15 @@ impl Phases {
             LEAST * 100.0
         )
     }
+}
+
+/// How α changes between two points: by how much, and in words.
+fn way(from: Point, to: Point) -> Option<(f64, String)> {
+    let (a, b) = (from.alpha?, to.alpha?);
+    let way = match b - a {
+        change if change.abs() < LEAST * a.abs() => "stays about the same",
+        change if change > 0.0 => "rises",
+        _ => "falls",
+    };
+    Some((b - a, format!("α {way}, from {} to {}", number(a), number(b))))
 }

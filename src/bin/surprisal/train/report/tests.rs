@@ -280,7 +280,7 @@ fn phases_are_told_from_the_effective_rank() {
         &text,
         &[
             "Warm-up: yes. The effective rank collapses from 50 to 20 between steps 0 and 10",
-            "Entropy-seeking: yes. It rises from 20 to 60 between steps 10 and 30",
+            "Entropy-seeking: yes. It rises from 20 to 60 between steps 10 and 30; α falls, from 1 to 0.8.",
             "Compression-seeking: yes. The rank falls again from 60 to 40 between steps 30 and 40, and \
              α rises, from 0.8 to 1.2",
         ],
@@ -292,9 +292,19 @@ fn phases_are_told_from_the_effective_rank() {
     let (text, spans) = course(&[20.0, 30.0, 29.9, 60.0], &[1.0; 4]).unwrap();
     has(
         &text,
-        &["Warm-up: no", "Entropy-seeking: yes", "Compression-seeking: no. The rank is at its"],
+        &[
+            "Warm-up: no",
+            "Entropy-seeking: yes",
+            "Compression-seeking: no. The rank rises to the end",
+        ],
     );
     assert_eq!(spans, [(2, "entropy-seeking", 0, 30)]);
+
+    // The greatest rise parts the phases, not the highest rank.
+    let (_, spans) = course(&[50.0, 60.0, 20.0, 55.0, 30.0], &[1.0; 5]).unwrap();
+    let all =
+        [(1, "warm-up", 0, 20), (2, "entropy-seeking", 20, 30), (3, "compression-seeking", 30, 40)];
+    assert_eq!(spans, all);
 
     let (text, _) = course(&[20.0, 60.0, 58.0], &[1.0, 1.0, 1.3]).unwrap();
     has(
@@ -304,7 +314,7 @@ fn phases_are_told_from_the_effective_rank() {
     let (text, _) = course(&[20.0, 60.0, 40.0], &[1.0, 1.0, 0.5]).unwrap();
     has(&text, &["Compression-seeking: yes", "but α falls, from 1 to 0.5"]);
     let (text, _) = course(&[20.0, 60.0, 40.0], &[1.0, 1.0, f64::NAN]).unwrap();
-    has(&text, &["there is no α beside it"]);
+    has(&text, &["without an α beside it"]);
 
     let (text, spans) = course(&[60.0, 50.0, 30.0], &[1.0; 3]).unwrap();
     has(&text, &["cannot be told from"]);
@@ -386,7 +396,7 @@ fn records_of_little() {
         ("unbegun", vec![Line::Measurement(missing), Line::Finish(interrupted)]),
     ] {
         let page = page(name, &lines);
-        assert_eq!(page.contains("class=\"notice\""), true, "{name}");
+        assert!(page.contains("class=\"notice\""), "{name}");
     }
     has(&html(&[]), &["Nothing was measured", "nothing was measured"]);
 }
