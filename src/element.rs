@@ -45,9 +45,9 @@ pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + Debug + 'stat
     /// This view, with its type as a value.
     fn vector(view: ArrayView1<'_, Self>) -> Vector<'_>;
     /// This view, with its type as a value.
-    fn matrix_mut(view: ArrayViewMut2<'_, Self>) -> MatrixMut<'_>;
+    fn matrix_view_mut(view: ArrayViewMut2<'_, Self>) -> MatrixMut<'_>;
     /// This view, with its type as a value.
-    fn vector_mut(view: ArrayViewMut1<'_, Self>) -> VectorMut<'_>;
+    fn vector_view_mut(view: ArrayViewMut1<'_, Self>) -> VectorMut<'_>;
 }
 
 /// A type that the factors of a product may hold without being converted.
@@ -140,10 +140,10 @@ macro_rules! element {
             fn vector(view: ArrayView1<'_, Self>) -> Vector<'_> {
                 Vector::$variant(view)
             }
-            fn matrix_mut(view: ArrayViewMut2<'_, Self>) -> MatrixMut<'_> {
+            fn matrix_view_mut(view: ArrayViewMut2<'_, Self>) -> MatrixMut<'_> {
                 MatrixMut::$variant(view)
             }
-            fn vector_mut(view: ArrayViewMut1<'_, Self>) -> VectorMut<'_> {
+            fn vector_view_mut(view: ArrayViewMut1<'_, Self>) -> VectorMut<'_> {
                 VectorMut::$variant(view)
             }
         }

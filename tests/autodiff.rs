@@ -260,8 +260,8 @@ fn distributions() {
     }
     let tape = Tape::<f64>::new();
     let x = numbers(&[5, 37], 24);
-    let p = tape.constant(&x.to_shared()).softmax().unwrap().value();
-    let log = tape.constant(&x.to_shared()).log_softmax().unwrap().value();
+    let p = tape.constant(x.to_shared()).softmax().unwrap().value();
+    let log = tape.constant(x.to_shared()).log_softmax().unwrap().value();
     for ((row, p), log) in x.rows().into_iter().zip(p.rows()).zip(log.rows()) {
         let sum: f64 = row.iter().map(|x| x.exp()).sum();
         for ((x, p), log) in row.iter().zip(p).zip(log) {

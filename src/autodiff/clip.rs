@@ -33,6 +33,11 @@ pub fn clip_gradient_norm<'a, T: Real>(
         **gradient = lanes::standard(std::mem::take(*gradient));
         squares += lanes::total_of_squares(isa, lanes::slice(gradient));
     }
+    if !squares.is_finite() {
+        // The squares may be beyond the type's range where their root is not.
+        let squares_of = |of: &Shared<T>| -> f64 { of.iter().map(|g| g.to_f64().powi(2)).sum() };
+        squares = gradients.iter().map(|gradient| squares_of(gradient)).sum();
+    }
     let norm = squares.sqrt();
     if norm.is_finite() && norm > bound {
         let factor = T::from_f64(bound / norm);

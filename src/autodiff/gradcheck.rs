@@ -27,8 +27,9 @@ pub struct GradientCheck {
     pub analytic: f64,
     /// The difference quotient.
     pub numeric: f64,
-    /// |analytic − numeric|, relative to the larger of both and of a thousandth of the input's
-    /// largest difference quotient. NaN where either is.
+    /// |analytic − numeric|, relative to the largest of both, of a thousandth of the input's largest
+    /// difference quotient, and of a ten-thousandth of Σ |w·f|, whose rounding the quotients have in
+    /// them. NaN where either is.
     pub error: f64,
 }
 
@@ -61,6 +62,7 @@ where
     let leaves: Vec<_> = inputs.iter().map(|input| tape.leaf(input)).collect();
     let value = f(&tape, &leaves)?;
     let weights = weights(&value.shape());
+    let size: f64 = value.value().iter().zip(&weights).map(|(y, w)| (y * w).abs()).sum();
     let gradients = value.backward_with(weights.clone())?;
     let gradients: Vec<_> = leaves.iter().map(|&leaf| gradients.of(leaf)).collect();
 
@@ -85,7 +87,8 @@ where
         let quotients: Result<Vec<f64>> =
             (0..count).map(|at| quotient_at(&mut inputs, input, at)).collect();
         let quotients = quotients?;
-        let least = 1e-3 * quotients.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+        let largest = quotients.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+        let least = (1e-3 * largest).max(1e-4 * size);
         for (at, (index, _)) in inputs[input].indexed_iter().enumerate() {
             let numeric = quotients[at];
             let analytic = gradients[input].as_ref().map_or(0.0, |gradient| gradient[&index]);

@@ -1,6 +1,6 @@
 //! Arrays as long rows of numbers: in pieces over the threads, in vectors within a piece.
 
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{ArrayD, ArrayViewD, ArrayViewMutD, Axis, IxDyn};
 
 use super::tape::Shared;
 use crate::element::Real;
@@ -25,7 +25,7 @@ pub(super) fn standard<T: Real>(array: Shared<T>) -> Shared<T> {
 /// A copy with its rows one after the other.
 fn copy<T: Real>(array: &Shared<T>) -> Shared<T> {
     let mut copy = ArrayD::from_elem(array.raw_dim(), T::ZERO);
-    copy.assign(array);
+    zip_views(copy.view_mut(), array.view(), |_, x| x);
     copy.into_shared()
 }
 
@@ -40,8 +40,13 @@ pub(super) fn slice<T: Real>(array: &Shared<T>) -> &[T] {
 }
 
 /// Gives each task to a thread, all of them to this one where they are of so few numbers.
-pub(super) fn for_each<T: Send>(numbers: usize, tasks: Vec<T>, work: impl Fn(T) + Sync) {
+pub(super) fn for_each<T: Send>(
+    numbers: usize,
+    tasks: impl IntoIterator<Item = T>,
+    work: impl Fn(T) + Sync,
+) {
     let threads = if numbers < FEW { 1 } else { parallel::threads() };
+    let tasks = tasks.into_iter().collect();
     parallel::for_each(&mut vec![(); threads], tasks, |(), task| work(task));
 }
 
@@ -61,8 +66,8 @@ pub(super) trait Function<T: Real>: Copy + Send + Sync + 'static {
 /// f(x) of every x.
 pub(super) fn map<T: Real>(isa: Isa, from: &[T], function: impl Function<T>) -> Vec<T> {
     let mut to = vec![T::ZERO; from.len()];
-    let tasks = to.chunks_mut(PIECE).zip(from.chunks(PIECE)).collect();
-    for_each(from.len(), tasks, |(to, from): (&mut [T], &[T])| {
+    let tasks = to.chunks_mut(PIECE).zip(from.chunks(PIECE));
+    for_each(from.len(), tasks, |(to, from)| {
         isa.dispatch(Map { to, from, function });
     });
     to
@@ -100,8 +105,8 @@ pub(super) fn chain<T: Real>(
     function: impl Function<T>,
 ) {
     let all = gradient.len();
-    let pieces = gradient.chunks_mut(PIECE).zip(x.chunks(PIECE)).zip(y.chunks(PIECE)).collect();
-    for_each(all, pieces, |((gradient, x), y): ((&mut [T], &[T]), &[T])| {
+    let pieces = gradient.chunks_mut(PIECE).zip(x.chunks(PIECE)).zip(y.chunks(PIECE));
+    for_each(all, pieces, |((gradient, x), y)| {
         isa.dispatch(Chain { gradient, x, y, function });
     });
 }
@@ -144,8 +149,8 @@ pub(super) fn zip_assign<T: Real>(
     function: impl Fn(T, T) -> T + Copy + Send + Sync,
 ) {
     let all = to.len();
-    let tasks = to.chunks_mut(PIECE).zip(from.chunks(PIECE)).collect();
-    for_each(all, tasks, |(to, from): (&mut [T], &[T])| {
+    let tasks = to.chunks_mut(PIECE).zip(from.chunks(PIECE));
+    for_each(all, tasks, |(to, from)| {
         isa.dispatch(ZipAssign { to, from, function });
     });
 }
@@ -158,8 +163,8 @@ pub(super) fn zip_rows<T: Real>(
     function: impl Fn(T, T) -> T + Copy + Send + Sync,
 ) {
     let (all, width) = (to.len(), row.len());
-    let tasks = to.chunks_mut(rows_of_a_piece(width) * width.max(1)).collect();
-    for_each(all, tasks, |to: &mut [T]| {
+    let tasks = to.chunks_mut(rows_of_a_piece(width) * width.max(1));
+    for_each(all, tasks, |to| {
         for to in to.chunks_mut(width) {
             isa.dispatch(ZipAssign { to, from: row, function });
         }
@@ -173,7 +178,7 @@ pub(super) fn for_every<T: Real>(
     function: impl Fn(T) -> T + Copy + Send + Sync,
 ) {
     let all = to.len();
-    for_each(all, to.chunks_mut(PIECE).collect(), |to: &mut [T]| {
+    for_each(all, to.chunks_mut(PIECE), |to| {
         isa.dispatch(Every { to, function });
     });
 }
@@ -249,8 +254,8 @@ pub(super) fn sum_lanes<S: Simd, T: Real>(
 /// Σ x of every row.
 pub(super) fn row_sums<T: Real>(isa: Isa, from: &[T], width: usize, to: &mut [T]) {
     let rows = rows_of_a_piece(width);
-    let tasks = to.chunks_mut(rows).zip(from.chunks((rows * width).max(1))).collect();
-    for_each(from.len(), tasks, |(to, from): (&mut [T], &[T])| {
+    let tasks = to.chunks_mut(rows).zip(from.chunks((rows * width).max(1)));
+    for_each(from.len(), tasks, |(to, from)| {
         isa.dispatch(RowSums { to, from, width });
     });
 }
@@ -277,7 +282,7 @@ const BLOCK: usize = 64;
 
 /// Σ x of every column: blocks of rows in their own type, the blocks' sums in f64.
 pub(super) fn column_sums<T: Real>(isa: Isa, from: &[T], width: usize) -> Vec<T> {
-    column_sums_with(from.len(), from.chunks((BLOCK * width).max(1)).collect(), width, {
+    column_sums_with(from.len(), from.chunks((BLOCK * width).max(1)), width, {
         |block: &[T], sums: &mut [T]| {
             for row in block.chunks_exact(width) {
                 isa.dispatch(ZipAssign { to: sums, from: row, function: |a, b| a + b });
@@ -289,12 +294,13 @@ pub(super) fn column_sums<T: Real>(isa: Isa, from: &[T], width: usize) -> Vec<T>
 /// As [`column_sums`], of what `work` makes of each block: it adds to zeros.
 pub(super) fn column_sums_with<T: Real, B: Send>(
     numbers: usize,
-    blocks: Vec<B>,
+    blocks: impl Iterator<Item = B>,
     width: usize,
     work: impl Fn(B, &mut [T]) + Sync,
 ) -> Vec<T> {
+    let blocks: Vec<B> = blocks.collect();
     let mut partial = vec![T::ZERO; blocks.len() * width];
-    let tasks = blocks.into_iter().zip(partial.chunks_mut(width.max(1))).collect();
+    let tasks = blocks.into_iter().zip(partial.chunks_mut(width.max(1)));
     for_each(numbers, tasks, |(block, sums)| work(block, sums));
     let mut sums = vec![0.0; width];
     for partial in partial.chunks_exact(width.max(1)) {
@@ -361,8 +367,8 @@ fn sum_of_pieces<T: Real>(isa: Isa, from: &[T], term: impl Term) -> f64 {
     // Short pieces: a sum of 16 lanes over 1024 numbers rounds 64 times.
     const SHORT: usize = 1 << 10;
     let mut sums = vec![0.0; from.len().div_ceil(PIECE)];
-    let tasks = sums.iter_mut().zip(from.chunks(PIECE)).collect();
-    for_each(from.len(), tasks, |(sum, piece): (&mut f64, &[T])| {
+    let tasks = sums.iter_mut().zip(from.chunks(PIECE));
+    for_each(from.len(), tasks, |(sum, piece)| {
         for from in piece.chunks(SHORT) {
             *sum += isa.dispatch(Total { from, term }).to_f64();
         }
@@ -373,6 +379,24 @@ fn sum_of_pieces<T: Real>(isa: Isa, from: &[T], term: impl Term) -> f64 {
 /// The numbers of an array that is in standard layout; a shared one is copied first.
 pub(super) fn slice_mut<T: Real>(array: &mut Shared<T>) -> &mut [T] {
     array.as_slice_mut().expect("standard layout")
+}
+
+/// `to[i] = f(to[i], from[i])` for parts of larger arrays.
+pub(super) fn zip_views<T: Real>(
+    mut to: ArrayViewMutD<'_, T>,
+    from: ArrayViewD<'_, T>,
+    function: impl Fn(T, T) -> T + Copy + Send + Sync,
+) {
+    if to.ndim() == 0 || to.is_empty() {
+        to.zip_mut_with(&from, |to, &from| *to = function(*to, from));
+        return;
+    }
+    let all = to.len();
+    let piece = rows_of_a_piece(all / to.shape()[0]);
+    let tasks = to.axis_chunks_iter_mut(Axis(0), piece).zip(from.axis_chunks_iter(Axis(0), piece));
+    for_each(all, tasks, |(mut to, from)| {
+        to.zip_mut_with(&from, |to, &from| *to = function(*to, from));
+    });
 }
 
 /// An array in standard layout, with another shape of as many elements.

@@ -101,7 +101,7 @@ fn ordered<'a, T: Real>(
 
 /// A row, without a copy where it is contiguous.
 fn row<'a, T: Real>(matrix: &ArrayView2<'a, T>, row: usize) -> &'a [T] {
-    matrix.clone().index_axis_move(Axis(0), row).to_slice().expect("contiguous rows")
+    (*matrix).index_axis_move(Axis(0), row).to_slice().expect("contiguous rows")
 }
 
 /// One tile of a product: its rows and columns, and where they go.

@@ -9,6 +9,8 @@ use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::simd::Isa;
 
+// The traits of the operators cannot fail.
+#[allow(clippy::should_implement_trait)]
 impl<'t, T: Real> Variable<'t, T> {
     /// x + y.
     ///

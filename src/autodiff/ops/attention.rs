@@ -103,7 +103,7 @@ fn head<'a, T: Real>(
     batch: usize,
     columns: Range<usize>,
 ) -> ArrayView2<'a, T> {
-    view.clone().slice_move(s![batch, .., columns])
+    (*view).slice_move(s![batch, .., columns])
 }
 
 fn three<T: Real>(array: &Shared<T>) -> ArrayView3<'_, T> {

@@ -64,8 +64,8 @@ struct Mask<T> {
 impl<T: Real> Mask<T> {
     fn apply(self, isa: Isa, to: &mut [T]) {
         let all = to.len();
-        let pieces = to.chunks_mut(lanes::PIECE).enumerate().collect();
-        lanes::for_each(all, pieces, |(i, to): (usize, &mut [T])| {
+        let pieces = to.chunks_mut(lanes::PIECE).enumerate();
+        lanes::for_each(all, pieces, |(i, to)| {
             isa.dispatch(Apply { mask: self, first: (i * lanes::PIECE / 2) as u64, to });
         });
     }

@@ -50,8 +50,8 @@ impl<'t, T: Real> Variable<'t, T> {
             let rows = lanes::rows_of_a_piece(width);
             let numbers = indices.len() * width;
             let to = lanes::slice_mut(&mut value).chunks_mut(rows * width);
-            let tasks = to.zip(indices.chunks(rows)).collect();
-            lanes::for_each(numbers, tasks, |(to, indices): (&mut [T], &[u32])| {
+            let tasks = to.zip(indices.chunks(rows));
+            lanes::for_each(numbers, tasks, |(to, indices)| {
                 for (to, &index) in to.chunks_exact_mut(width).zip(indices) {
                     to.copy_from_slice(&from[index as usize * width..][..width]);
                 }
@@ -80,8 +80,8 @@ fn scatter<T: Real>(
     // Parts of as many rows as there are indices: going through these costs each part little.
     let part = table.len_of(Axis(0)).div_ceil(16).max(64);
     let from = lanes::slice(rows);
-    let parts = lanes::slice_mut(table).chunks_mut(part * width).enumerate().collect();
-    lanes::for_each(from.len(), parts, |(i, to): (usize, &mut [T])| {
+    let parts = lanes::slice_mut(table).chunks_mut(part * width).enumerate();
+    lanes::for_each(from.len(), parts, |(i, to)| {
         let own = i * part..i * part + to.len() / width;
         for (&index, row) in indices.iter().zip(from.chunks_exact(width)) {
             if own.contains(&(index as usize)) {

@@ -167,13 +167,13 @@ impl<T: Real> Parts<T> {
     fn gradients(&mut self) -> Gradients<'_> {
         let mut gradients = Gradients::new();
         if let Some(hidden) = &mut self.hidden {
-            gradients = gradients.hidden(T::matrix_mut(hidden.view_mut()));
+            gradients = gradients.hidden(T::matrix_view_mut(hidden.view_mut()));
         }
         if let Some(classifier) = &mut self.classifier {
-            gradients = gradients.classifier(T::matrix_mut(classifier.view_mut()));
+            gradients = gradients.classifier(T::matrix_view_mut(classifier.view_mut()));
         }
         if let Some(bias) = &mut self.bias {
-            gradients = gradients.bias(T::vector_mut(bias.view_mut()));
+            gradients = gradients.bias(T::vector_view_mut(bias.view_mut()));
         }
         gradients
     }

@@ -4,7 +4,7 @@ use crate::autodiff::lanes::{self, sum_lanes};
 use crate::autodiff::tape::{Shared, Variable, shape_error};
 use crate::element::Real;
 use crate::error::{Error, Result};
-use crate::simd::{Kernel, Simd, Vector, for_each_vector, read, splat};
+use crate::simd::{Isa, Kernel, Simd, Vector, for_each_vector, read, splat};
 
 impl<'t, T: Real> Variable<'t, T> {
     /// Layer normalisation over the last axis, of length D (Ba, Kiros and Hinton, 2016):
@@ -80,86 +80,97 @@ impl<'t, T: Real> Variable<'t, T> {
                 false => Err(shape_error(argument, &value, format!("[{width}]"))),
             }
         };
-        let (gain_value, bias_value) = (vector("the gain", gain)?, vector("the bias", bias)?);
+        let (gains, biases) = (vector("the gain", gain)?, vector("the bias", bias)?);
         let isa = self.tape.isa();
-        let (numbers, rows) = (x.len(), if width == 0 { 0 } else { x.len() / width });
-        let mut value = vec![T::ZERO; numbers];
-        // The mean of each row, and one over its scale.
-        let mut scales = vec![[T::ZERO; 2]; rows];
-        if rows > 0 {
-            let piece = lanes::rows_of_a_piece(width);
-            let to = value.chunks_mut(piece * width).zip(scales.chunks_mut(piece));
-            let tasks = lanes::slice(&x).chunks(piece * width).zip(to).collect();
-            let (gain, bias) = (gain_value.as_ref(), bias_value.as_ref());
-            let (gain, bias) = (gain.map(lanes::slice), bias.map(lanes::slice));
-            lanes::for_each(
-                numbers,
-                tasks,
-                |(x, (y, scales)): (&[T], (&mut [T], &mut [[T; 2]]))| {
-                    let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
-                    for ((x, y), scales) in rows.zip(scales) {
-                        *scales = isa.dispatch(Forward::<T, CENTER> { x, y, gain, bias, epsilon });
-                    }
-                },
-            );
-        }
-        let value = lanes::shared(x.shape(), value);
+        let rows = x.len().checked_div(width).unwrap_or(0);
+        let norm = Norm::<T, CENTER> { x, width, rows, gains };
+        let (value, scales) = norm.forward(isa, biases.as_ref().map(lanes::slice), epsilon);
         let index = |of: Option<Self>| of.map(|of| of.index);
-        let operands = [Some(self.index), index(gain), index(bias)];
+        let (operand, factors) = (self.index, [index(gain), index(bias)]);
         let all: Vec<Self> = [Some(self), gain, bias].into_iter().flatten().collect();
         Ok(self.tape.push(value, &all, move |mut gradient, flow| {
-            let isa = flow.isa;
-            let [operand, gain, bias] = operands;
-            if rows == 0 {
-                for operand in [gain, bias].into_iter().flatten() {
-                    flow.add_within(operand, |_| ());
-                }
-                return Ok(());
-            }
-            // dgain and dbias, blocks of rows by themselves, then dx in place of dy.
-            if gain.is_some_and(|gain| flow.wants(gain))
-                || bias.is_some_and(|bias| flow.wants(bias))
-            {
-                let size = lanes::rows_of_a_block();
-                let blocks = lanes::slice(&gradient).chunks(size * width);
-                let blocks = blocks.zip(lanes::slice(&x).chunks(size * width));
-                let blocks = blocks.zip(scales.chunks(size)).collect();
-                let sums = lanes::column_sums_with(numbers, blocks, 2 * width, {
-                    |((g, x), scales): ((&[T], &[T]), &[[T; 2]]), sums: &mut [T]| {
-                        let (gains, biases) = sums.split_at_mut(width);
-                        let rows = g.chunks_exact(width).zip(x.chunks_exact(width)).zip(scales);
-                        for ((g, x), &scales) in rows {
-                            isa.dispatch(Factors { g, x, scales, gains, biases });
-                        }
-                    }
-                });
-                for (operand, sums) in [gain, bias].into_iter().zip(sums.chunks_exact(width)) {
-                    if let Some(operand) = operand {
-                        flow.add(operand, lanes::shared(&[width], sums.to_vec()));
+            if factors.iter().flatten().any(|&factor| flow.wants(factor)) {
+                let sums = norm.factors(flow.isa, lanes::slice(&gradient), &scales);
+                for (factor, sums) in factors.into_iter().zip([&sums[..width], &sums[width..]]) {
+                    if let Some(factor) = factor {
+                        flow.add(factor, lanes::shared(&[width], sums.to_vec()));
                     }
                 }
             }
-            let operand = operand.expect("the value itself");
             if flow.wants(operand) {
-                let piece = lanes::rows_of_a_piece(width);
-                let to = lanes::slice_mut(&mut gradient).chunks_mut(piece * width);
-                let from = lanes::slice(&x).chunks(piece * width).zip(scales.chunks(piece));
-                let tasks = to.zip(from).collect();
-                let gain = gain_value.as_ref().map(lanes::slice);
-                lanes::for_each(
-                    numbers,
-                    tasks,
-                    |(g, (x, scales)): (&mut [T], (&[T], &[[T; 2]]))| {
-                        let rows = g.chunks_exact_mut(width).zip(x.chunks_exact(width));
-                        for ((g, x), &scales) in rows.zip(scales) {
-                            isa.dispatch(Backward::<T, CENTER> { g, x, scales, gain });
-                        }
-                    },
-                );
+                norm.backward(flow.isa, lanes::slice_mut(&mut gradient), &scales);
                 flow.add(operand, gradient);
             }
             Ok(())
         }))
+    }
+}
+
+/// What is normalised, and by what it is multiplied.
+struct Norm<T, const CENTER: bool> {
+    x: Shared<T>,
+    width: usize,
+    rows: usize,
+    gains: Option<Shared<T>>,
+}
+
+impl<T: Real, const CENTER: bool> Norm<T, CENTER> {
+    fn gains(&self) -> Option<&[T]> {
+        self.gains.as_ref().map(lanes::slice)
+    }
+
+    /// The values, and of each row its mean and one over its scale.
+    fn forward(&self, isa: Isa, bias: Option<&[T]>, epsilon: f64) -> (Shared<T>, Vec<[T; 2]>) {
+        let (width, gain) = (self.width, self.gains());
+        let mut value = vec![T::ZERO; self.x.len()];
+        let mut scales = vec![[T::ZERO; 2]; self.rows];
+        if self.rows > 0 {
+            let piece = lanes::rows_of_a_piece(width);
+            let to = value.chunks_mut(piece * width).zip(scales.chunks_mut(piece));
+            let tasks = lanes::slice(&self.x).chunks(piece * width).zip(to);
+            lanes::for_each(self.x.len(), tasks, |(x, (y, scales))| {
+                let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
+                for ((x, y), scales) in rows.zip(scales) {
+                    *scales = isa.dispatch(Forward::<T, CENTER> { x, y, gain, bias, epsilon });
+                }
+            });
+        }
+        (lanes::shared(self.x.shape(), value), scales)
+    }
+
+    /// The derivatives of the gain, then those of the bias.
+    fn factors(&self, isa: Isa, gradient: &[T], scales: &[[T; 2]]) -> Vec<T> {
+        let (width, size) = (self.width, lanes::rows_of_a_block());
+        if self.rows == 0 {
+            return vec![T::ZERO; 2 * width];
+        }
+        let blocks = gradient.chunks(size * width);
+        let blocks = blocks.zip(lanes::slice(&self.x).chunks(size * width));
+        let blocks = blocks.zip(scales.chunks(size));
+        lanes::column_sums_with(gradient.len(), blocks, 2 * width, |((g, x), scales), sums| {
+            let (gains, biases) = sums.split_at_mut(width);
+            let rows = g.chunks_exact(width).zip(x.chunks_exact(width)).zip(scales);
+            for ((g, x), &scales) in rows {
+                isa.dispatch(Factors { g, x, scales, gains, biases });
+            }
+        })
+    }
+
+    /// Turns the derivatives of the values into those of x.
+    fn backward(&self, isa: Isa, gradient: &mut [T], scales: &[[T; 2]]) {
+        if self.rows == 0 {
+            return;
+        }
+        let (width, gain) = (self.width, self.gains());
+        let piece = lanes::rows_of_a_piece(width);
+        let from = lanes::slice(&self.x).chunks(piece * width).zip(scales.chunks(piece));
+        let tasks = gradient.chunks_mut(piece * width).zip(from);
+        lanes::for_each(self.x.len(), tasks, |(g, (x, scales))| {
+            let rows = g.chunks_exact_mut(width).zip(x.chunks_exact(width));
+            for ((g, x), &scales) in rows.zip(scales) {
+                isa.dispatch(Backward::<T, CENTER> { g, x, scales, gain });
+            }
+        });
     }
 }
 

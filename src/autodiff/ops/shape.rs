@@ -121,8 +121,8 @@ impl<'t, T: Real> Variable<'t, T> {
         value.slice_axis_inplace(axis, range);
         Ok(self.tape.push(value, &[self], move |gradient, flow| {
             flow.add_within(operand, |to| {
-                let mut to = to.slice_axis_mut(axis, range);
-                to += &gradient;
+                let to = to.slice_axis_mut(axis, range);
+                lanes::zip_views(to, gradient.view(), |a, b| a + b);
             });
             Ok(())
         }))
@@ -176,7 +176,8 @@ impl<'t, T: Real> Variable<'t, T> {
         let mut value = Shared::from_elem(IxDyn(&shape), T::ZERO);
         let axis = Axis(axis);
         for (part, (_, range)) in values.iter().zip(&parts) {
-            value.slice_axis_mut(axis, Slice::from(range.clone())).assign(&part.value());
+            let to = value.slice_axis_mut(axis, Slice::from(range.clone()));
+            lanes::zip_views(to, part.value().view(), |_, x| x);
         }
         Ok(first.tape.push(value, values, move |gradient, flow| {
             for (operand, range) in &parts {

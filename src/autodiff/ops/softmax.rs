@@ -47,7 +47,7 @@ impl<'t, T: Real> Variable<'t, T> {
         let numbers = x.len();
         let mut value = lanes::slice(&x).to_vec();
         let size = lanes::rows_of_a_piece(width) * width.max(1);
-        lanes::for_each(numbers, value.chunks_mut(size).collect(), |rows: &mut [T]| {
+        lanes::for_each(numbers, value.chunks_mut(size), |rows| {
             for row in rows.chunks_exact_mut(width) {
                 match LOG {
                     true => isa.dispatch(LogSoftmax { row }),
@@ -62,8 +62,8 @@ impl<'t, T: Real> Variable<'t, T> {
         Ok(self.tape.push(value, &[self], move |mut gradient, flow| {
             let isa = flow.isa;
             let to = lanes::slice_mut(&mut gradient).chunks_mut(size);
-            let tasks = to.zip(lanes::slice(&y).chunks(size)).collect();
-            lanes::for_each(numbers, tasks, |(g, y): (&mut [T], &[T])| {
+            let tasks = to.zip(lanes::slice(&y).chunks(size));
+            lanes::for_each(numbers, tasks, |(g, y)| {
                 for (g, y) in g.chunks_exact_mut(width).zip(y.chunks_exact(width)) {
                     isa.dispatch(Backward::<T, LOG> { g, y });
                 }
@@ -139,11 +139,12 @@ impl<T: Real> Kernel for LogSoftmax<'_, T> {
         let Self { row } = self;
         let m = maximum::<S, T>(simd, row);
         // ln S = ln(1 + r), with r the sum of all but one of the largest.
-        let mut others = row.to_vec();
-        if let Some(at) = row.iter().position(|&x| x == m) {
-            others[at] = T::NEG_INFINITY;
-        }
-        let r = exponentials::<S, T>(simd, &mut others, m).to_f64();
+        let at = row.iter().position(|&x| x == m).unwrap_or(row.len());
+        let (before, rest) = row.split_at(at);
+        let center = splat::<S, T>(simd, m);
+        let r = [before, rest.get(1..).unwrap_or_default()]
+            .map(|x| sum_lanes::<S, T>(simd, x, |x| exp::<S, T>(simd, x.sub(center))).to_f64());
+        let r = r[0] + r[1];
         let log = T::from_f64(r.ln_1p());
         for x in row.iter_mut() {
             *x = (*x - m) - log;
