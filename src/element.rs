@@ -2,12 +2,12 @@
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use std::fmt::{Debug, Display};
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Range, Sub};
 
 use crate::gemm;
-use crate::matrix::{Matrix, MatrixMut, Vector};
+use crate::matrix::{Matrix, MatrixMut, Vector, VectorMut};
 use crate::simd::SimdReal;
 
 mod sealed {
@@ -44,6 +44,10 @@ pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + Debug + 'stat
     fn matrix(view: ArrayView2<'_, Self>) -> Matrix<'_>;
     /// This view, with its type as a value.
     fn vector(view: ArrayView1<'_, Self>) -> Vector<'_>;
+    /// This view, with its type as a value.
+    fn matrix_view_mut(view: ArrayViewMut2<'_, Self>) -> MatrixMut<'_>;
+    /// This view, with its type as a value.
+    fn vector_view_mut(view: ArrayViewMut1<'_, Self>) -> VectorMut<'_>;
 }
 
 /// A type that the factors of a product may hold without being converted.
@@ -82,6 +86,8 @@ pub trait Real:
     const ONE: Self;
     /// Minus infinity.
     const NEG_INFINITY: Self;
+    #[doc(hidden)]
+    fn square_root(self) -> Self;
     /// The narrowest format whose products have their sums in this type.
     #[doc(hidden)]
     type Narrow: Operand<Real = Self, Sum = Self>;
@@ -133,6 +139,12 @@ macro_rules! element {
             }
             fn vector(view: ArrayView1<'_, Self>) -> Vector<'_> {
                 Vector::$variant(view)
+            }
+            fn matrix_view_mut(view: ArrayViewMut2<'_, Self>) -> MatrixMut<'_> {
+                MatrixMut::$variant(view)
+            }
+            fn vector_view_mut(view: ArrayViewMut1<'_, Self>) -> VectorMut<'_> {
+                VectorMut::$variant(view)
             }
         }
     };
@@ -216,6 +228,10 @@ macro_rules! real {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const NEG_INFINITY: Self = <$type>::NEG_INFINITY;
+            #[inline(always)]
+            fn square_root(self) -> Self {
+                self.sqrt()
+            }
             fn widen<T: Element>(from: &[T], to: &mut [Self]) {
                 T::$widen(from, to)
             }

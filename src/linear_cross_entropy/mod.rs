@@ -20,6 +20,7 @@ mod tail;
 mod tile;
 
 pub use forward::{Fold, Forward, Statistic};
+pub(crate) use gradients::split;
 pub use gradients::{Gradients, Upstream};
 pub use inputs::{Classes, Inputs, Shard, Targets};
 pub use options::{Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};

@@ -18,6 +18,7 @@ use surprisal::{
 };
 
 use self::baseline::Baseline;
+pub use self::baseline::product;
 use self::data::{Data, Number, Sizes};
 use self::sparsity::Sparsity;
 use crate::loss::{BackwardName, Device};

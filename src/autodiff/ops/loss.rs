@@ -1,0 +1,239 @@
+//! The fused linear cross-entropy as one node.
+
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Ix1, Ix2};
+
+use crate::autodiff::lanes;
+use crate::autodiff::tape::{Shared, Variable, shape_error};
+use crate::element::{Element, Real};
+use crate::error::Result;
+use crate::linear_cross_entropy::{
+    Classes, Gradients, Inputs, LinearCrossEntropy, Reduction, Targets, Upstream,
+};
+use crate::matrix::{Matrix, each};
+
+impl<'t, T: Real> Variable<'t, T> {
+    /// The linear cross-entropy of hidden states `self`, `[.., D]`, with a classifier `[V, D]`, a bias
+    /// `[V]` and a target for each hidden state, in nats: [`LinearCrossEntropy`] has the formula. A
+    /// value without axes, or with [`Reduction::None`] one with the axes of the hidden states but the
+    /// last.
+    ///
+    /// The logits are never stored. Where a derivative is wanted, a loss that is reduced computes its
+    /// gradients together with its value, and the backward scales them.
+    ///
+    /// ```
+    /// use ndarray::arr2;
+    /// use surprisal::{LinearCrossEntropy, autodiff::Tape};
+    /// let tape = Tape::<f64>::new();
+    /// let hidden = tape.leaf(arr2(&[[1.0, -0.5], [0.3, 2.0]]));
+    /// let classifier = tape.leaf(arr2(&[[0.5, 1.0], [-1.0, 0.2], [0.7, 0.1]]));
+    /// let options = LinearCrossEntropy::builder().label_smoothing(0.1).build()?;
+    /// let loss = hidden.linear_cross_entropy(classifier, None, &[2_u32, 0], &options)?;
+    /// let gradients = loss.backward()?;
+    /// assert_eq!(gradients.of(classifier).unwrap().shape(), [3, 2]);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) where the shapes do not go together;
+    /// [`Error::Conflict`](crate::Error::Conflict) for values of several tapes; else those of
+    /// [`LinearCrossEntropy::forward`].
+    pub fn linear_cross_entropy<'a>(
+        self,
+        classifier: Self,
+        bias: Option<Self>,
+        targets: impl Into<Targets<'a>>,
+        loss: &LinearCrossEntropy,
+    ) -> Result<Self> {
+        self.on_the_same_tape("the classifier", classifier)?;
+        let hidden = lanes::standard(self.value());
+        let Some((&width, rows)) = hidden.shape().split_last() else {
+            return Err(shape_error("hidden", &hidden, "at least one axis"));
+        };
+        let (axes, rows) = (rows.to_vec(), rows.iter().product());
+        let mut arrays = Arrays {
+            hidden: lanes::reshaped(hidden, &[rows, width]),
+            classifier: classifier.value(),
+            bias: None,
+        };
+        if arrays.classifier.ndim() != 2 {
+            return Err(shape_error("classifier", &arrays.classifier, "two axes"));
+        }
+        if let Some(bias) = bias {
+            self.on_the_same_tape("the bias", bias)?;
+            let value = bias.value();
+            if value.ndim() != 1 {
+                return Err(shape_error("bias", &value, "one axis"));
+            }
+            arrays.bias = Some(value);
+        }
+        let (targets, loss) = (targets.into(), loss.clone());
+        let inputs = arrays.inputs(shorter(&targets))?;
+        let operands = [Some(self), Some(classifier), bias];
+        let wanted = operands.map(|of| of.is_some_and(|of| of.is_differentiable()));
+        let present: Vec<Self> = operands.into_iter().flatten().collect();
+        let operands = operands.map(|of| of.map(|of| of.index));
+        let shape = self.shape();
+        if loss.reduction == Reduction::None {
+            let forward = loss.forward(&inputs)?;
+            let losses = lanes::shared(&axes, forward.losses().to_vec());
+            let targets = Owned::of(targets);
+            return Ok(self.tape.push(losses, &present, move |gradient, flow| {
+                let upstream = ArrayView1::from(lanes::slice(&gradient));
+                let mut parts = Parts::new(&arrays, wanted);
+                loss.vjp(
+                    &arrays.inputs(targets.view())?,
+                    &forward,
+                    &Upstream::rows(upstream),
+                    parts.gradients(),
+                )?;
+                for (operand, part) in operands.into_iter().zip(parts.shared(&shape)) {
+                    if let (Some(operand), Some(part)) = (operand, part) {
+                        flow.add(operand, part);
+                    }
+                }
+                Ok(())
+            }));
+        }
+        let (value, parts) = match wanted.contains(&true) {
+            true => {
+                let mut parts = Parts::new(&arrays, wanted);
+                let upstream = Upstream::default();
+                let forward = loss.loss_and_gradients(&inputs, &upstream, parts.gradients())?;
+                (forward.loss(), parts.shared(&shape))
+            }
+            false => (loss.forward(&inputs)?.loss(), [None, None, None]),
+        };
+        Ok(self.tape.push(lanes::shared(&[], vec![value]), &present, move |gradient, flow| {
+            let factor = *gradient.first().expect("one element");
+            for (operand, part) in operands.into_iter().zip(&parts) {
+                if let (Some(operand), Some(part)) = (operand, part) {
+                    let mut part = part.clone();
+                    if factor != T::ONE {
+                        lanes::for_every(flow.isa, lanes::slice_mut(&mut part), |g| g * factor);
+                    }
+                    flow.add(operand, part);
+                }
+            }
+            Ok(())
+        }))
+    }
+}
+
+/// What the loss is computed from, but for the targets.
+struct Arrays<T> {
+    hidden: Shared<T>,
+    classifier: Shared<T>,
+    bias: Option<Shared<T>>,
+}
+
+impl<T: Real> Arrays<T> {
+    fn inputs<'a>(&'a self, targets: Targets<'a>) -> Result<Inputs<'a, T>> {
+        let matrix = |array: &'a Shared<T>| {
+            T::matrix(array.view().into_dimensionality::<Ix2>().expect("two axes"))
+        };
+        let (hidden, classifier) = (matrix(&self.hidden), matrix(&self.classifier));
+        let inputs = Inputs::from_matrices(hidden, classifier, targets)?;
+        Ok(match &self.bias {
+            Some(bias) => {
+                inputs.bias(T::vector(bias.view().into_dimensionality::<Ix1>().expect("one axis")))
+            }
+            None => inputs,
+        })
+    }
+}
+
+/// The gradients that are wanted.
+struct Parts<T> {
+    hidden: Option<Array2<T>>,
+    classifier: Option<Array2<T>>,
+    bias: Option<Array1<T>>,
+}
+
+impl<T: Real> Parts<T> {
+    fn new(arrays: &Arrays<T>, [hidden, classifier, bias]: [bool; 3]) -> Self {
+        let matrix =
+            |array: &Shared<T>| Array2::from_elem((array.shape()[0], array.shape()[1]), T::ZERO);
+        Self {
+            hidden: hidden.then(|| matrix(&arrays.hidden)),
+            classifier: classifier.then(|| matrix(&arrays.classifier)),
+            bias: arrays
+                .bias
+                .as_ref()
+                .filter(|_| bias)
+                .map(|bias| Array1::from_elem(bias.len(), T::ZERO)),
+        }
+    }
+
+    fn gradients(&mut self) -> Gradients<'_> {
+        let mut gradients = Gradients::new();
+        if let Some(hidden) = &mut self.hidden {
+            gradients = gradients.hidden(T::matrix_view_mut(hidden.view_mut()));
+        }
+        if let Some(classifier) = &mut self.classifier {
+            gradients = gradients.classifier(T::matrix_view_mut(classifier.view_mut()));
+        }
+        if let Some(bias) = &mut self.bias {
+            gradients = gradients.bias(T::vector_view_mut(bias.view_mut()));
+        }
+        gradients
+    }
+
+    fn shared(self, hidden_shape: &[usize]) -> [Option<Shared<T>>; 3] {
+        let hidden = self.hidden.map(|array| array.into_dyn().into_shared());
+        [
+            hidden.map(|array| lanes::reshaped(array, hidden_shape)),
+            self.classifier.map(|array| array.into_dyn().into_shared()),
+            self.bias.map(|array| array.into_dyn().into_shared()),
+        ]
+    }
+}
+
+/// The same targets for a shorter time.
+fn shorter<'b>(targets: &'b Targets<'_>) -> Targets<'b> {
+    fn matrix<'b>(matrix: &'b Matrix<'_>) -> Matrix<'b> {
+        each!(matrix, Matrix, view => view.view().into())
+    }
+    match targets {
+        Targets::Hard(Classes::U32(classes)) => Targets::from(classes.view()),
+        Targets::Hard(Classes::I64(classes)) => Targets::from(classes.view()),
+        Targets::Soft(weights) => Targets::Soft(matrix(weights)),
+        Targets::Sparse { classes, weights } => {
+            Targets::Sparse { classes: classes.view(), weights: matrix(weights) }
+        }
+    }
+}
+
+/// Targets that outlive the caller's.
+enum Owned {
+    Unsigned(Array1<u32>),
+    Signed(Array1<i64>),
+    Soft(Array2<f64>),
+    Sparse(Array2<u32>, Array2<f64>),
+}
+
+impl Owned {
+    fn of(targets: Targets<'_>) -> Self {
+        fn wide<E: Element>(view: ArrayView2<'_, E>) -> Array2<f64> {
+            view.mapv(E::to_f64)
+        }
+        match targets {
+            Targets::Hard(Classes::U32(classes)) => Self::Unsigned(classes.to_owned()),
+            Targets::Hard(Classes::I64(classes)) => Self::Signed(classes.to_owned()),
+            Targets::Soft(weights) => Self::Soft(each!(weights, Matrix, view => wide(view))),
+            Targets::Sparse { classes, weights } => {
+                Self::Sparse(classes.to_owned(), each!(weights, Matrix, view => wide(view)))
+            }
+        }
+    }
+
+    fn view(&self) -> Targets<'_> {
+        match self {
+            Self::Unsigned(classes) => Targets::from(classes),
+            Self::Signed(classes) => Targets::from(classes),
+            Self::Soft(weights) => Targets::Soft(weights.view().into()),
+            Self::Sparse(classes, weights) => {
+                Targets::Sparse { classes: classes.view(), weights: weights.view().into() }
+            }
+        }
+    }
+}

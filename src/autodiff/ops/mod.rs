@@ -1,0 +1,13 @@
+//! The operations, a file for each family, each with its derivative beside it.
+
+mod arithmetic;
+mod attention;
+mod dropout;
+mod elementwise;
+mod gather;
+mod loss;
+mod matmul;
+mod norm;
+mod reduce;
+mod shape;
+mod softmax;

@@ -1,0 +1,152 @@
+//! Sums and means.
+
+use ndarray::IxDyn;
+
+use super::arithmetic::expand;
+use crate::autodiff::lanes;
+use crate::autodiff::tape::{Shared, Variable};
+use crate::element::Real;
+use crate::error::{Error, Result};
+use crate::simd::Isa;
+
+impl<'t, T: Real> Variable<'t, T> {
+    /// Σ x over all elements, a value without axes.
+    ///
+    /// ```
+    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let x = tape.leaf(ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0]]));
+    /// assert_eq!(x.sum().scalar()?, 10.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn sum(self) -> Self {
+        self.sum_scaled(1.0)
+    }
+
+    /// The mean of all elements, a value without axes; NaN where there are none.
+    ///
+    /// ```
+    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let x = tape.leaf(ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0]]));
+    /// assert_eq!(x.mean().scalar()?, 2.5);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn mean(self) -> Self {
+        let count = self.value().len();
+        self.sum_scaled(1.0 / count as f64)
+    }
+
+    fn sum_scaled(self, factor: f64) -> Self {
+        let x = lanes::standard(self.value());
+        let sum = T::from_f64(lanes::total(self.tape.isa(), lanes::slice(&x)) * factor);
+        let (operand, shape) = (self.index, x.raw_dim());
+        self.tape.push(lanes::shared(&[], vec![sum]), &[self], move |gradient, flow| {
+            let g = *gradient.first().expect("one element");
+            let g = T::from_f64(g.to_f64() * factor);
+            flow.add(operand, Shared::from_elem(shape.clone(), g));
+            Ok(())
+        })
+    }
+
+    /// Σ x over some axes, which are left with length 1 where `keep` is true, else without.
+    ///
+    /// ```
+    /// use ndarray::arr1;
+    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let x = tape.leaf(ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0]]));
+    /// assert_eq!(x.sum_axes(&[0], false)?.value(), arr1(&[4.0, 6.0]).into_dyn());
+    /// assert_eq!(x.sum_axes(&[1], true)?.shape(), [2, 1]);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Value`] for an axis that is not there, or is named twice.
+    pub fn sum_axes(self, axes: &[usize], keep: bool) -> Result<Self> {
+        self.reduce(axes, keep, |_| 1.0)
+    }
+
+    /// The mean over some axes, as [`sum_axes`](Self::sum_axes); NaN over none.
+    ///
+    /// ```
+    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let x = tape.leaf(ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0]]));
+    /// assert_eq!(x.mean_axes(&[1], false)?.value(), ndarray::arr1(&[1.5, 3.5]).into_dyn());
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`sum_axes`](Self::sum_axes).
+    pub fn mean_axes(self, axes: &[usize], keep: bool) -> Result<Self> {
+        self.reduce(axes, keep, |count| 1.0 / count as f64)
+    }
+
+    fn reduce(self, axes: &[usize], keep: bool, factor: impl Fn(usize) -> f64) -> Result<Self> {
+        let x = lanes::standard(self.value());
+        check_axes(axes, x.ndim())?;
+        let isa = self.tape.isa();
+        let factor = T::from_f64(factor(axes.iter().map(|&axis| x.shape()[axis]).product()));
+        let mut value = sum_over(isa, &x, axes);
+        if factor != T::ONE {
+            lanes::for_every(isa, lanes::slice_mut(&mut value), |x| x * factor);
+        }
+        let kept_shape = value.shape().to_vec();
+        if !keep {
+            let shape: Vec<usize> = (0..x.ndim())
+                .filter(|axis| !axes.contains(axis))
+                .map(|axis| x.shape()[axis])
+                .collect();
+            value = lanes::reshaped(value, &shape);
+        }
+        let (operand, shape) = (self.index, x.shape().to_vec());
+        Ok(self.tape.push(value, &[self], move |gradient, flow| {
+            let mut gradient = expand(&lanes::reshaped(gradient, &kept_shape), &shape);
+            if factor != T::ONE {
+                lanes::for_every(flow.isa, lanes::slice_mut(&mut gradient), |g| g * factor);
+            }
+            flow.add(operand, gradient);
+            Ok(())
+        }))
+    }
+}
+
+/// # Errors
+/// Where an axis is not there, or is named twice.
+pub(super) fn check_axes(axes: &[usize], count: usize) -> Result<()> {
+    for (i, &axis) in axes.iter().enumerate() {
+        if axis >= count || axes[..i].contains(&axis) {
+            return Err(Error::Value {
+                argument: "axes",
+                index: vec![i],
+                value: axis.to_string(),
+                expected: "an axis of the value, each at most once",
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Σ x over some axes, which are left with length 1; of an array in standard layout.
+pub(super) fn sum_over<T: Real>(isa: Isa, x: &Shared<T>, axes: &[usize]) -> Shared<T> {
+    let (kept, summed): (Vec<usize>, Vec<usize>) =
+        (0..x.ndim()).partition(|axis| !axes.contains(axis));
+    let size = |axes: &[usize]| -> usize { axes.iter().map(|&axis| x.shape()[axis]).product() };
+    let mut shape = x.shape().to_vec();
+    for &axis in axes {
+        shape[axis] = 1;
+    }
+    let (rows, width) = (size(&kept), size(&summed));
+    if rows == 1 {
+        let sum = T::from_f64(lanes::total(isa, lanes::slice(x)));
+        return lanes::shared(&shape, vec![sum]);
+    }
+    let first = summed.iter().all(|axis| kept.iter().all(|kept| axis < kept));
+    if first && rows > 0 && !summed.is_empty() {
+        return lanes::shared(&shape, lanes::column_sums(isa, lanes::slice(x), rows));
+    }
+    let order = [kept, summed].concat();
+    let rows_first = lanes::standard(x.clone().permuted_axes(IxDyn(&order)));
+    let mut sums = vec![T::ZERO; rows];
+    if width > 0 {
+        lanes::row_sums(isa, lanes::slice(&rows_first), width, &mut sums);
+    }
+    lanes::shared(&shape, sums)
+}

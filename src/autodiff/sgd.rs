@@ -1,0 +1,187 @@
+//! Stochastic gradient descent.
+
+use super::check_option;
+use super::lanes;
+use super::parameter::{Parameter, check, update};
+use super::schedule::NOT_NEGATIVE;
+use super::tape::Shared;
+use crate::element::Real;
+use crate::error::Result;
+use crate::simd::{Isa, Kernel, Simd};
+
+/// Stochastic gradient descent, with momentum (Polyak, 1964) or Nesterov's (Sutskever et al., 2013).
+///
+/// With gradient g and learning rate η:
+///
+/// ```text
+/// h = g + λ θ      b ← μ b + h      θ ← θ − η b      (Nesterov: θ ← θ − η (h + μ b))
+/// ```
+///
+/// ```
+/// use surprisal::autodiff::{Parameter, Sgd, Shared};
+/// let mut sgd = Sgd::new().momentum(0.9)?;
+/// let mut w = Shared::from_elem(vec![1], 1.0_f64);
+/// let gradient = Shared::from_elem(vec![1], 1.0);
+/// for _ in 0..2 {
+///     sgd.step(0.1, &mut [Parameter::new(&mut w, gradient.view())])?;
+/// }
+/// assert!((w[[0]] - (1.0 - 0.1 - 0.19)).abs() < 1e-15);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sgd<T> {
+    momentum: f64,
+    nesterov: bool,
+    decay: f64,
+    state: Vec<Shared<T>>,
+}
+
+impl<T: Real> Default for Sgd<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Real> Sgd<T> {
+    /// No momentum, λ = 0.
+    ///
+    /// ```
+    /// # use surprisal::autodiff::Sgd;
+    /// assert!(Sgd::<f32>::new().state().is_empty());
+    /// ```
+    pub fn new() -> Self {
+        Self { momentum: 0.0, nesterov: false, decay: 0.0, state: Vec::new() }
+    }
+
+    /// μ.
+    ///
+    /// ```
+    /// # use surprisal::autodiff::Sgd;
+    /// assert!(Sgd::<f32>::new().momentum(1.0).is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Option`](crate::Error::Option) unless it is from 0 to 1, without 1.
+    pub fn momentum(mut self, momentum: f64) -> Result<Self> {
+        let good = (0.0..1.0).contains(&momentum);
+        check_option("momentum", momentum, good, "a number from 0 to 1, without 1")?;
+        self.momentum = momentum;
+        Ok(self)
+    }
+
+    /// Whether the momentum is Nesterov's.
+    ///
+    /// ```
+    /// # use surprisal::autodiff::Sgd;
+    /// let sgd = Sgd::<f32>::new().momentum(0.9)?.nesterov(true);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn nesterov(mut self, nesterov: bool) -> Self {
+        self.nesterov = nesterov;
+        self
+    }
+
+    /// λ, coupled: it enters the momentum as the gradient of λθ²/2.
+    ///
+    /// ```
+    /// # use surprisal::autodiff::Sgd;
+    /// assert!(Sgd::<f32>::new().weight_decay(-0.1).is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Option`](crate::Error::Option) unless it is finite and at least 0.
+    pub fn weight_decay(mut self, decay: f64) -> Result<Self> {
+        check_option("weight decay", decay, decay.is_finite() && decay >= 0.0, NOT_NEGATIVE)?;
+        self.decay = decay;
+        Ok(self)
+    }
+
+    /// b of each parameter, in their order and of their shapes; none before the first step. The
+    /// arrays are shared until the next step.
+    ///
+    /// ```
+    /// # use surprisal::autodiff::{Parameter, Sgd, Shared};
+    /// let (mut w, g) = (Shared::ones(vec![2]), Shared::<f32>::ones(vec![2]));
+    /// let mut sgd = Sgd::new();
+    /// sgd.step(0.1, &mut [Parameter::new(&mut w, g.view())])?;
+    /// assert_eq!(sgd.state(), [g]);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn state(&self) -> Vec<Shared<T>> {
+        self.state.clone()
+    }
+
+    /// Takes up what another one remembered.
+    ///
+    /// ```
+    /// # use surprisal::autodiff::{Sgd, Shared};
+    /// let sgd = Sgd::new().with_state(vec![Shared::<f32>::ones(vec![2])]);
+    /// assert_eq!(sgd.state().len(), 1);
+    /// ```
+    pub fn with_state(mut self, state: Vec<Shared<T>>) -> Self {
+        self.state = state.into_iter().map(lanes::standard).collect();
+        self
+    }
+
+    /// One step at this learning rate.
+    ///
+    /// ```
+    /// # use surprisal::autodiff::{Parameter, Sgd, Shared};
+    /// let (mut w, g) = (Shared::ones(vec![2]), Shared::<f64>::ones(vec![2]));
+    /// Sgd::new().step(0.25, &mut [Parameter::new(&mut w, g.view())])?;
+    /// assert_eq!(w[[0]], 0.75);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Nothing has changed then: [`Error::Option`](crate::Error::Option) for a rate that is negative
+    /// or not finite; [`Error::Shape`](crate::Error::Shape) for a gradient of another shape than its
+    /// parameter; [`Error::Conflict`](crate::Error::Conflict) for other parameters than before.
+    pub fn step(&mut self, rate: f64, parameters: &mut [Parameter<'_, T>]) -> Result<()> {
+        check_option("learning rate", rate, rate.is_finite() && rate >= 0.0, NOT_NEGATIVE)?;
+        let isa = Isa::current()?;
+        check(parameters, &mut [&mut self.state])?;
+        let [rate, momentum] = [rate, self.momentum].map(T::from_f64);
+        for (parameter, state) in parameters.iter_mut().zip(&mut self.state) {
+            let decay = T::from_f64(if parameter.decays { self.decay } else { 0.0 });
+            let nesterov = self.nesterov;
+            update(parameter, [state], |values, [averages], gradient| {
+                isa.dispatch(Update {
+                    values,
+                    averages,
+                    gradient,
+                    rate,
+                    momentum,
+                    decay,
+                    nesterov,
+                });
+            });
+        }
+        Ok(())
+    }
+}
+
+struct Update<'a, T> {
+    values: &'a mut [T],
+    averages: &'a mut [T],
+    gradient: &'a [T],
+    rate: T,
+    momentum: T,
+    decay: T,
+    nesterov: bool,
+}
+
+impl<T: Real> Kernel for Update<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { values, averages, gradient, rate, momentum, decay, nesterov } = self;
+        for ((value, average), &g) in values.iter_mut().zip(averages).zip(gradient) {
+            let h = g + decay * *value;
+            *average = momentum * *average + h;
+            let direction = if nesterov { h + momentum * *average } else { *average };
+            *value = *value - rate * direction;
+        }
+    }
+}
