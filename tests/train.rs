@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use surprisal::io::Tensor;
@@ -52,17 +52,58 @@ fn path(directory: &Path, name: &str) -> String {
     directory.join(name).to_str().unwrap().to_string()
 }
 
-/// The metrics without what a clock says.
+/// The metrics without what a clock says, and without the number of threads.
 fn metrics(out: &str) -> Vec<Value> {
     let text = fs::read_to_string(Path::new(out).join("metrics.jsonl")).unwrap();
     assert!(text.ends_with('\n'));
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
     let timeless = lines.map(|mut line: Value| {
-        assert!(line["seconds"].as_f64().unwrap() >= 0.0);
-        line.as_object_mut().unwrap().remove("seconds");
+        let kinds = ["run", "measurement", "finish"];
+        let object = match kinds.iter().find(|&kind| line.get(kind).is_some()) {
+            Some(&kind) => &mut line[kind],
+            None => &mut line,
+        };
+        let object = object.as_object_mut().unwrap();
+        for key in ["seconds", "fused_seconds", "materialised_seconds", "threads"] {
+            if let Some(number) = object.remove(key) {
+                assert!(number.as_f64().unwrap() >= 0.0);
+            }
+        }
         line
     });
     timeless.collect()
+}
+
+/// Those lines that are of a kind.
+fn of_kind<'a>(metrics: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    metrics.iter().filter_map(|line| line.get(kind)).collect()
+}
+
+/// A text in a new directory, and where a run of a name goes.
+fn with_text() -> (tempfile::TempDir, String, impl Fn(&str) -> String) {
+    let directory = tempfile::tempdir().unwrap();
+    let text = path(directory.path(), "text.txt");
+    fs::write(&text, sentences()).unwrap();
+    let root = directory.path().to_path_buf();
+    (directory, text, move |name| path(&root, name))
+}
+
+const FILES: [&str; 6] = [
+    "report.html",
+    "metrics.jsonl",
+    "model.safetensors",
+    "checkpoint.safetensors",
+    "hidden.npy",
+    "targets.npy",
+];
+
+/// The files that do not say how long anything took are the same, and the metrics but for that.
+fn assert_same_run(one: &str, other: &str) {
+    assert_eq!(metrics(one), metrics(other));
+    for name in ["model.safetensors", "hidden.npy", "targets.npy"] {
+        let bytes = |out: &str| fs::read(Path::new(out).join(name)).unwrap();
+        assert!(bytes(one) == bytes(other), "{name} of {one} and {other}");
+    }
 }
 
 #[test]
@@ -78,14 +119,19 @@ fn trains_on_a_text_and_the_loss_agrees() {
         "perplexity",
         "bits_per_word",
         "unigram_perplexity",
+        "kneser_ney_perplexity",
+        "model",
+        "parameters",
         "vocabulary",
         "tokens",
         "steps",
+        "interrupted",
         "seconds",
         "out",
     ];
     assert_eq!(keys, expected);
     assert_eq!(result["steps"], 120);
+    assert_eq!(result["interrupted"], false);
     assert_eq!(result["out"], out);
     let perplexity = result["perplexity"].as_f64().unwrap();
     let bits = result["bits_per_word"].as_f64().unwrap();
@@ -124,13 +170,73 @@ fn trains_on_a_text_and_the_loss_agrees() {
     assert_eq!(loss["tokens"], tokens / 10);
 
     let lines = metrics(&out);
-    assert_eq!(lines.len(), 120);
-    for (i, line) in lines.iter().enumerate() {
-        assert_eq!(line["step"], i + 1);
-        assert_eq!(line.get("held_out_perplexity").is_some(), i == 99 || i == 119);
+    let steps: Vec<_> = lines.iter().filter(|line| line.get("step").is_some()).collect();
+    assert!(steps.iter().map(|line| line["step"].as_u64().unwrap()).eq(1..=120));
+    assert!(steps[119]["loss"].as_f64().unwrap() < 0.5 * steps[0]["loss"].as_f64().unwrap());
+    assert!(steps.iter().all(|line| line["gradient_norm"].as_f64().unwrap() > 0.0));
+    let measured = of_kind(&lines, "measurement");
+    let at = measured.iter().map(|line| line["step"].as_u64().unwrap());
+    assert_eq!(at.collect::<Vec<_>>(), [0, 1, 2, 5, 10, 20, 50, 100, 120]);
+    let unigram = result["unigram_perplexity"].as_f64().unwrap();
+    assert!((measured[0]["perplexity"].as_f64().unwrap() / unigram - 1.0).abs() < 1e-6);
+    for line in &measured {
+        let number = |key: &str| line[key].as_f64().unwrap_or_else(|| panic!("{key}: {line}"));
+        assert!((number("loss").exp() / number("perplexity") - 1.0).abs() < 1e-9);
+        assert!((number("perplexity").log2() - number("bits_per_word")).abs() < 1e-9);
+        assert!((0.0..=(vocabulary as f64).ln() + 1e-6).contains(&number("entropy")), "{line}");
+        assert!(number("varentropy") >= 0.0);
+        assert!((0.0..=1.0).contains(&number("accuracy")));
+        for key in ["rankme", "effective_rank"] {
+            assert!((1.0 - 1e-6..=width as f64 + 1e-3).contains(&number(key)), "{key}: {line}");
+        }
+        assert!(number("dse") >= 0.0 && number("dsmi").is_finite() && number("sigma") > 0.0);
+        assert!((0.0..=1.0).contains(&number("tiles_kept_2e_12")));
+        assert!((number("tiles_kept_2e_12")..=1.0).contains(&number("tiles_kept")));
+        let eigenvalues = line["eigenvalues"].as_array().unwrap();
+        assert!(eigenvalues.len() <= width && !eigenvalues.is_empty());
     }
-    assert!(lines[119]["loss"].as_f64().unwrap() < 0.5 * lines[0]["loss"].as_f64().unwrap());
-    assert_eq!(lines[119]["held_out_perplexity"], result["perplexity"]);
+    let last = measured.last().unwrap();
+    assert_eq!(last["perplexity"], result["perplexity"]);
+    assert_eq!(last["positions"], tokens / 10);
+    assert!(last["accuracy"].as_f64().unwrap() > 0.5);
+
+    let runs = of_kind(&lines, "run");
+    assert_eq!((runs.len(), &lines[0]["run"]), (1, runs[0]));
+    for key in ["tokens", "vocabulary", "model", "parameters", "kneser_ney_perplexity"] {
+        assert_eq!(runs[0][key], result[key], "{key}");
+    }
+    assert_eq!(runs[0]["training_tokens"].as_u64().unwrap() as usize, tokens - tokens / 10);
+    let finish = &lines.last().unwrap()["finish"];
+    assert_eq!(
+        (&finish["perplexity"], &finish["interrupted"]),
+        (&result["perplexity"], &false.into())
+    );
+    assert!(finish["workspace_bytes"].as_u64().unwrap() > 0);
+    assert!(finish["materialised_bytes"].as_u64().unwrap() > 0);
+    assert!(FILES.iter().all(|name| Path::new(&out).join(name).is_file()));
+}
+
+/// In the grammar the word before says nearly all: each model finds that out, and no two are the
+/// same.
+#[test]
+fn every_model_learns() {
+    let (_directory, text, out) = with_text();
+    let mut perplexities = Vec::new();
+    for model in ["bilinear", "mlp", "transformer"] {
+        let out = out(model);
+        let arguments = ["train", "--json", "--text", &text, "--out", &out, "--steps", "80"];
+        let result = json(&[&arguments[..], &["--model", model]].concat());
+        assert_eq!(result["model"], model);
+        let perplexity = result["perplexity"].as_f64().unwrap();
+        assert!(perplexity < 2.5, "{model}: {perplexity}");
+        perplexities.push(perplexity);
+    }
+    perplexities.dedup();
+    assert_eq!(perplexities.len(), 3);
+    let (_, _, transformer) = (&perplexities[0], &perplexities[1], perplexities[2]);
+    // Without --model it is the transformer.
+    let arguments = ["train", "--json", "--text", &text, "--out", &out("default"), "--steps", "80"];
+    assert_eq!(json(&arguments)["perplexity"].as_f64(), Some(transformer));
 }
 
 #[test]
@@ -145,13 +251,123 @@ fn the_same_bits_for_a_seed_on_any_number_of_threads() {
     // Without the feature parallel there is one thread.
     let many = if cfg!(feature = "parallel") { "2" } else { "1" };
     let (one, two, other) = (run("one", "1", "5"), run("two", many, "5"), run("other", "1", "6"));
-    assert_eq!(metrics(&one), metrics(&two));
+    assert_same_run(&one, &two);
+    assert_same_run(&one, &run("again", "1", "5"));
     assert_ne!(metrics(&one), metrics(&other));
     for name in ["model.safetensors", "hidden.npy", "targets.npy"] {
         let bytes = |out: &str| fs::read(Path::new(out).join(name)).unwrap();
-        assert!(bytes(&one) == bytes(&two), "{name} depends on the threads");
         assert_eq!(bytes(&one) == bytes(&other), name == "targets.npy", "{name} and the seed");
     }
+}
+
+/// Waits until a run has written so many lines of metrics.
+fn wait_for_lines(out: &str, lines: usize) {
+    let path = Path::new(out).join("metrics.jsonl");
+    for _ in 0..6000 {
+        let text = fs::read(&path).unwrap_or_default();
+        if text.iter().filter(|&&byte| byte == b'\n').count() >= lines {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("no {lines} lines in {}", path.display());
+}
+
+#[test]
+fn killed_and_resumed_is_the_same_run() {
+    let (_directory, text, out) = with_text();
+    let arguments = |out: &str| {
+        let arguments =
+            ["train", "--json", "--text", &text, "--steps", "130", "--seed", "3", "--out", out];
+        arguments.map(String::from)
+    };
+    let whole = out("whole");
+    json(&arguments(&whole).each_ref().map(String::as_str));
+    // Before a checkpoint is due, between two, and late: wherever the run happens to be then.
+    let killed = out("killed");
+    for (resume, lines) in [(false, 30), (true, 75), (true, 125)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_surprisal"));
+        command.args(arguments(&killed)).stdout(Stdio::null());
+        if resume {
+            command.arg("--resume");
+        }
+        let mut child = command.spawn().unwrap();
+        wait_for_lines(&killed, lines);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    // What was given need not be said again.
+    let result = json(&["train", "--json", "--text", &text, "--out", &killed, "--resume"]);
+    assert_eq!((&result["steps"], &result["interrupted"]), (&130.into(), &false.into()));
+    assert_same_run(&whole, &killed);
+    // A run that is complete is only finished again.
+    let again = json(&["train", "--json", "--text", &text, "--out", &killed, "--resume"]);
+    assert_eq!(again["perplexity"], result["perplexity"]);
+    assert_same_run(&whole, &killed);
+}
+
+#[cfg(unix)]
+#[test]
+fn interrupted_ends_with_what_there_is() {
+    let (_directory, text, out) = with_text();
+    let (whole, cut) = (out("whole"), out("cut"));
+    let arguments = ["train", "--json", "--text", &text, "--steps", "200", "--out"];
+    json(&[&arguments[..], &[&whole]].concat());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_surprisal"));
+    let child = command.args(arguments).arg(&cut).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = child.spawn().unwrap();
+    wait_for_lines(&cut, 30);
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), errors.as_str()), (Some(0), ""));
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["interrupted"], true);
+    let steps = result["steps"].as_u64().unwrap();
+    assert!((20..200).contains(&steps), "{steps}");
+    assert!(FILES.iter().all(|name| Path::new(&cut).join(name).is_file()));
+    let lines = metrics(&cut);
+    assert_eq!(lines.last().unwrap()["finish"]["interrupted"], true);
+    assert_eq!(of_kind(&lines, "measurement").last().unwrap()["step"], steps);
+
+    // It goes on where it was, and nothing tells that it was interrupted.
+    json(&["train", "--json", "--text", &text, "--out", &cut, "--resume"]);
+    assert_same_run(&whole, &cut);
+}
+
+#[test]
+fn resuming_something_else_is_refused() {
+    let (directory, text, out) = with_text();
+    let out = out("out");
+    let message = refused(&["train", "--text", &text, "--out", &out, "--resume"]);
+    assert!(message.contains("checkpoint.safetensors"), "{message}");
+    assert!(!Path::new(&out).exists());
+    let arguments = ["train", "--text", &text, "--out", &out, "--model", "mlp", "--steps", "2"];
+    json(&[&arguments[..], &["--json", "--seed", "7"]].concat());
+    let before = metrics(&out);
+
+    let resumed = |more: &[&str]| refused(&[&["train", "--out", &out, "--resume"], more].concat());
+    let other = path(directory.path(), "other.txt");
+    fs::write(&other, sentences().replace("garden", "orchard wall")).unwrap();
+    let message = resumed(&["--text", &other]);
+    assert!(
+        message.contains("is of another text than") && message.contains("other.txt"),
+        "{message}"
+    );
+    assert!(resumed(&[]).contains("the embedded text"));
+    let message = resumed(&["--text", &text, "--model", "bilinear"]);
+    assert!(message.contains("--model is bilinear") && message.contains("mlp"), "{message}");
+    let message = resumed(&["--text", &text, "--seed", "8"]);
+    assert!(message.contains("--seed is 8") && message.contains("7"), "{message}");
+    let message = resumed(&["--text", &text, "--steps", "3"]);
+    assert!(message.contains("--steps is 3") && message.contains("2"), "{message}");
+
+    let checkpoint = Path::new(&out).join("checkpoint.safetensors");
+    let bytes = fs::read(&checkpoint).unwrap();
+    fs::write(&checkpoint, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(resumed(&["--text", &text]).contains("checkpoint.safetensors"));
+    assert_eq!(metrics(&out), before, "a refused run changes nothing");
 }
 
 #[test]
@@ -193,6 +409,10 @@ fn bad_input_is_one_line() {
     assert!(message.contains("blank.txt holds 0 tokens"), "{message}");
     let message = with_text("tiny.txt", b"To be, or not to be");
     assert!(message.contains("tiny.txt holds 7 tokens"), "{message}");
+    let message = with_text("word.txt", b"Nothing");
+    assert!(message.contains("word.txt holds 1 tokens"), "{message}");
+    let message = with_text("binary", &[0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0xff, 0xfe]);
+    assert!(message.contains("binary is not UTF-8: byte 0xff at offset 8"), "{message}");
     let message = with_text("latin.txt", b"caf\xe9 au lait");
     assert!(message.contains("latin.txt is not UTF-8: byte 0xe9 at offset 3"), "{message}");
     let message = with_text("cut.txt", "bon café".as_bytes().split_last().unwrap().1);
@@ -210,16 +430,47 @@ fn bad_input_is_one_line() {
     refused(&["train", "--steps", "-1", "--out", &out]);
     refused(&["train", "--steps", "many", "--out", &out]);
     refused(&["train", "--seed", "1.5", "--out", &out]);
+    refused(&["train", "--model", "recurrent", "--out", &out]);
     refused(&["train", "--threads", "0", "--out", &out]);
     assert!(!Path::new(&out).exists(), "a refused run leaves nothing");
 }
 
-#[test]
-fn an_output_that_cannot_be_written_is_status_1() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = path(directory.path(), "file");
-    fs::write(&file, "").unwrap();
-    let output = surprisal(&["train", "--steps", "1", "--out", &file]);
+/// Exit 1, nothing on stdout, and one line on stderr, which is returned.
+fn failed(arguments: &[&str]) -> String {
+    let output = surprisal(arguments);
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), errors.lines().count()), (Some(1), 1), "{errors}");
+    assert!(output.stdout.is_empty());
+    errors
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_status_1() {
+    let (directory, text, _) = with_text();
+    let file = path(directory.path(), "file");
+    fs::write(&file, "").unwrap();
+    let message = failed(&["train", "--text", &text, "--steps", "1", "--out", &file]);
+    assert!(message.contains("file"), "{message}");
+}
+
+/// A device that is always full, where there is one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_status_1() {
+    let (_directory, text, out) = with_text();
+    let out = out("full");
+    fs::create_dir(&out).unwrap();
+    std::os::unix::fs::symlink("/dev/full", Path::new(&out).join("metrics.jsonl")).unwrap();
+    let message = failed(&["train", "--text", &text, "--steps", "1", "--out", &out]);
+    assert!(message.contains("metrics.jsonl") && message.contains("No space left"), "{message}");
+}
+
+/// Where the checkpoint cannot take its name.
+#[test]
+fn a_checkpoint_that_cannot_be_written_is_status_1() {
+    let (_directory, text, out) = with_text();
+    let out = out("out");
+    fs::create_dir_all(Path::new(&out).join("checkpoint.safetensors").join("in the way")).unwrap();
+    let message = failed(&["train", "--text", &text, "--steps", "1", "--out", &out]);
+    assert!(message.contains("checkpoint.safetensors"), "{message}");
 }

@@ -57,3 +57,15 @@ pub fn make_directory(path: &Path) -> Result<PathBuf, Failure> {
         .map_err(|error| Failure::Other(format!("cannot create {}: {error}", path.display())))?;
     Ok(path.to_path_buf())
 }
+
+/// Writes a file that takes its name only when it is whole; until then one that had the name keeps it.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let written = std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, path));
+    written.map_err(|error| {
+        // What is there of it is of no use; whether it goes is not what went wrong.
+        let _ = std::fs::remove_file(&new);
+        Failure::Other(format!("cannot write {}: {error}", path.display()))
+    })
+}

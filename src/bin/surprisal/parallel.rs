@@ -20,23 +20,6 @@ pub fn for_each_row<T: Send>(array: &mut [T], width: usize, work: impl Fn(usize,
     array.chunks_mut(width).enumerate().for_each(|(i, row)| work(i, row));
 }
 
-/// Gives `work` corresponding chunks of three arrays to change and one to read, all of the same
-/// length.
-pub fn for_each_chunk(
-    changed: [&mut [f32]; 3],
-    read: &[f32],
-    work: impl Fn([&mut [f32]; 3], &[f32]) + Sync,
-) {
-    #[cfg(feature = "parallel")]
-    {
-        let [a, b, c] = changed.map(|array| array.par_chunks_mut(CHUNK));
-        let chunks = a.zip(b).zip(c).zip(read.par_chunks(CHUNK));
-        chunks.for_each(|(((a, b), c), read)| work([a, b, c], read));
-    }
-    #[cfg(not(feature = "parallel"))]
-    work(changed, read);
-}
-
 /// How many threads the pool has.
 pub fn threads() -> usize {
     #[cfg(feature = "parallel")]
@@ -59,4 +42,16 @@ pub fn on_each_thread<O: Send>(work: impl Fn() -> O + Sync) -> Vec<O> {
     return rayon::broadcast(|_| work());
     #[cfg(not(feature = "parallel"))]
     vec![work()]
+}
+
+/// What `work` returns on one thread of its own: for results whose last bits depend on how many there
+/// are.
+pub fn on_one_thread<O: Send>(work: impl FnOnce() -> O + Send) -> O {
+    #[cfg(feature = "parallel")]
+    if rayon::current_num_threads() > 1
+        && let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(1).build()
+    {
+        return pool.install(work);
+    }
+    work()
 }

@@ -55,18 +55,4 @@ impl Random {
             items.swap(last, self.below(last + 1));
         }
     }
-
-    /// Makes each number 0 with probability `rate`, and 1 / (1 − rate) otherwise.
-    pub fn dropout_mask(&mut self, mask: &mut [f32], rate: f64) {
-        // Four decisions from 64 bits: the mask costs a quarter of the draws.
-        let threshold = (rate * 65536.0) as u64;
-        let kept = (1.0 / (1.0 - rate)) as f32;
-        for four in mask.chunks_mut(4) {
-            let mut bits = self.bits();
-            for number in four {
-                *number = if bits & 0xffff < threshold { 0.0 } else { kept };
-                bits >>= 16;
-            }
-        }
-    }
 }

@@ -87,7 +87,11 @@ fn widen<T: Number, R: Real>(from: &Array2<T>, to: &mut Array2<R>) {
 }
 
 /// `to = a·b`, the rows of `to` divided among the threads.
-fn product<R: Real + LinalgScalar>(to: &mut Array2<R>, a: ArrayView2<'_, R>, b: ArrayView2<'_, R>) {
+pub fn product<R: Real + LinalgScalar>(
+    to: &mut Array2<R>,
+    a: ArrayView2<'_, R>,
+    b: ArrayView2<'_, R>,
+) {
     let rows = to.nrows().div_ceil(parallel::threads());
     let parts = to.axis_chunks_iter_mut(Axis(0), rows).zip(a.axis_chunks_iter(Axis(0), rows));
     parallel::map(parts.collect(), |(mut to, a)| {

@@ -19,6 +19,7 @@ use surprisal::{
 };
 
 use self::baseline::Baseline;
+pub use self::baseline::product;
 use self::data::{Data, Number, Sizes};
 use self::resident::Resident;
 use self::sparsity::Sparsity;

@@ -111,7 +111,8 @@ object! {
         varentropy: f64,
         /// The share of positions whose most probable word is the one that comes.
         accuracy: f64,
-        /// How many hidden states the figures below are of.
+        /// How many hidden states the diffusion entropies and the shares of tiles are of, a sample of
+        /// those positions; the other figures below are of all.
         rows: usize,
         rankme: f64,
         /// Of the covariance.

@@ -133,6 +133,15 @@ impl Corpus {
         &self.tokens[self.training..]
     }
 
+    /// A number that another text has with a probability of 2⁻⁶⁴ only: FNV-1a (Fowler, Noll and Vo)
+    /// over the classes, 64 bits.
+    pub fn fingerprint(&self) -> u64 {
+        let bytes = self.tokens.iter().flat_map(|class| class.to_le_bytes());
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+
     /// ln of each class's share of the training part, with one added to every count.
     pub fn log_shares(&self) -> Vec<f64> {
         let total = (self.training + self.vocabulary()) as f64;

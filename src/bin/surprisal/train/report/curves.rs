@@ -216,10 +216,13 @@ pub fn geometry(history: &History<'_>, phases: Option<&Phases>) -> String {
         },
         told,
     );
+    let count = |n: usize| if n > 0 { grouped(n as u64) } else { MISSING.into() };
     let _ = writeln!(
         section,
-        "<p>Measured on {} held-out hidden states.</p>\n<div class=\"grid\">",
-        if rows > 0 { grouped(rows as u64) } else { MISSING.into() }
+        "<p>Ranks and α-ReQ of {} held-out hidden states, entropies of {} of them.</p>\n<div \
+         class=\"grid\">",
+        count(history.last().map_or(0, |m| m.positions)),
+        count(rows),
     );
     section += &figure(
         &ranks,

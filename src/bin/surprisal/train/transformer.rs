@@ -1,0 +1,78 @@
+//! A small causal transformer (Vaswani et al. 2017) with its normalisation before each branch, on the
+//! log-bilinear sum in place of embeddings of positions.
+//!
+//! x ← h, the sum; then x ← x + W_o attention(W_q n, W_k n, W_v n) with n = rms(x) ⊙ g, and
+//! x ← x + W₂ gelu(W₁ n + b₁) with another n.
+
+use ndarray::Array1;
+use surprisal::autodiff::Variable;
+
+use super::bilinear::{self, Bilinear};
+use super::model::{Dropout, Layers, Leaves, Parameter, WIDTH};
+use super::windows::Windows;
+use crate::random::Random;
+
+/// Heads of the attention.
+const HEADS: usize = 4;
+
+/// Units of the layer behind it.
+const UNITS: usize = 4 * WIDTH;
+
+/// Under the root of the mean square.
+const EPSILON: f64 = 1e-6;
+
+pub struct Transformer;
+
+impl Layers for Transformer {
+    fn context(&self, length: usize) -> usize {
+        length - 1 + Bilinear.context(length)
+    }
+
+    fn ties_classifier(&self) -> bool {
+        true
+    }
+
+    fn parameters(&self, vocabulary: usize, random: &mut Random) -> Vec<Parameter> {
+        let mut parameters = Bilinear.parameters(vocabulary, random);
+        let square = (WIDTH, WIDTH);
+        parameters.extend([
+            Parameter::plain("attention.norm", Array1::ones(WIDTH)),
+            Parameter::weights("attention.query", square, random),
+            Parameter::weights("attention.key", square, random),
+            Parameter::weights("attention.value", square, random),
+            Parameter::last_weights("attention.out", square),
+            Parameter::plain("mlp.norm", Array1::ones(WIDTH)),
+            Parameter::weights("mlp.in", (WIDTH, UNITS), random),
+            Parameter::plain("mlp.in.bias", Array1::zeros(UNITS)),
+            Parameter::last_weights("mlp.out", (UNITS, WIDTH)),
+        ]);
+        parameters
+    }
+
+    fn hidden<'t>(
+        &self,
+        leaves: &Leaves<'t>,
+        windows: &Windows,
+        _: &mut Dropout,
+    ) -> surprisal::Result<Variable<'t, f32>> {
+        let words = bilinear::words(leaves, windows)?;
+        let state = bilinear::sum(leaves, words, windows)?;
+
+        let normal = state.rms_norm(Some(leaves.of("attention.norm")), EPSILON)?;
+        let in_windows = |name| {
+            let product = normal.matmul(leaves.of(name))?;
+            product.reshape(&[windows.count, windows.length, WIDTH])
+        };
+        let query = in_windows("attention.query")?;
+        let (key, value) = (in_windows("attention.key")?, in_windows("attention.value")?);
+        let attention = query.causal_attention(key, value, HEADS)?;
+        let attention = attention.reshape(&[windows.count * windows.length, WIDTH])?;
+        let attention = attention.matmul(leaves.of("attention.out"))?;
+        let state = state.add(attention)?;
+
+        let normal = state.rms_norm(Some(leaves.of("mlp.norm")), EPSILON)?;
+        let layer = normal.matmul(leaves.of("mlp.in"))?.add(leaves.of("mlp.in.bias"))?;
+        let layer = layer.gelu().matmul(leaves.of("mlp.out"))?;
+        state.add(layer)
+    }
+}
