@@ -6,6 +6,10 @@ use crate::error::{Error, Result};
 
 /// Columns of the vocabulary that one partial state covers at most.
 const SPAN: usize = 4096;
+/// And at least, where that many fit.
+const LEAST_SPAN: usize = 512;
+/// Workgroups that a forward is cut into at least, as far as spans allow.
+const WORKGROUPS: usize = 1024;
 /// Bytes in f32 that the classifier's rows of a span take at most: every device binds that much.
 const SPAN_BYTES: usize = 32 << 20;
 /// Storage buffers of the kernel that has most.
@@ -149,7 +153,10 @@ impl Plan {
             true => count,
             false => binding / row / grain * grain,
         };
-        let span = (SPAN_BYTES / (4 * hidden.max(1)) / GRAIN * GRAIN).clamp(GRAIN, SPAN);
+        // Few rows take short spans, so that there is work for many workgroups.
+        let fair = vocabulary * rows.div_ceil(GRAIN) / WORKGROUPS / GRAIN * GRAIN;
+        let fits = SPAN_BYTES / (4 * hidden.max(1)) / GRAIN * GRAIN;
+        let span = fair.clamp(LEAST_SPAN, SPAN).min(fits).max(GRAIN);
         let spans = vocabulary.div_ceil(span);
         let hidden_rows = fit(rows, hidden_row, GRAIN);
         if hidden_rows == 0 && rows > 0 {
@@ -263,9 +270,11 @@ mod tests {
 
     #[test]
     fn spans_depend_on_shapes_alone_and_pieces_are_whole_spans() {
-        let shapes = Shapes { rows: 300, hidden: 64, vocabulary: 20_000, ..Shapes::default() };
+        let shapes = Shapes { rows: 40_000, hidden: 64, vocabulary: 20_000, ..Shapes::default() };
         let large = Plan::new(&shapes, &limits(1 << 30), &Budget::default()).unwrap();
         assert_eq!((large.span, large.spans, large.classifier_bindings), (4096, 5, 1));
+        let few = Plan::new(&Shapes { rows: 300, ..shapes }, &limits(1 << 30), &Budget::default());
+        assert_eq!(few.unwrap().span, 512);
         let small = Plan::new(&shapes, &limits(2 << 20), &Budget::default()).unwrap();
         assert_eq!((small.span, small.spans), (large.span, large.spans));
         assert_eq!(small.classifier_rows % small.span, 0);

@@ -335,7 +335,8 @@ impl Stream {
 
 /// |a − b| within `relative`·|b| + `absolute`; NaN matches NaN, infinities match themselves.
 pub fn close(a: f64, b: f64, relative: f64, absolute: f64) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= relative * b.abs() + absolute
+    let near = b.is_finite() && (a - b).abs() <= relative * b.abs() + absolute;
+    a == b || (a.is_nan() && b.is_nan()) || near
 }
 
 #[track_caller]
