@@ -186,8 +186,9 @@ fn trains_on_a_text_and_the_loss_agrees() {
     let at = measured.iter().map(|line| line["step"].as_u64().unwrap());
     assert_eq!(at.collect::<Vec<_>>(), [0, 1, 2, 5, 10, 20, 50, 100, 120]);
     let unigram = result["unigram_perplexity"].as_f64().unwrap();
-    // The embeddings that are the classifier too are small at first, not zero.
-    assert!((measured[0]["perplexity"].as_f64().unwrap() / unigram - 1.0).abs() < 0.05);
+    // The embeddings that are the classifier too are small at first, not zero: a word is more likely
+    // after itself by some 0.43 nats.
+    assert!((measured[0]["perplexity"].as_f64().unwrap() / unigram).ln().abs() < 0.43);
     for line in &measured {
         let number = |key: &str| line[key].as_f64().unwrap_or_else(|| panic!("{key}: {line}"));
         assert!((number("loss").exp() / number("perplexity") - 1.0).abs() < 1e-9);

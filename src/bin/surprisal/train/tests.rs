@@ -140,12 +140,15 @@ const KINDS: [Kind; 3] = [Kind::Bilinear, Kind::Mlp, Kind::Transformer];
 /// A model in the midst of its training: no parameter is what it began with.
 fn trained(corpus: &Corpus, kind: Kind) -> Training<'_> {
     let mut training = Training::new(corpus, kind, 3, 30).ok().unwrap();
-    (0..10).for_each(|_| drop(training.advance().ok().unwrap()));
+    for _ in 0..10 {
+        training.advance().unwrap();
+    }
     training
 }
 
-/// The first model is the unigram model, nearly so where the classifier is the embedding: its held-out
-/// perplexity is the unigram's.
+/// The first model is the unigram model: its held-out perplexity is the unigram's. Where the classifier
+/// is the embedding e, whose numbers are uniform within ±0.1, a word is more likely after itself by
+/// |e|², about 128 · 0.01/3 = 0.43 nats: the loss is off by less than that.
 #[test]
 fn training_begins_at_the_unigram() {
     let corpus = corpus();
@@ -161,8 +164,9 @@ fn training_begins_at_the_unigram() {
         };
         let measured = predictions.measure(0, Duration::ZERO).ok().unwrap();
         let expected = corpus.unigram_perplexity();
-        let tolerance = if kind == Kind::Transformer { 0.05 } else { 1e-6 };
-        assert!((measured.perplexity / expected - 1.0).abs() < tolerance, "{kind:?}");
+        let tolerance = if kind == Kind::Transformer { 0.43 } else { 1e-6 };
+        let off = (measured.perplexity / expected).ln().abs();
+        assert!(off < tolerance, "{kind:?}: {off}");
     }
 }
 
