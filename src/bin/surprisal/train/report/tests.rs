@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 
+use super::text::{bytes, seconds};
 use super::*;
-use crate::train::record::{Finish, Run, Step};
+use crate::train::record::{Finish, Measurement, Run, Step};
 
 fn run() -> Run {
     Run {
