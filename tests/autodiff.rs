@@ -306,7 +306,7 @@ fn plain_attention<'t>(
 #[test]
 fn attention() {
     for (batch, length, width, heads) in
-        [(1, 1, 1, 1), (2, 3, 4, 2), (1, 7, 6, 3), (2, 5, 3, 1), (1, 50, 4, 2)]
+        [(1, 1, 1, 1), (3, 1, 4, 2), (2, 3, 4, 2), (1, 7, 6, 3), (2, 5, 3, 1), (2, 50, 1, 1)]
     {
         let shape = [batch, length, width];
         let inputs = || [numbers(&shape, 25), numbers(&shape, 26), numbers(&shape, 27)];

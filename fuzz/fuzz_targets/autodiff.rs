@@ -144,7 +144,8 @@ fn apply<'t, T: Real>(
         Operation::LogSoftmax => x.log_softmax()?,
         Operation::Attention => x.causal_attention(y, of(k), small)?,
         Operation::Dropout => x.dropout(f64::from(k) / 256.0, &mut Generator::new(u64::from(j)))?,
-        Operation::Detach => x.detach().add(x)?,
+        // What a difference sees of detached values cancels.
+        Operation::Detach => x.add(y.detach().sub(y.detach())?)?,
         Operation::Loss => {
             let shape = x.shape();
             let rows = shape[..shape.len().saturating_sub(1)].iter().product();

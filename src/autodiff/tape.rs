@@ -3,7 +3,6 @@
 use ndarray::{ArcArray, ArrayViewD, IxDyn};
 use std::cell::RefCell;
 use std::fmt;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lanes;
@@ -48,7 +47,7 @@ enum Role<T> {
     /// Keeps its derivative.
     Leaf,
     /// Hands its derivative on.
-    Inner(Rc<Backward<T>>),
+    Inner(Box<Backward<T>>),
 }
 
 /// A value on a [`Tape`]: a handle that is copied freely.
@@ -187,7 +186,7 @@ impl<T: Real> Tape<T> {
         backward: impl Fn(Shared<T>, &mut Flow<'_, T>) -> Result<()> + 'static,
     ) -> Variable<'_, T> {
         let role = match operands.iter().any(|operand| operand.is_differentiable()) {
-            true => Role::Inner(Rc::new(backward)),
+            true => Role::Inner(Box::new(backward)),
             false => Role::Constant,
         };
         self.node(value, role)

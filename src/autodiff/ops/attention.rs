@@ -187,7 +187,7 @@ impl Attention {
             let (keys, values) = (k.slice(s![..end, ..]), v.slice(s![..end, ..]));
             let queries = q.slice(s![first..end, ..]);
             let scratch = &mut slot.scratch;
-            multiply_here(isa, scratch, queries, keys.t(), Target::Zeros, scores.view_mut());
+            multiply_here(isa, scratch, queries, keys.t(), Target::Old, scores.view_mut());
             for (i, mut row) in (first..end).zip(scores.rows_mut()) {
                 let row = row.as_slice_mut().expect("a contiguous row");
                 let (seen, hidden) = row.split_at_mut(i + 1);
@@ -221,8 +221,8 @@ impl Attention {
             let (keys, values) = (k.slice(s![..end, ..]), v.slice(s![..end, ..]));
             let (queries, g) = (q.slice(s![first..end, ..]), g.slice(s![first..end, ..]));
             let y = y.slice(s![first..end, ..]);
-            multiply_here(isa, scratch, queries, keys.t(), Target::Zeros, weights.view_mut());
-            multiply_here(isa, scratch, g, values.t(), Target::Zeros, upstream.view_mut());
+            multiply_here(isa, scratch, queries, keys.t(), Target::Old, weights.view_mut());
+            multiply_here(isa, scratch, g, values.t(), Target::Old, upstream.view_mut());
             let rows = weights.rows_mut().into_iter().zip(upstream.rows_mut());
             for (at, (mut weights, mut upstream)) in rows.enumerate() {
                 let seen = first + at + 1;
