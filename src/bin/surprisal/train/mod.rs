@@ -50,8 +50,8 @@ use crate::{Failure, Global, parallel};
 /// The text without `--text`.
 const TRAGEDIES: &str = include_str!("tragedies.txt");
 
-/// Steps without `--steps`: three times through the default text; a third more gains half a per
-/// cent.
+/// Steps without `--steps`: three times through the default text. With 1000 the text is learnt by
+/// heart: they end 11 % higher (in the transformer with a classifier of its own).
 const STEPS: usize = 600;
 
 /// The model without `--model`: the one that learns most in the time.

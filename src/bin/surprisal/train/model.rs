@@ -22,13 +22,16 @@ use crate::random::Random;
 /// D, the width of the hidden states: 96 ends 3 % higher in perplexity, and the time grows with it.
 pub const WIDTH: usize = 128;
 
-/// The share of the hidden states' numbers that are dropped in each step of training.
-pub const DROPOUT: f64 = 0.2;
+/// The share of the hidden states' numbers that are dropped in each step of training; 0.2 ends 0.4 %
+/// higher in the transformer, and does as well in the bilinear model.
+pub const DROPOUT: f64 = 0.1;
 
-/// The weight decay of embeddings and classifier, in units of the learning rate.
+/// The weight decay of embeddings and classifier, in units of the learning rate; 1 does as well, in
+/// the bilinear model 0.2 and 1 end 3 % and 5 % higher.
 pub const TABLE_DECAY: f64 = 0.5;
 
-/// The learning rate of the layers' matrices, in units of that of everything else.
+/// The learning rate of the layers' matrices, in units of that of everything else; twice as much ends
+/// 0.8 % lower at 64 words a window.
 const WEIGHTS_RATE: f64 = 0.25;
 
 /// Their weight decay.

@@ -140,12 +140,15 @@ const KINDS: [Kind; 3] = [Kind::Bilinear, Kind::Mlp, Kind::Transformer];
 /// A model in the midst of its training: no parameter is what it began with.
 fn trained(corpus: &Corpus, kind: Kind) -> Training<'_> {
     let mut training = Training::new(corpus, kind, 3, 30).ok().unwrap();
-    (0..10).for_each(|_| drop(training.advance().ok().unwrap()));
+    for _ in 0..10 {
+        training.advance().unwrap();
+    }
     training
 }
 
-/// The first model is the unigram model, nearly so where the classifier is the embedding: its held-out
-/// perplexity is the unigram's.
+/// The first model is the unigram model: its held-out perplexity is the unigram's. Where the classifier
+/// is the embedding e, whose numbers are uniform within ±0.1, a word is more likely after itself by
+/// |e|², about 128 · 0.01/3 = 0.43 nats: the loss is off by less than that.
 #[test]
 fn training_begins_at_the_unigram() {
     let corpus = corpus();
@@ -161,14 +164,15 @@ fn training_begins_at_the_unigram() {
         };
         let measured = predictions.measure(0, Duration::ZERO).ok().unwrap();
         let expected = corpus.unigram_perplexity();
-        let tolerance = if kind == Kind::Transformer { 1e-2 } else { 1e-6 };
-        assert!((measured.perplexity / expected - 1.0).abs() < tolerance, "{kind:?}");
+        let tolerance = if kind == Kind::Transformer { 0.43 } else { 1e-6 };
+        let off = (measured.perplexity / expected).ln().abs();
+        assert!(off < tolerance, "{kind:?}: {off}");
     }
 }
 
 /// The whole chain of each model, from its words through the fused loss: the derivative in a random
 /// direction of each parameter, against a central difference. In f32 the loss, about 2, is off by some
-/// 1e-7, and the difference quotient over 2/64 by some 1e-5.
+/// 1e-7, and the difference quotient over 2/256 by some 1e-5 to 1e-4.
 #[test]
 fn gradients_against_central_differences() {
     let corpus = corpus();
@@ -204,11 +208,11 @@ fn gradients_against_central_differences() {
                 model.parameters[i].value.scaled_add(-by, &direction);
                 value
             };
-            let by = 1.0 / 64.0;
+            let by = 1.0 / 256.0;
             let numeric = (moved(by) - moved(-by)) / (2.0 * f64::from(by));
             let error = (numeric - analytic).abs();
             let name = model.parameters[i].name;
-            assert!(error < 1e-3 * analytic.abs() + 3e-5, "{kind:?} {name}: {numeric} {analytic}");
+            assert!(error < 2e-3 * analytic.abs() + 1e-4, "{kind:?} {name}: {numeric} {analytic}");
         }
     }
 }

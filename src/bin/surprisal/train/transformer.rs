@@ -2,7 +2,8 @@
 //! log-bilinear sum in place of embeddings of positions.
 //!
 //! x ← h, the sum; then x ← x + W_o attention(W_q n, W_k n, W_v n) with n = rms(x) ⊙ g, and
-//! x ← x + W₂ gelu(W₁ n + b₁) with another n.
+//! x ← x + W₂ gelu(W₁ n + b₁) with another n. Nothing is dropped within the branches: a tenth of
+//! either ends 1 % higher.
 
 use ndarray::Array1;
 use surprisal::autodiff::Variable;
@@ -28,6 +29,7 @@ impl Layers for Transformer {
         length - 1 + Bilinear.context(length)
     }
 
+    /// What attention finds earlier in the text can be said again, and there is less to learn by heart.
     fn ties_classifier(&self) -> bool {
         true
     }
