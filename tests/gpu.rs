@@ -927,6 +927,6 @@ fn sums_over_many_classes_keep_their_digits() {
     let pairs = || run.hidden.iter().zip(&truth.d_hidden);
     let off = norm(&mut pairs().map(|(&a, b)| f64::from(a) - b));
     let all = norm(&mut truth.d_hidden.iter().copied());
-    // A sum that ran through all classes would be off by five times as much.
+    // A sum that runs through all classes is off by 6e-6.
     assert!(off < 1e-6 * all, "{:e}", off / all);
 }
