@@ -309,7 +309,8 @@ impl Call<'_, '_> {
             let mut parts = vec![(0, &rows.words), (1, &classifier), (2, &scratch.g), (3, &sum)];
             parts.extend(kept(4));
             let grid = (chunk.rows.len().div_ceil(kernel.tile.rows as usize), wide(kernel.tile));
-            recorder.dispatch(kernel, &parts, params, grid, operations)?;
+            let params = Params { extra: self.plan.block as u32, ..*params };
+            recorder.dispatch(kernel, &parts, &params, grid, operations)?;
         }
         if let Some(sum) = &sums.classifier {
             let kernel = kernel(Kind::ClassifierGradient, filtered.classifier);

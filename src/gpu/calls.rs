@@ -21,6 +21,20 @@ impl Context {
     /// As there; given logits, shards, `top_k` and the filters that are not for the GPU are a
     /// [`Conflict`](crate::Error::Conflict); [`Error::Gpu`](crate::Error::Gpu) for what the device
     /// does.
+    ///
+    /// ```
+    /// # fn main() -> surprisal::Result<()> {
+    /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
+    /// # use surprisal::{Gradients, Inputs, LinearCrossEntropy, Upstream, gpu};
+    /// # let hidden = ndarray::arr2(&[[1.0_f32, -0.5], [0.3, 2.0]]);
+    /// # let classifier = ndarray::arr2(&[[0.5_f32, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
+    /// let context = gpu::Context::new(&gpu::Options::new().software(true))?;
+    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[2_u32, 0]);
+    /// let loss = LinearCrossEntropy::builder().entropy(true).build()?;
+    /// assert!(context.forward(&loss, &inputs)?.mean_entropy().is_some_and(|nats| nats > 0.0));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn forward(
         &self,
         loss: &LinearCrossEntropy,
@@ -45,6 +59,24 @@ impl Context {
     ///
     /// # Errors
     /// As there, and as [`forward`](Self::forward).
+    ///
+    /// ```
+    /// # fn main() -> surprisal::Result<()> {
+    /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
+    /// # use surprisal::{Gradients, Inputs, LinearCrossEntropy, Upstream, gpu};
+    /// # let hidden = ndarray::arr2(&[[1.0_f32, -0.5], [0.3, 2.0]]);
+    /// # let classifier = ndarray::arr2(&[[0.5_f32, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
+    /// let context = gpu::Context::new(&gpu::Options::new().software(true))?;
+    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[2_u32, 0]);
+    /// let loss = LinearCrossEntropy::builder().entropy(true).build()?;
+    /// let forward = loss.forward(&inputs)?;
+    /// let mut gradient = ndarray::Array2::<f32>::zeros((2, 2));
+    /// let gradients = Gradients::new().hidden(gradient.view_mut());
+    /// context.vjp(&loss, &inputs, &forward, &Upstream::default(), gradients)?;
+    /// assert!(gradient.iter().all(|g| *g != 0.0));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn vjp(
         &self,
         loss: &LinearCrossEntropy,
@@ -75,6 +107,23 @@ impl Context {
     ///
     /// # Errors
     /// As there, and as [`forward`](Self::forward).
+    ///
+    /// ```
+    /// # fn main() -> surprisal::Result<()> {
+    /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
+    /// # use surprisal::{Gradients, Inputs, LinearCrossEntropy, Upstream, gpu};
+    /// # let hidden = ndarray::arr2(&[[1.0_f32, -0.5], [0.3, 2.0]]);
+    /// # let classifier = ndarray::arr2(&[[0.5_f32, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
+    /// let context = gpu::Context::new(&gpu::Options::new().software(true))?;
+    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[2_u32, 0]);
+    /// let loss = LinearCrossEntropy::builder().entropy(true).build()?;
+    /// let mut gradient = ndarray::Array2::<f32>::zeros((3, 2));
+    /// let gradients = Gradients::new().classifier(gradient.view_mut());
+    /// context.loss_and_gradients(&loss, &inputs, &Upstream::default(), gradients)?;
+    /// assert!(gradient.iter().all(|g| *g != 0.0));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn loss_and_gradients(
         &self,
         loss: &LinearCrossEntropy,

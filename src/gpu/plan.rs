@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 const SPAN: usize = 4096;
 /// And at least, where that many fit.
 const LEAST_SPAN: usize = 512;
+/// Classes whose terms of the hidden gradient are summed before they join the rest, at most: a span
+/// is a multiple of it.
+const BLOCK: usize = 512;
 /// Workgroups that a forward is cut into at least, as far as spans allow.
 const WORKGROUPS: usize = 1024;
 /// Bytes in f32 that the classifier's rows of a span take at most: every device binds that much.
@@ -84,7 +87,7 @@ impl Default for Budget {
 /// use surprisal::gpu::{Budget, Plan, Shapes, wgpu};
 /// let shapes = Shapes { rows: 8192, hidden: 2304, vocabulary: 256_000, ..Shapes::default() };
 /// let plan = Plan::new(&shapes, &wgpu::Limits::default(), &Budget::default())?;
-/// assert_eq!(plan.classifier_bindings, 32);
+/// assert_eq!((plan.span, plan.classifier_bindings), (3584, 18));
 /// assert!(plan.workspace_bytes < 128 << 20);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
@@ -121,6 +124,8 @@ pub struct Plan {
     pub array_bytes: usize,
     /// Bytes of memory that a workgroup shares.
     pub workgroup_bytes: u32,
+    /// Classes that are summed at once in the hidden gradient.
+    pub(super) block: usize,
     pub(super) tile: Tile,
 }
 
@@ -154,9 +159,12 @@ impl Plan {
             false => binding / row / grain * grain,
         };
         // Few rows take short spans, so that there is work for many workgroups.
-        let fair = vocabulary * rows.div_ceil(GRAIN) / WORKGROUPS / GRAIN * GRAIN;
+        let fair = vocabulary * rows.div_ceil(GRAIN) / WORKGROUPS / LEAST_SPAN * LEAST_SPAN;
         let fits = SPAN_BYTES / (4 * hidden.max(1)) / GRAIN * GRAIN;
-        let span = fair.clamp(LEAST_SPAN, SPAN).min(fits).max(GRAIN);
+        let span = match fits >= LEAST_SPAN {
+            true => fair.clamp(LEAST_SPAN, SPAN).min(fits / LEAST_SPAN * LEAST_SPAN),
+            false => fits.max(GRAIN),
+        };
         let spans = vocabulary.div_ceil(span);
         let hidden_rows = fit(rows, hidden_row, GRAIN);
         if hidden_rows == 0 && rows > 0 {
@@ -186,20 +194,21 @@ impl Plan {
         let forward_spans =
             ((work / operations(forward_rows, span)) as usize).clamp(1, groups).min(spans.max(1));
 
-        let smallest = GRAIN * GRAIN * 4;
+        let block = span.min(BLOCK);
+        let smallest = GRAIN * block * 4;
         if gradients && room < smallest {
             return exceeded("the scratch of the backward, in bytes,".into(), smallest, room);
         }
         let mut backward_rows = padded.min(8192).min(groups * 64);
         let columns = |rows: usize| {
             let by_work = (work / operations(rows, 1)).min(1e9) as usize;
-            (room / (4 * rows)).min(by_work).min(groups * 64) / GRAIN * GRAIN
+            (room / (4 * rows)).min(by_work).min(groups * 64) / block * block
         };
-        while backward_rows > GRAIN && columns(backward_rows) < 4 * GRAIN {
+        while backward_rows > GRAIN && columns(backward_rows) < block {
             backward_rows = (backward_rows / 2).next_multiple_of(GRAIN);
         }
-        let whole = vocabulary.next_multiple_of(GRAIN).max(GRAIN);
-        let backward_columns = columns(backward_rows).max(GRAIN).min(whole);
+        let whole = vocabulary.next_multiple_of(block).max(block);
+        let backward_columns = columns(backward_rows).max(block).min(whole);
 
         let bindings = |count: usize, each: usize| count.div_ceil(each.max(1));
         // The pieces of each binding, of so many each.
@@ -225,6 +234,7 @@ impl Plan {
             forward_spans,
             backward_rows,
             backward_columns,
+            block,
             forward_dispatches: forward_steps,
             backward_dispatches: if gradients { 3 * backward_steps } else { 0 },
             workspace_bytes: 2 * states + scratch + scratch / 4096,
@@ -306,7 +316,7 @@ mod tests {
                     let least = GRAIN * plan.span * hidden;
                     assert!(2.0 * (step * hidden) as f64 <= operations.max(2.0 * least as f64));
                     let step = plan.backward_rows * plan.backward_columns;
-                    let least = GRAIN * GRAIN * hidden;
+                    let least = GRAIN * BLOCK * hidden;
                     assert!(2.0 * (step * hidden) as f64 <= operations.max(2.0 * least as f64));
                     assert!(plan.workgroup_bytes <= 16384);
                 }

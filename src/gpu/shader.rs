@@ -486,7 +486,8 @@ mod tests {
                 if line == "workgroupBarrier();" {
                     let good = |line: &&str| {
                         line.ends_with(") {")
-                            && (line.starts_with("for (var k = 0u;")
+                            && (line.starts_with("for (var k = ")
+                                || line.starts_with("for (var block = 0u;")
                                 || line.starts_with("for (var column = start;"))
                             || *line == ") {"
                             || line.starts_with("fn main(")
