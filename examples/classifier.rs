@@ -12,33 +12,29 @@ fn main() -> surprisal::Result<()> {
         let radius = (i / 3 + 10) as f32 / 110.0;
         let angle = 2.1 * labels[i] as f32 + 4.0 * radius;
         radius * if axis == 0 { angle.cos() } else { angle.sin() }
-    })
-    .into_shared();
+    });
+    let points = points.into_shared();
     let mut generator = Generator::new(0);
-    let mut weights = generator.normal(&[2, 64], 1.0)?;
-    let mut bias = generator.normal(&[64], 1.0)?;
-    let mut classifier = generator.normal(&[3, 64], 0.1)?;
+    let mut random = |shape: &[usize], deviation| generator.normal(shape, deviation);
+    let mut parameters = [random(&[2, 64], 1.0)?, random(&[64], 1.0)?, random(&[3, 64], 0.1)?];
     let loss = LinearCrossEntropy::builder().build()?;
     let schedule = Schedule::cosine(0.02, 500)?.warm_up(20)?;
     let mut adam = AdamW::new();
     for step in 0..500 {
         let tape = Tape::new();
-        let (w, b, c) = (tape.leaf(&weights), tape.leaf(&bias), tape.leaf(&classifier));
-        let hidden = tape.constant(&points).matmul(w)?.add(b)?.tanh();
-        let value = hidden.linear_cross_entropy(c, None, &labels, &loss)?;
+        let [weights, bias, classifier] = parameters.each_ref().map(|array| tape.leaf(array));
+        let hidden = tape.constant(&points).matmul(weights)?.add(bias)?.tanh();
+        let value = hidden.linear_cross_entropy(classifier, None, &labels, &loss)?;
         if step % 100 == 99 {
             println!("step {}: {:.4} nats", step + 1, value.scalar()?);
         }
         let gradients = value.backward()?;
         let of = |leaf| gradients.of(leaf).expect("the loss depends on it");
-        let (d_w, d_b, d_c) = (of(w), of(b), of(c));
+        let gradients = [weights, bias, classifier].map(of);
         drop(tape);
-        let mut parameters = [
-            Parameter::new(&mut weights, d_w),
-            Parameter::new(&mut bias, d_b).without_decay(),
-            Parameter::new(&mut classifier, d_c),
-        ];
-        adam.step(schedule.rate(step), &mut parameters)?;
+        let pairs = parameters.iter_mut().zip(gradients);
+        let mut pairs: Vec<_> = pairs.map(|(array, of)| Parameter::new(array, of)).collect();
+        adam.step(schedule.rate(step), &mut pairs)?;
     }
     Ok(())
 }

@@ -128,7 +128,7 @@ fn hash(z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// 32 bits for each index below a key.
+/// 32 random bits for each of two neighbours: a function of the key and of their place alone.
 #[inline(always)]
 pub(super) fn two_decisions(key: u64, index: u64) -> [u32; 2] {
     let bits = hash(key.wrapping_add(STEP.wrapping_mul(index)));

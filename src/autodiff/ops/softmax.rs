@@ -74,12 +74,12 @@ impl<'t, T: Real> Variable<'t, T> {
     }
 }
 
-/// Turns a row of logits into its softmax, and gives its maximum and one over the sum of eˣ⁻ᵐ.
+/// Turns a row of logits into its softmax, and gives its maximum m and one over the sum of e^(x − m).
 pub(super) struct Softmax<'a, T> {
     pub(super) row: &'a mut [T],
 }
 
-/// The largest number of a row, and where it stands first; NaN is passed over.
+/// The largest number of a row; NaN is passed over.
 #[inline(always)]
 fn maximum<S: Simd, T: Real>(simd: S, row: &[T]) -> T {
     let mut most = splat::<S, T>(simd, T::NEG_INFINITY);
