@@ -472,7 +472,7 @@ mod tests {
                             || *line == ") {"
                             || line.starts_with("fn main(")
                     };
-                    assert!(inside.iter().all(|line| good(line)), "{inside:?}");
+                    assert!(inside.iter().all(good), "{inside:?}");
                 }
                 // No way out of a kernel with barriers before its end; what skips a step asks a
                 // number that is the same for the whole workgroup.
