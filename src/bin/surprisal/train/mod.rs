@@ -3,7 +3,8 @@
 //!
 //! The text that is embedded, `tragedies.txt`, is six tragedies of William Shakespeare, plain ASCII
 //! and in the public domain: see `tragedies.md`. The constants of the models and the training were
-//! chosen by its held-out perplexity.
+//! chosen by its held-out perplexity: 69.6 with these, 76.6 with `--model bilinear`, 72.2 with `--model
+//! mlp`. Another seed moves it by up to half a per cent, and less than that is called "as well" below.
 
 mod bilinear;
 mod checkpoint;
@@ -59,7 +60,7 @@ const MODEL: Kind = Kind::Transformer;
 
 /// Steps between two measurements, after the first few: all of them together then take about a fifth
 /// of the time.
-const STEPS_A_MEASUREMENT: usize = 50;
+const STEPS_A_MEASUREMENT: usize = 100;
 
 /// Steps between two checkpoints: what a crash costs at most.
 const STEPS_A_CHECKPOINT: usize = 50;
