@@ -28,8 +28,8 @@ impl Layers for Mlp {
     fn parameters(&self, vocabulary: usize, random: &mut Random) -> Vec<Parameter> {
         let mut parameters = Bilinear.parameters(vocabulary, random);
         parameters.extend([
-            Parameter::weights("mlp.in", (WORDS * WIDTH, UNITS), random),
-            Parameter::plain("mlp.in.bias", Array1::zeros(UNITS)),
+            Parameter::weights("mlp.in", (WORDS * WIDTH, UNITS), 1.0, random),
+            Parameter::vector("mlp.in.bias", Array1::zeros(UNITS)),
             Parameter::last_weights("mlp.out", (UNITS, WIDTH)),
         ]);
         parameters

@@ -3,7 +3,8 @@
 //!
 //! The text that is embedded, `tragedies.txt`, is six tragedies of William Shakespeare, plain ASCII
 //! and in the public domain: see `tragedies.md`. The constants of the models and the training were
-//! chosen by its held-out perplexity.
+//! chosen by its held-out perplexity: 69.6 with these, 76.6 with `--model bilinear`, 72.2 with `--model
+//! mlp`. Another seed moves it by up to half a per cent, and less than that is called "as well" below.
 
 mod bilinear;
 mod checkpoint;
@@ -57,9 +58,9 @@ const STEPS: usize = 600;
 /// The model without `--model`: the one that learns most in the time.
 const MODEL: Kind = Kind::Transformer;
 
-/// Steps between two measurements, after the first few: all of them together then take about a fifth
-/// of the time.
-const STEPS_A_MEASUREMENT: usize = 50;
+/// Steps between two measurements, after the first few: all of them together then take three tenths
+/// of the time, most of it for hidden states.
+const STEPS_A_MEASUREMENT: usize = 100;
 
 /// Steps between two checkpoints: what a crash costs at most.
 const STEPS_A_CHECKPOINT: usize = 50;
