@@ -837,6 +837,35 @@ fn a_filter_drops_what_is_negligible_and_nothing_else() {
     assert!(only.hidden == some.hidden);
 }
 
+/// What label smoothing takes from the classes that are left out is there all the same.
+#[test]
+fn a_filter_with_label_smoothing() {
+    let mut stream = Stream(57);
+    let (n, d, v) = (70, 9, 300);
+    let hidden = stream.matrix(n, d, 1.0);
+    let targets = stream.classes(n, 60);
+    let mut case = Case::new(hidden, stream.matrix(v, d, 0.3), Wanted::Hard(targets));
+    let mut bias = Array1::zeros(v);
+    bias.slice_mut(s![128..]).fill(-60.0);
+    case.bias = Some(bias);
+    case.class_weights = Some(stream.vector(v, 1.0).mapv(f64::abs));
+    case.label_smoothing = 0.2;
+    let exact = run_with::<f32>(context(), &case, &case.builder().build().unwrap());
+    let filter = case.builder().filter(Filter::Below(1e-9)).build().unwrap();
+    let some = run_with::<f32>(context(), &case, &filter);
+    assert!(some.forward.tiles_kept().unwrap() < 0.6);
+    // What was dropped is below 1e-20.
+    assert!(some.forward.dropped_mass().unwrap().0 < 1e-20);
+    assert!(exact.classifier.slice(s![128.., ..]).iter().any(|&x| x.abs() > 1e-5));
+    for (name, some, exact) in [
+        ("dE", wide(&some.hidden), wide(&exact.hidden)),
+        ("dC", wide(&some.classifier), wide(&exact.classifier)),
+    ] {
+        assert_close(name, some, &exact, 1e-5, 1e-6);
+    }
+    assert_close("db", wide(&some.bias), &wide(&exact.bias), 1e-5, 1e-7);
+}
+
 #[test]
 fn arrays_that_stay_on_the_device() {
     let context = context();

@@ -10,8 +10,10 @@ use crate::error::Result;
 use crate::linear_cross_entropy::backward::{Active, active_rows};
 use crate::linear_cross_entropy::filter::Dropped;
 use crate::linear_cross_entropy::gradients::{Gradients, clear, clear_vector, put_row, put_vector};
-use crate::linear_cross_entropy::tile::Weights;
+use crate::linear_cross_entropy::spread::Spread;
+use crate::linear_cross_entropy::tile::{Slot, Weights};
 use crate::linear_cross_entropy::{Targets, Upstream};
+use crate::parallel::threads;
 use crate::softmax::RowState;
 
 /// Bytes of a gradient that are read back at once.
@@ -45,6 +47,8 @@ pub(super) struct Totals {
 pub(super) struct ActiveRows {
     active: Vec<Active<f32>>,
     words: Part,
+    /// What label smoothing takes from every class, where a filter leaves classes out.
+    spread: Option<Spread<f32>>,
     /// Entries of G of single classes: the place among the active rows, the class and the value.
     entries: Vec<(usize, u32, f32)>,
 }
@@ -58,7 +62,11 @@ impl Call<'_, '_> {
         logits: &[[f32; 2]],
     ) -> ActiveRows {
         let problem = &self.problem;
-        let active = active_rows(problem, states, &problem.rows, upstream);
+        let mut active = active_rows(problem, states, &problem.rows, upstream);
+        let spread = match self.filtered() {
+            true => Spread::new(problem, &mut active, &mut Slot::<f32>::several(threads())),
+            false => None,
+        };
         let mut starts = vec![0];
         if !logits.is_empty() && !problem.loss.statistics.rank {
             for row in &problem.rows {
@@ -80,7 +88,7 @@ impl Call<'_, '_> {
             }
             words.extend(self.row_scalars(row, &states[row.index], sparse));
         }
-        ActiveRows { words: self.words(&words), active, entries }
+        ActiveRows { words: self.words(&words), active, spread, entries }
     }
 
     /// w of a class in the smoothing of a row, or its weight as a soft target.
@@ -368,14 +376,18 @@ impl Call<'_, '_> {
         let (sums, totals, last) = recorded?;
         context.wait(last, waiting).await?;
 
-        let width = self.problem.width;
+        let (width, spread) = (self.problem.width, active.spread.as_ref());
         if let (Some(mut sink), Some(pieces)) = (gradients.hidden, &sums.hidden) {
             if !sink.accumulate {
                 clear(&mut sink.array);
             }
             let mut kept = active.active.iter().map(|active| active.row.hidden).peekable();
+            let mut coefficients = spread.map_or(&[][..], |spread| &spread.coefficients).iter();
             self.download(pieces, waiting, |row, values| {
                 if kept.next_if_eq(&row).is_some() {
+                    if let (Some(spread), Some(k)) = (spread, coefficients.next()) {
+                        add_scaled(values, -k, &spread.classes);
+                    }
                     put_row(&mut sink.array, row, 0..width, values, sink.accumulate);
                 }
             })
@@ -386,6 +398,9 @@ impl Call<'_, '_> {
                 clear(&mut sink.array);
             }
             self.download(pieces, waiting, |row, values| {
+                if let Some(spread) = spread {
+                    add_scaled(values, -self.problem.class_weight(row), &spread.hidden);
+                }
                 put_row(&mut sink.array, row, 0..width, values, sink.accumulate);
             })
             .await?;
@@ -393,7 +408,10 @@ impl Call<'_, '_> {
         if let (Some(mut sink), Some(part)) = (gradients.bias, &sums.bias) {
             let values = self.values(part, waiting).await?;
             let columns = self.problem.columns;
-            let values: Vec<f64> = values[..columns].iter().copied().map(f64::from).collect();
+            let total = spread.map_or(0.0, |spread| spread.total);
+            let weighed = |class| total * self.problem.class_weight(class);
+            let values = values[..columns].iter().enumerate();
+            let values: Vec<f64> = values.map(|(v, &x)| f64::from(x) - weighed(v)).collect();
             if columns == 0 && !sink.accumulate {
                 clear_vector(&mut sink.array);
             }
@@ -415,7 +433,7 @@ impl Call<'_, '_> {
         &self,
         pieces: &Pieces,
         waiting: Waiting,
-        mut put: impl FnMut(usize, &[f32]),
+        mut put: impl FnMut(usize, &mut [f32]),
     ) -> Result<()> {
         let width = self.problem.width;
         if width == 0 {
@@ -425,12 +443,19 @@ impl Call<'_, '_> {
         for rows in pieces.ranges() {
             for start in rows.clone().step_by(at_once) {
                 let some = start..rows.end.min(start + at_once);
-                let values = self.values(&pieces.part(some.clone()), waiting).await?;
-                for (row, values) in some.zip(values.chunks(width)) {
+                let mut values = self.values(&pieces.part(some.clone()), waiting).await?;
+                for (row, values) in some.zip(values.chunks_mut(width)) {
                     put(row, values);
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// `to += factor · from`.
+fn add_scaled(to: &mut [f32], factor: f64, from: &[f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to += (factor * f64::from(*from)) as f32;
     }
 }

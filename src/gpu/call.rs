@@ -53,9 +53,6 @@ pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_, f32>) -> Resu
         if !matches!(inputs.targets, Targets::Hard(_)) {
             return conflict("a filter on the GPU goes with hard targets");
         }
-        if loss.label_smoothing > 0.0 {
-            return conflict("a filter on the GPU goes without label smoothing");
-        }
         if loss.tail_correction {
             return conflict("a filter on the GPU goes without a tail correction");
         }

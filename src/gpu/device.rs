@@ -603,6 +603,11 @@ impl Context {
         gradients: bool,
     ) -> Result<Call<'c, 'a>> {
         check(loss, &inputs.inputs)?;
+        if loss.filter.is_some() && loss.label_smoothing > 0.0 {
+            return Err(Error::Conflict {
+                what: "a filter of arrays on the device goes without label smoothing".into(),
+            });
+        }
         let problem = Problem::new(loss, &inputs.inputs)?;
         let formats = (inputs.hidden.format.bytes(), inputs.classifier.format.bytes());
         let plan = Plan::new(&shapes(&problem, formats, gradients), &self.limits, &self.budget)?;

@@ -14,7 +14,7 @@ mod plan;
 pub(crate) mod problem;
 mod recompute;
 mod sinks;
-mod spread;
+pub(crate) mod spread;
 mod strip;
 mod tail;
 pub(crate) mod tile;

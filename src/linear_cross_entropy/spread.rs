@@ -18,19 +18,19 @@ use crate::parallel;
 /// ```text
 /// dE_i −= s k_i Σ_v w_v C_v      dC_v −= s w_v Σ_i k_i E_i      db_v −= s w_v Σ_i k_i
 /// ```
-pub(super) struct Spread<R> {
+pub(crate) struct Spread<R> {
     /// s k_i of each row.
-    pub(super) coefficients: Vec<f64>,
+    pub(crate) coefficients: Vec<f64>,
     /// Σ_v w_v C_v.
-    pub(super) classes: Vec<R>,
+    pub(crate) classes: Vec<R>,
     /// s Σ_i k_i E_i.
-    pub(super) hidden: Vec<R>,
-    pub(super) total: f64,
+    pub(crate) hidden: Vec<R>,
+    pub(crate) total: f64,
 }
 
 impl<R: Real> Spread<R> {
     /// Takes the smoothing out of the rows' coefficients; `None` where there is none.
-    pub(super) fn new<F: Operand<Real = R, Sum = R>>(
+    pub(crate) fn new<F: Operand<Real = R, Sum = R>>(
         problem: &Problem<'_, R>,
         active: &mut [Active<R>],
         slots: &mut [Slot<F>],
