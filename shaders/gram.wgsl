@@ -63,12 +63,9 @@ fn main(
         }
         totals += sums;
     }
-    if (i > j) {
-        return;
-    }
     for (var r = 0u; r < 4u; r++) {
         let to = (i + ty + 16u * r) * P.width + j + tx;
-        let inside = i + ty + 16u * r < P.width;
+        let inside = i <= j && i + ty + 16u * r < P.width;
         if (inside && j + tx < P.width) {
             gram[to] = totals[r].x;
         }
