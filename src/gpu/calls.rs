@@ -5,7 +5,6 @@ use super::call::{Call, check, shapes};
 use super::context::{Context, Waiting, now};
 use super::plan::Plan;
 use super::shader::Format;
-use crate::error::Error;
 use crate::error::Result;
 use crate::linear_cross_entropy::backward::check_gradients;
 use crate::linear_cross_entropy::inputs::Source;
@@ -174,13 +173,8 @@ impl Context {
         waiting: Waiting,
     ) -> Result<()> {
         let call = self.call(&loss.without_rank(), inputs, true)?;
-        upstream.check(&call.problem)?;
         check_gradients(inputs, &gradients)?;
-        forward.check_rows(&call.problem)?;
-        if upstream.has_entropy() && forward.mean_entropy().is_none() {
-            let what = "the forward carries no entropy, so it has no gradient".into();
-            return Err(Error::Conflict { what });
-        }
+        forward.check_upstream(&call.problem, upstream)?;
         // The logits of sparse targets are not in the states.
         let logits = match call.problem.targets {
             Targets::Sparse { .. } => call.sparse_logits(waiting).await?,

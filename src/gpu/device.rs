@@ -395,11 +395,7 @@ impl Context {
             return conflict("sparse targets have no encoded backward, expected vjp".into());
         }
         let call = self.device_call(&loss.without_rank(), inputs, true)?;
-        upstream.check(&call.problem)?;
-        forward.check_rows(&call.problem)?;
-        if upstream.has_entropy() && forward.mean_entropy().is_none() {
-            return conflict("the forward carries no entropy, so it has no gradient".into());
-        }
+        forward.check_upstream(&call.problem, upstream)?;
         let sums = call.device_sums(inputs, gradients)?;
         self.caught(|| {
             let mut recorder = Recorder::into(self, encoder);

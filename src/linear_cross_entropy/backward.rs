@@ -101,14 +101,8 @@ impl LinearCrossEntropy {
     ) -> Result<()> {
         let plan = self.plan(&shapes_with(inputs, &gradients), Pass::Vjp)?;
         let problem = Problem::new(&self.without_rank(), inputs)?;
-        upstream.check(&problem)?;
         check_gradients(inputs, &gradients)?;
-        forward.check_rows(&problem)?;
-        if upstream.has_entropy() && forward.mean_entropy().is_none() {
-            return Err(Error::Conflict {
-                what: "the forward carries no entropy, so it has no gradient".into(),
-            });
-        }
+        forward.check_upstream(&problem, upstream)?;
         let active = active_rows(&problem, &forward.states, &problem.rows, upstream);
         let cut = Cut::new(&problem, forward.record.as_ref());
         in_format!(problem, recompute(&problem, &plan, active, cut.as_ref(), gradients));

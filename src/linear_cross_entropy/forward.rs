@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::few_rows::{FewRows, few_scratch};
 use super::filter::{Cut, Dropped, Record, RecordPart};
+use super::gradients::Upstream;
 use super::inputs::{Inputs, Targets};
 use super::options::{LinearCrossEntropy, Statistics};
 use super::plan::{Pass, Plan, Shapes, TILE_GROUPS, TILE_ROWS, spans};
@@ -848,6 +849,22 @@ impl<R: Real> Forward<R> {
                     .into(),
             }),
         }
+    }
+
+    /// The same, and whether it has what these upstream gradients need.
+    pub(crate) fn check_upstream(
+        &self,
+        problem: &Problem<'_, R>,
+        upstream: &Upstream<'_, R>,
+    ) -> Result<()> {
+        upstream.check(problem)?;
+        self.check_rows(problem)?;
+        if upstream.has_entropy() && self.mean_entropy().is_none() {
+            return Err(Error::Conflict {
+                what: "the forward carries no entropy, so it has no gradient".into(),
+            });
+        }
+        Ok(())
     }
 
     /// Notes that these classes have been folded in.
