@@ -15,6 +15,7 @@ mod parallel;
 mod plot;
 mod progress;
 mod random;
+mod report;
 mod scale;
 mod spectrum;
 mod train;
