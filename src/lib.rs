@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
-#![deny(unsafe_op_in_unsafe_fn)]
 
 #[cfg(feature = "spectral")]
 mod algebra;

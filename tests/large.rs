@@ -1,9 +1,7 @@
 //! Shapes that are large: resident memory, and offsets beyond 32 bits.
 #![cfg(target_os = "linux")]
 
-mod common;
-
-use common::Stream;
+use testing::Stream;
 use ndarray::{Array2, s};
 use surprisal::{Gradients, Inputs, LinearCrossEntropy, Upstream};
 

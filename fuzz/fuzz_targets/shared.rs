@@ -4,9 +4,7 @@ use arbitrary::Arbitrary;
 use ndarray::{Array1, Array2};
 use surprisal::{Backward, Filter, Isa, LinearCrossEntropyBuilder, Reduction, Targets};
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-pub use common::{Answer, Case, Stream, Wanted, cast, inputs, inputs_with};
+pub use testing::{Answer, Case, Stream, Wanted, cast, inputs, inputs_with};
 
 #[derive(Arbitrary, Debug)]
 pub struct Config {
@@ -115,7 +113,7 @@ impl Config {
 
     /// Whether G is rounded to bf16, for inputs of bf16.
     pub fn rounds(&self) -> bool {
-        common::multiplies_bf16(self.isa())
+        testing::multiplies_bf16(self.isa())
     }
 
     fn isa(&self) -> Isa {
@@ -279,6 +277,6 @@ impl Tolerance {
         relative: f64,
         absolute: f64,
     ) {
-        common::assert_close(what, a, b, relative, absolute);
+        testing::assert_close(what, a, b, relative, absolute);
     }
 }

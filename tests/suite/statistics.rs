@@ -1,8 +1,6 @@
 //! The statistics of a row: golden values, the digits they keep, and the properties of the merge.
 
-mod common;
-
-use common::{Stream, assert_close, close};
+use testing::{Stream, assert_close, close};
 use ndarray::{Array1, Array2, arr1};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -11,7 +9,7 @@ use surprisal::{
 };
 
 fn golden() -> Value {
-    serde_json::from_str(include_str!("golden/information.json")).unwrap()
+    serde_json::from_str(include_str!("../golden/information.json")).unwrap()
 }
 
 fn number(value: &Value) -> f64 {

@@ -1,9 +1,7 @@
 //! `surprisal devices`, `loss --device` and `bench --device` on the software adapter: without one these
 //! tests fail.
 
-mod common;
-
-use common::{Stream, cast};
+use testing::{Stream, cast};
 use ndarray::{Array1, Array2};
 use serde_json::Value;
 use std::path::Path;

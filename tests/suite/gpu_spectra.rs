@@ -1,9 +1,7 @@
 //! Entropies and covariances with products on a GPU, run on the software adapter: without one these
 //! tests fail.
 
-mod common;
-
-use common::Stream;
+use testing::Stream;
 use ndarray::{Array2, s};
 use std::time::Duration;
 use surprisal::Error;

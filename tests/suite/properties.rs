@@ -1,9 +1,7 @@
 //! What holds for every loss, on random shapes, options and data.
 
-mod common;
-
-use common::route::{Bounds, Door, Precision, Route, agrees, run, within};
-use common::{Case, Stream, Wanted};
+use testing::route::{Bounds, Door, Precision, Route, agrees, run, within};
+use testing::{Case, Stream, Wanted};
 use ndarray::{Array1, Array2, Axis, s};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -168,7 +166,7 @@ proptest! {
         for door in [Door::Recompute, Door::Strip, Door::Vjp] {
             for kib in [1, 300, 900, 1500, 3000, 9000] {
                 let route = Route { door, memory_budget: kib << 10, ..route };
-                match common::route::try_run(&case, route) {
+                match testing::route::try_run(&case, route) {
                     Ok(outcome) => agrees(&case, &outcome, route),
                     Err(error) => {
                         let expected = matches!(error, surprisal::Error::MemoryBudget { .. });

@@ -1,21 +1,19 @@
 //! The classical baselines: golden cases, known values, invariances and bad input.
-#![cfg(feature = "io")]
 
 use ndarray::{Array2, ArrayView2, Axis, Ix1, Ix2, concatenate, s};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
 use surprisal::classical::{
     Kraskov, Metric, binned_entropy, binned_mutual_information, kozachenko_leonenko_entropy,
     kraskov_mutual_information, ross_mutual_information,
 };
 use surprisal::io::{Tensor, TensorView};
 use surprisal::{Element, Error};
+use testing::golden::entropy_file;
 
 fn open(name: &Value) -> Tensor {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/entropy");
-    Tensor::open(directory.join(name.as_str().unwrap()).to_str().unwrap()).unwrap()
+    Tensor::open(entropy_file(name.as_str().unwrap()).to_str().unwrap()).unwrap()
 }
 
 fn features(name: &Value) -> Array2<f64> {
@@ -71,7 +69,7 @@ fn evaluate(case: &Value) -> Option<f64> {
 
 #[test]
 fn golden_cases() {
-    let all: Value = serde_json::from_str(include_str!("golden/entropy/golden.json")).unwrap();
+    let all: Value = serde_json::from_str(include_str!("../golden/entropy/golden.json")).unwrap();
     let mut counts = BTreeMap::new();
     for case in all["cases"].as_array().unwrap() {
         let Some(value) = evaluate(case) else { continue };

@@ -1,7 +1,5 @@
 //! Diffusion entropies: invariances, bounds, errors.
 
-#![cfg(feature = "spectral")]
-
 mod common_points {
     use ndarray::Array2;
 

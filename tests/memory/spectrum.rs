@@ -1,17 +1,13 @@
 //! A mapped file is folded a block at a time: the heap does not grow with its rows.
-#![cfg(all(feature = "spectral", feature = "io"))]
 
-#[path = "common/counting.rs"]
-mod counting;
-
-use counting::peak;
+use crate::counting::{alone, peak};
 use ndarray::{Array2, Ix2};
 use surprisal::io::{Tensor, TensorView, write_safetensors};
 use surprisal::spectrum::{Centering, Covariance, Spectrum, diff_erank};
 
-/// One test, so that nothing else takes memory.
 #[test]
 fn a_mapped_file_is_never_copied_whole() {
+    let _alone = alone();
     let (rows, columns) = (700_000, 24);
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("features.safetensors");

@@ -1,11 +1,7 @@
 //! The heap that a call takes is at most what its plan says.
 
-mod common;
-#[path = "common/counting.rs"]
-mod counting;
-
-use common::Stream;
-use counting::peak;
+use testing::Stream;
+use crate::counting::{alone, peak};
 use half::bf16;
 use ndarray::{Array1, Array2, ArrayView2};
 
@@ -107,6 +103,7 @@ where
 /// One test, so that nothing else allocates meanwhile.
 #[test]
 fn the_heap_stays_under_the_plan() {
+    let _alone = alone();
     let plain = LinearCrossEntropy::builder();
     let rich = LinearCrossEntropy::builder()
         .softcap(5.0)

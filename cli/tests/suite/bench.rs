@@ -1,5 +1,4 @@
 //! `surprisal bench`: what it prints hangs together. No time decides a test.
-#![cfg(feature = "cli")]
 
 use serde_json::{Map, Value};
 use std::process::{Command, Output, Stdio};

@@ -1,5 +1,4 @@
 //! Reading and writing arrays: what is written comes back, and nothing that is read can do harm.
-#![cfg(feature = "io")]
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

@@ -1,15 +1,11 @@
 //! The loss on a GPU, run on the software adapter: without one these tests fail.
 
-mod common;
-#[path = "common/golden.rs"]
-mod golden_cases;
-
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll, Wake};
 
-use common::{Answer, Case, Stream, Wanted, assert_close, cast, close, inputs, inputs_with};
-use golden_cases::{ErrorModel, cases};
+use testing::{Answer, Case, Stream, Wanted, assert_close, cast, close, inputs, inputs_with};
+use testing::golden::{ErrorModel, cases};
 use half::{bf16, f16};
 use ndarray::{Array1, Array2, ArrayView2, s};
 use surprisal::gpu::wgpu;

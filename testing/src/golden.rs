@@ -1,13 +1,17 @@
-//! The float64 golden cases of the loss, and what f32 may make of them. For test crates that have
-//! `mod common`.
-
-#![allow(dead_code)]
+//! The float64 golden files, the cases of the loss, and what f32 may make of them.
 
 use ndarray::{Array1, Array2};
 use serde_json::Value;
 use surprisal::Reduction;
 
-use crate::common::{Answer, Case, Wanted};
+use std::path::{Path, PathBuf};
+
+use crate::{Answer, Case, Wanted};
+
+/// Where a golden file of the entropies is.
+pub fn entropy_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/entropy").join(name)
+}
 
 pub fn numbers(value: &Value) -> Array1<f64> {
     value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
@@ -21,7 +25,7 @@ pub fn matrix(value: &Value) -> Array2<f64> {
 }
 
 pub fn cases() -> Vec<(Case, Value)> {
-    let text = include_str!("../golden/linear_cross_entropy.json");
+    let text = include_str!("../../tests/golden/linear_cross_entropy.json");
     let all: Value = serde_json::from_str(text).unwrap();
     let cases: Vec<_> = all.as_array().unwrap().iter().map(case).collect();
     assert_eq!(cases.len(), 130);

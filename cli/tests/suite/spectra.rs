@@ -1,20 +1,17 @@
 //! `surprisal spectrum`, `dse` and `dsmi`: golden cases through the binary, pictures, and how it fails.
-#![cfg(feature = "cli")]
 
 use half::bf16;
 use ndarray::{Array2, ArrayD, arr2};
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use surprisal::io::{Tensor, TensorView, write_npy, write_safetensors};
 use tempfile::TempDir;
+use testing::golden::entropy_file as golden;
 
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/entropy").join(name)
-}
 
 fn cases() -> Vec<Value> {
-    let all: Value = serde_json::from_str(include_str!("golden/entropy/golden.json")).unwrap();
+    let all: Value = serde_json::from_str(include_str!("../../../tests/golden/entropy/golden.json")).unwrap();
     all["cases"].as_array().unwrap().clone()
 }
 

@@ -1,14 +1,12 @@
 //! Diffusion entropies against the golden values: the published code's, and analytic ones.
 
-#![cfg(feature = "spectral")]
-
 use ndarray::{Array2, ArrayView2};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use surprisal::diffusion::{
     Epsilon, Method, MutualInformation, Operator, SpectralEntropy, equal_width_bins, sample_rows,
 };
+use testing::golden::entropy_file;
 
 /// How many cases there are of each estimator that is the diffusion module's.
 const COUNTS: [(&str, usize); 7] = [
@@ -21,13 +19,9 @@ const COUNTS: [(&str, usize); 7] = [
     ("asmi", 4),
 ];
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/entropy")
-}
-
 /// The shape and the numbers of a file of any of the types that there are.
 fn numbers(name: &str) -> (Vec<usize>, Vec<f64>) {
-    let bytes = std::fs::read(folder().join(name)).unwrap();
+    let bytes = std::fs::read(entropy_file(name)).unwrap();
     let file = npyz::NpyFile::new(&bytes[..]).unwrap();
     let shape: Vec<usize> = file.shape().iter().map(|&n| n as usize).collect();
     let numbers = match file.dtype().descr().as_str() {
@@ -133,7 +127,7 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    let text = std::fs::read_to_string(folder().join("golden.json")).unwrap();
+    let text = std::fs::read_to_string(entropy_file("golden.json")).unwrap();
     let all: Value = serde_json::from_str(&text).unwrap();
     let of = |case: &Value, name: &str| case[name].as_str().unwrap().to_owned();
     let number = |case: &Value, name: &str| case[name].as_f64().unwrap();

@@ -1,5 +1,4 @@
 //! Spectra: invariances, streams, analytic cases, and what is refused.
-#![cfg(feature = "spectral")]
 
 use ndarray::{Array1, Array2, Array3, Axis, array, concatenate, s};
 use proptest::prelude::*;
@@ -10,8 +9,7 @@ use surprisal::spectrum::{
 };
 use surprisal::{Element, Error};
 
-mod common;
-use common::Stream;
+use testing::Stream;
 
 /// What rounding does to singular values, against the largest: some roundings of each of
 /// rows·columns numbers, which mostly cancel.

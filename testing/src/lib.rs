@@ -1,7 +1,6 @@
 //! A second, plain implementation in f64 that holds all the logits: the truth of the tests.
 
-#![allow(dead_code)]
-
+pub mod golden;
 pub mod route;
 
 use ndarray::{Array1, Array2};
@@ -356,7 +355,6 @@ pub fn assert_close<'a>(
 }
 
 /// Whether products of bf16 are computed as such, and G is rounded to it.
-#[allow(dead_code)]
 pub fn multiplies_bf16(isa: surprisal::Isa) -> bool {
     #[cfg(target_arch = "x86_64")]
     return isa.name() == "avx512" && std::arch::is_x86_feature_detected!("avx512bf16");

@@ -1,5 +1,4 @@
 //! Watching a representation in a training loop.
-#![cfg(feature = "spectral")]
 
 use ndarray::{Array2, s};
 use surprisal::diffusion::{Bandwidth, SpectralEntropy};

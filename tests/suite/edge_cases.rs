@@ -1,9 +1,7 @@
 //! Every row of the table of edge cases and every demand on stability, through every door.
 
-mod common;
-
-use common::route::{Bounds, Route, agrees, error_of, run, try_run, within};
-use common::{Case, Stream, Wanted, close};
+use testing::route::{Bounds, Route, agrees, error_of, run, try_run, within};
+use testing::{Case, Stream, Wanted, close};
 use half::{bf16, f16};
 use ndarray::{Array1, Array2, ArrayView2, Axis, arr1, arr2, s};
 use surprisal::{

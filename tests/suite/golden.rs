@@ -1,11 +1,7 @@
 //! The float64 golden cases, in every type, by both strategies, on every instruction set.
 
-mod common;
-#[path = "common/golden.rs"]
-mod golden_cases;
-
-use common::{Case, Wanted, assert_close, cast, inputs};
-use golden_cases::{ErrorModel, cases, matrix, numbers};
+use testing::{Case, Wanted, assert_close, cast, inputs};
+use testing::golden::{ErrorModel, cases, matrix, numbers};
 use half::{bf16, f16};
 use ndarray::{Array1, Array2};
 use serde_json::Value;
@@ -121,7 +117,7 @@ where
         };
         let truth = rounded.run();
         let model =
-            ErrorModel::of(&rounded, &truth, T::NAME == "bf16" && common::multiplies_bf16(isa));
+            ErrorModel::of(&rounded, &truth, T::NAME == "bf16" && testing::multiplies_bf16(isa));
         let result = run::<T, f32>(&rounded, backward, isa);
         let wide = |m: &Array2<f32>| m.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
         assert_close("losses", f64s(&result.losses), &truth.losses, 1e-7, model.loss);

@@ -1,5 +1,4 @@
 //! `surprisal train`, from the outside.
-#![cfg(feature = "cli")]
 
 use std::fs;
 use std::path::Path;

@@ -1,9 +1,7 @@
 //! A filter leaves out what it may, and nothing else.
 
-mod common;
-
-use common::route::{Bounds, Number, Precision, Route, cast_vector, error_of, within};
-use common::{Answer, Case, Stream, Wanted, cast, inputs_with};
+use testing::route::{Bounds, Number, Precision, Route, cast_vector, error_of, within};
+use testing::{Answer, Case, Stream, Wanted, cast, inputs_with};
 use half::bf16;
 use ndarray::{Array1, Array2, Axis, concatenate, s};
 use surprisal::{
@@ -97,7 +95,7 @@ impl Tail {
     fn rounded(&self, kind: Type) -> Self {
         let precision = if kind == Type::F64 { Precision::Double } else { Precision::Single };
         let [isa, ..] = Isa::available()[..] else { panic!("no instruction set") };
-        let route = Route { precision, door: common::route::Door::Vjp, isa, memory_budget: 0 };
+        let route = Route { precision, door: testing::route::Door::Vjp, isa, memory_budget: 0 };
         let mut case = self.case.rounded(route);
         if kind == Type::Bf16 {
             let narrow = |m: &Array2<f64>| m.mapv(|x| bf16::from_f64(x).to_f64());
@@ -293,7 +291,7 @@ impl Exact {
                 (None, Wanted::Soft(_)) => exact.holds.row_mut(i).fill(true),
             }
         }
-        if kind == Type::Bf16 && common::multiplies_bf16(isa) {
+        if kind == Type::Bf16 && testing::multiplies_bf16(isa) {
             // G is rounded to bf16 before it is multiplied, with or without its smoothing.
             let g = exact.truth.d_products.mapv(f64::abs);
             let g = (&g + &exact.proportional.mapv(f64::abs)) * 2.0_f64.powi(-8);

@@ -10,6 +10,7 @@ use surprisal::spectrum::{
     lidar, self_cluster, uniformity, vendi_score,
 };
 use surprisal::{Element, Result};
+use testing::golden::entropy_file;
 
 /// The estimators, and how many cases of each there are.
 const ESTIMATORS: [(&str, usize); 18] = [
@@ -40,8 +41,7 @@ enum Data {
 }
 
 fn read(name: &str) -> Data {
-    let path = format!("{}/tests/golden/entropy/{name}", env!("CARGO_MANIFEST_DIR"));
-    let tensor = Tensor::open(&path).expect("a golden array");
+    let tensor = Tensor::open(entropy_file(name).to_str().unwrap()).expect("a golden array");
     match tensor.view() {
         TensorView::F64(view) if view.ndim() == 3 => {
             Data::Views(view.into_dimensionality::<Ix3>().expect("three axes").to_owned())
@@ -124,7 +124,7 @@ fn of_views(case: &Value, features: &Array3<f64>) -> Result<f64> {
 }
 
 fn cases() -> Vec<Value> {
-    let text = include_str!("golden/entropy/golden.json");
+    let text = include_str!("../golden/entropy/golden.json");
     let all: Value = serde_json::from_str(text).expect("JSON");
     let mut cases = all["cases"].as_array().expect("cases").clone();
     assert_eq!(cases.len(), 458);

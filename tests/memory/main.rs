@@ -1,0 +1,6 @@
+//! What calls take from the heap, counted by an allocator of this program's own.
+
+mod counting;
+mod loss;
+#[cfg(all(feature = "spectral", feature = "io"))]
+mod spectrum;

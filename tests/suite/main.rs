@@ -1,0 +1,28 @@
+//! What the library computes, a module for each theme: one program, so that it is linked once.
+
+mod autodiff;
+mod autodiff_graph;
+#[cfg(feature = "io")]
+mod classical;
+#[cfg(feature = "spectral")]
+mod diffusion;
+#[cfg(feature = "spectral")]
+mod diffusion_golden;
+mod edge_cases;
+mod filter;
+mod golden;
+#[cfg(feature = "gpu")]
+mod gpu;
+#[cfg(all(feature = "gpu", feature = "spectral"))]
+mod gpu_spectra;
+#[cfg(feature = "io")]
+mod io;
+mod properties;
+mod shards;
+#[cfg(feature = "spectral")]
+mod spectrum;
+#[cfg(all(feature = "spectral", feature = "io"))]
+mod spectrum_golden;
+mod statistics;
+#[cfg(feature = "spectral")]
+mod watch;
