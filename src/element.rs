@@ -52,7 +52,7 @@ pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + Debug + 'stat
 
 /// A type that the factors of a product may hold without being converted.
 #[doc(hidden)]
-pub trait Operand: Element + gemm::Format<Sum = <Self as Element>::Real> {
+pub trait Operand: Element + gemm::Dispatch<Sum = <Self as Element>::Real> {
     /// Some columns of a row, in this type.
     fn read(matrix: &Matrix<'_>, row: usize, columns: Range<usize>, to: &mut [Self]);
     /// The matrix, where it holds this type.

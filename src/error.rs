@@ -90,7 +90,7 @@ pub enum Error {
     },
     /// A GPU that is not there, or did not do what it was asked to.
     #[cfg(feature = "gpu")]
-    Gpu(crate::gpu::Failure),
+    Gpu(crate::gpu_failure::Failure),
 }
 
 impl Error {
@@ -145,6 +145,8 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Io { source, .. } => Some(source),
+            #[cfg(feature = "gpu")]
+            Error::Gpu(failure) => Some(failure),
             _ => None,
         }
     }

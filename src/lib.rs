@@ -12,11 +12,14 @@ mod error;
 mod gemm;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+#[cfg(feature = "gpu")]
+mod gpu_failure;
 #[cfg(feature = "io")]
 pub mod io;
 mod linear_cross_entropy;
 mod matrix;
 mod parallel;
+mod reading;
 mod simd;
 mod softmax;
 #[cfg(feature = "spectral")]

@@ -2,9 +2,6 @@
 
 use half::{bf16, f16};
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
-use std::ops::Range;
-
-use crate::element::{Element, Real};
 
 macro_rules! each {
     ($on:expr, $type:ident, $view:ident => $body:expr) => {
@@ -88,34 +85,6 @@ impl<'a> Matrix<'a> {
     pub fn dim(&self) -> (usize, usize) {
         each!(self, Matrix, view => view.dim())
     }
-
-    /// The name of the element type: `f64`, `f32`, `bf16` or `f16`.
-    pub fn element(&self) -> &'static str {
-        fn name<T: Element>(_: &ArrayView2<'_, T>) -> &'static str {
-            T::NAME
-        }
-        each!(self, Matrix, view => name(view))
-    }
-
-    /// The distance from 1 to the next larger number of the element type.
-    pub fn epsilon(&self) -> f64 {
-        fn epsilon<T: Element>(_: &ArrayView2<'_, T>) -> f64 {
-            T::EPSILON
-        }
-        each!(self, Matrix, view => epsilon(view))
-    }
-
-    /// One element.
-    pub(crate) fn at(&self, row: usize, column: usize) -> f64 {
-        each!(self, Matrix, view => view[[row, column]].to_f64())
-    }
-
-    /// Copies `columns` of one row.
-    pub(crate) fn read<R: Real>(&self, row: usize, columns: Range<usize>, to: &mut [R]) {
-        let columns = ndarray::Slice::from(columns);
-        let axis = ndarray::Axis(0);
-        each!(self, Matrix, view => widen(view.row(row).slice_axis(axis, columns), to))
-    }
 }
 
 impl Vector<'_> {
@@ -127,23 +96,6 @@ impl Vector<'_> {
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// One element, `None` beyond the end.
-    pub fn get(&self, index: usize) -> Option<f64> {
-        each!(self, Vector, view => view.get(index).map(|x| x.to_f64()))
-    }
-
-    /// One element.
-    pub(crate) fn at(&self, index: usize) -> f64 {
-        each!(self, Vector, view => view[index].to_f64())
-    }
-
-    /// All elements.
-    pub(crate) fn to_vec<R: Real>(self) -> Vec<R> {
-        let mut to = vec![R::ZERO; self.len()];
-        each!(self, Vector, view => widen(view, &mut to));
-        to
     }
 }
 
@@ -163,17 +115,6 @@ impl VectorMut<'_> {
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-fn widen<T: Element, R: Real>(from: ArrayView1<'_, T>, to: &mut [R]) {
-    match from.as_slice() {
-        Some(slice) => R::widen(slice, to),
-        None => {
-            for (to, &from) in to.iter_mut().zip(from) {
-                *to = R::from_f64(from.to_f64());
-            }
-        }
     }
 }
 

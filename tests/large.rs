@@ -1,9 +1,9 @@
 //! Shapes that are large: resident memory, and offsets beyond 32 bits.
 #![cfg(target_os = "linux")]
 
-use testing::Stream;
 use ndarray::{Array2, s};
 use surprisal::{Gradients, Inputs, LinearCrossEntropy, Upstream};
+use testing::Stream;
 
 /// The most memory that this process has had resident, in bytes.
 fn most_resident() -> usize {

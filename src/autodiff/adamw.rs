@@ -1,10 +1,10 @@
 //! Adam with decoupled weight decay.
 
+use super::array::Shared;
 use super::check_option;
 use super::lanes;
 use super::parameter::{Parameter, check, update};
 use super::schedule::NOT_NEGATIVE;
-use super::tape::Shared;
 use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::simd::{Isa, Kernel, Simd};

@@ -1,7 +1,7 @@
 //! Gradients no longer than a bound.
 
+use super::array::{self, Shared};
 use super::lanes;
-use super::tape::Shared;
 use crate::element::Real;
 use crate::error::Result;
 use crate::simd::Isa;
@@ -31,7 +31,7 @@ pub fn clip_gradient_norm<'a, T: Real>(
     let mut squares = 0.0;
     for gradient in &mut gradients {
         **gradient = lanes::standard(std::mem::take(*gradient));
-        squares += lanes::total_of_squares(isa, lanes::slice(gradient));
+        squares += lanes::total_of_squares(isa, array::slice(gradient));
     }
     if !squares.is_finite() {
         // The squares may be beyond the type's range where their root is not.
@@ -42,7 +42,7 @@ pub fn clip_gradient_norm<'a, T: Real>(
     if norm.is_finite() && norm > bound {
         let factor = T::from_f64(bound / norm);
         for gradient in gradients {
-            lanes::for_every(isa, lanes::slice_mut(gradient), |g| g * factor);
+            lanes::for_every(isa, array::slice_mut(gradient), |g| g * factor);
         }
     }
     Ok(norm)

@@ -2,8 +2,9 @@
 
 use ndarray::{ArrayD, Dimension, IxDyn};
 
+use super::array::{self, Shared};
 use super::lanes;
-use super::tape::{Shared, Tape, Variable};
+use super::tape::{Tape, Variable};
 use crate::error::Result;
 
 /// The worst entry of a [`gradcheck`].
@@ -67,17 +68,17 @@ where
     let gradients: Vec<_> = leaves.iter().map(|&leaf| gradients.of(leaf)).collect();
 
     let quotient_at = |inputs: &mut Vec<Shared<f64>>, input: usize, at: usize| -> Result<f64> {
-        let x = lanes::slice(&inputs[input])[at];
+        let x = array::slice(&inputs[input])[at];
         let h = 1e-3 * x.abs().max(0.25);
         let mut moved = |k: f64| -> Result<f64> {
-            lanes::slice_mut(&mut inputs[input])[at] = x + k * h;
+            array::slice_mut(&mut inputs[input])[at] = x + k * h;
             let tape = Tape::new();
             let constants: Vec<_> = inputs.iter().map(|input| tape.constant(input)).collect();
             let value = f(&tape, &constants)?.value();
             Ok(value.iter().zip(&weights).map(|(y, w)| y * w).sum())
         };
         let (near, far) = (moved(1.0)? - moved(-1.0)?, moved(2.0)? - moved(-2.0)?);
-        lanes::slice_mut(&mut inputs[input])[at] = x;
+        array::slice_mut(&mut inputs[input])[at] = x;
         Ok((8.0 * near - far) / (12.0 * h))
     };
     let mut worst =

@@ -1,10 +1,9 @@
 //! Arrays as long rows of numbers: in pieces over the threads, in vectors within a piece.
 
-use ndarray::{ArrayD, ArrayViewD, ArrayViewMutD, Axis, IxDyn};
+use ndarray::{ArrayD, ArrayViewD, ArrayViewMutD, Axis};
 
-use super::tape::Shared;
+use super::array::Shared;
 use crate::element::Real;
-use crate::error::{Error, Result};
 use crate::parallel;
 use crate::simd::{Isa, Kernel, Simd, Vector, splat};
 
@@ -27,16 +26,6 @@ fn copy<T: Real>(array: &Shared<T>) -> Shared<T> {
     let mut copy = ArrayD::from_elem(array.raw_dim(), T::ZERO);
     zip_views(copy.view_mut(), array.view(), |_, x| x);
     copy.into_shared()
-}
-
-/// An array of these numbers.
-pub(super) fn shared<T: Real>(shape: &[usize], numbers: Vec<T>) -> Shared<T> {
-    Shared::from_shape_vec(IxDyn(shape), numbers).expect("a number for each element")
-}
-
-/// The numbers of an array that is in standard layout.
-pub(super) fn slice<T: Real>(array: &Shared<T>) -> &[T] {
-    array.as_slice().expect("standard layout")
 }
 
 /// Gives each task to a thread, all of them to this one where they are of so few numbers.
@@ -376,11 +365,6 @@ fn sum_of_pieces<T: Real>(isa: Isa, from: &[T], term: impl Term) -> f64 {
     sums.into_iter().sum()
 }
 
-/// The numbers of an array that is in standard layout; a shared one is copied first.
-pub(super) fn slice_mut<T: Real>(array: &mut Shared<T>) -> &mut [T] {
-    array.as_slice_mut().expect("standard layout")
-}
-
 /// `to[i] = f(to[i], from[i])` for parts of larger arrays.
 pub(super) fn zip_views<T: Real>(
     mut to: ArrayViewMutD<'_, T>,
@@ -397,25 +381,6 @@ pub(super) fn zip_views<T: Real>(
     for_each(all, tasks, |(mut to, from)| {
         to.zip_mut_with(&from, |to, &from| *to = function(*to, from));
     });
-}
-
-/// An array in standard layout, with another shape of as many elements.
-pub(super) fn reshaped<T: Real>(array: Shared<T>, shape: &[usize]) -> Shared<T> {
-    array.into_shape_with_order(IxDyn(shape)).expect("as many elements")
-}
-
-/// # Errors
-/// Where an array of this shape is beyond the address space.
-pub(super) fn check_size<T>(shape: &[usize]) -> Result<()> {
-    // Axes of length 0 do not make the others small.
-    let bytes = shape
-        .iter()
-        .filter(|&&length| length > 0)
-        .try_fold(size_of::<T>(), |a, &b| a.checked_mul(b));
-    match bytes {
-        Some(bytes) if isize::try_from(bytes).is_ok() => Ok(()),
-        _ => Err(Error::TooLarge { what: format!("an array of shape {shape:?}") }),
-    }
 }
 
 /// As [`zip_assign`], on this thread.

@@ -65,6 +65,7 @@
 //! [`gradcheck`] compares the derivatives of any function of the tape with central differences.
 
 mod adamw;
+mod array;
 mod clip;
 mod gradcheck;
 mod lanes;
@@ -77,13 +78,14 @@ mod sgd;
 mod tape;
 
 pub use adamw::{AdamW, AdamWState};
+pub use array::Shared;
 pub use clip::clip_gradient_norm;
 pub use gradcheck::{GradientCheck, gradcheck};
 pub use parameter::Parameter;
 pub use random::Generator;
 pub use schedule::Schedule;
 pub use sgd::Sgd;
-pub use tape::{Gradients, Shared, Tape, Values, Variable};
+pub use tape::{Gradients, Tape, Values, Variable};
 
 use crate::error::{Error, Result};
 

@@ -2,8 +2,8 @@
 
 use ndarray::ArrayViewD;
 
+use super::array::{self, Shared};
 use super::lanes;
-use super::tape::Shared;
 use crate::element::Real;
 use crate::error::{Error, Result};
 
@@ -98,8 +98,8 @@ pub(super) fn update<T: Real, const N: usize>(
     let gradient = parameter.gradient.as_standard_layout();
     let gradient = gradient.as_slice().expect("standard layout");
     *parameter.value = lanes::standard(std::mem::take(parameter.value));
-    let mut states = states.map(|state| lanes::slice_mut(state).chunks_mut(lanes::PIECE));
-    let values = lanes::slice_mut(parameter.value).chunks_mut(lanes::PIECE);
+    let mut states = states.map(|state| array::slice_mut(state).chunks_mut(lanes::PIECE));
+    let values = array::slice_mut(parameter.value).chunks_mut(lanes::PIECE);
     let tasks: Vec<_> = values
         .zip(gradient.chunks(lanes::PIECE))
         .map(|(value, gradient)| {

@@ -2,8 +2,7 @@
 
 use ndarray::IxDyn;
 
-use super::lanes;
-use super::tape::Shared;
+use super::array::{self, Shared};
 use crate::element::Real;
 use crate::error::{Error, Result};
 
@@ -106,9 +105,9 @@ impl Generator {
                 expected: "a finite number of at least 0",
             });
         }
-        lanes::check_size::<T>(shape)?;
+        array::check_size::<T>(shape)?;
         let mut array = Shared::from_elem(IxDyn(shape), T::ZERO);
-        for pair in lanes::slice_mut(&mut array).chunks_mut(2) {
+        for pair in array::slice_mut(&mut array).chunks_mut(2) {
             // Box and Muller, 1958.
             let radius = deviation * (-2.0 * libm::log(1.0 - self.uniform())).sqrt();
             let angle = std::f64::consts::TAU * self.uniform();

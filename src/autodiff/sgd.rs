@@ -1,10 +1,10 @@
 //! Stochastic gradient descent.
 
+use super::array::Shared;
 use super::check_option;
 use super::lanes;
 use super::parameter::{Parameter, check, update};
 use super::schedule::NOT_NEGATIVE;
-use super::tape::Shared;
 use crate::element::Real;
 use crate::error::Result;
 use crate::simd::{Isa, Kernel, Simd};

@@ -1,17 +1,15 @@
 //! The tape: values in the order in which they were computed, and the way back through them.
 
-use ndarray::{ArcArray, ArrayViewD, IxDyn};
+use ndarray::{ArcArray, ArrayViewD};
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::array::Shared;
 use super::lanes;
 use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::simd::Isa;
-
-/// An array of any number of axes that clones share.
-pub type Shared<T> = ArcArray<T, IxDyn>;
 
 /// What an operation does with the derivative of its value: it adds to those of its operands.
 pub(super) type Backward<T> = dyn Fn(Shared<T>, &mut Flow<'_, T>) -> Result<()>;

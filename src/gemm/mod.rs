@@ -10,32 +10,23 @@
 //! so that a logit has the same bits in every tile.
 
 mod buffer;
+mod dispatch;
 mod format;
 mod kernels;
+mod layout;
 mod pack;
 mod products;
+mod store;
 
 pub(crate) use buffer::Buffer;
-pub use format::Format;
-pub(crate) use pack::{
-    pack_pairs, pack_rows, pack_steps, padded_rows, panels_length, steps_length,
-};
+pub use dispatch::Dispatch;
+pub(crate) use layout::{GROUP, PANEL, padded_rows, panels_length, steps_length};
+pub(crate) use pack::{pack_pairs, pack_rows, pack_steps};
 pub(crate) use products::{
     Panels, Rows, Soon, add_columns, add_rows, add_rows_of_matrix, dots, few_products,
     line_products, put_rows, row_products,
 };
-
-/// Columns of a panel, and the classes that a filter keeps or drops together.
-pub(crate) const PANEL: usize = 32;
-/// Rows of a tile of logits, whatever the instruction set: its kernels' heights divide it.
-pub(crate) const GROUP: usize = 12;
-
-/// Whether a product replaces its destination or is added to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Store {
-    Assign,
-    Add,
-}
+pub(crate) use store::Store;
 
 #[cfg(test)]
 mod tests;

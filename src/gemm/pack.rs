@@ -2,27 +2,11 @@
 
 use std::ops::Range;
 
+use super::dispatch::Dispatch;
 use super::format::Format;
-use super::kernels::Lanes;
-use super::products::Job;
-use super::{GROUP, PANEL};
+use super::kernels::{Job, Lanes};
+use super::layout::{PANEL, steps_length};
 use crate::simd::Isa;
-
-/// The height of panels of so many rows: whole groups, and at least one row of zeros, for what has
-/// no partner.
-pub(crate) fn padded_rows(rows: usize) -> usize {
-    (rows / GROUP + 1).saturating_mul(GROUP)
-}
-
-/// The numbers of panels of this height.
-pub(crate) fn panels_length(height: usize, columns: usize) -> usize {
-    height.saturating_mul(columns.div_ceil(PANEL).max(1)).saturating_mul(PANEL)
-}
-
-/// The numbers of one panel packed in steps along k.
-pub(crate) fn steps_length<F: Format>(depth: usize) -> usize {
-    depth.next_multiple_of(F::DEPTH).saturating_mul(PANEL)
-}
 
 /// Puts rows of a matrix into panels `to` of `height` rows, from row `first` on. What lies beyond
 /// the columns is zero.
@@ -49,7 +33,7 @@ pub(crate) fn pack_rows<'r, F: Format>(
 
 /// Interleaves the rows of panels in pairs, where that is what a step is; `from` and `to` are panels
 /// of the same even height. Nothing where a step is one number.
-pub(crate) fn pack_pairs<F: Format>(isa: Isa, from: &[F], to: &mut [F]) {
+pub(crate) fn pack_pairs<F: Dispatch>(isa: Isa, from: &[F], to: &mut [F]) {
     assert!(from.len() == to.len() && from.len().is_multiple_of(2 * PANEL), "pairs of rows");
     if F::DEPTH > 1 {
         F::dispatch(isa, PackPairs { from, to });
@@ -74,7 +58,7 @@ impl<F: Format> Job<F> for PackPairs<'_, F> {
 }
 
 /// Packs at most 32 rows of `depth` numbers in steps along k: step k of row j at `k·32 + j`.
-pub(crate) fn pack_steps<F: Format>(isa: Isa, rows: &[&[F]], depth: usize, to: &mut [F]) {
+pub(crate) fn pack_steps<F: Dispatch>(isa: Isa, rows: &[&[F]], depth: usize, to: &mut [F]) {
     assert!(rows.len() <= PANEL && rows.iter().all(|row| row.len() == depth), "rows of a panel");
     let to = &mut to[..steps_length::<F>(depth)];
     F::dispatch(isa, PackSteps { rows, depth, to });

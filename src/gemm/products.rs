@@ -3,20 +3,15 @@
 use ndarray::ArrayViewMut2;
 use std::ops::Range;
 
+use super::dispatch::Dispatch;
 use super::format::Format;
 use super::kernels::{
-    self, Apart, Columns, Destination, Gathered, Lanes, Left, Right, Steps, Tile, accumulate,
+    self, Apart, Columns, Destination, Gathered, Job, Lanes, Left, Right, Steps, Tile, accumulate,
     empty, finish, finish_half, with_height,
 };
-use super::pack::steps_length;
-use super::{GROUP, PANEL, Store};
+use super::layout::{GROUP, PANEL, steps_length};
+use super::store::Store;
 use crate::simd::Isa;
-
-/// A computation written once and compiled for each instruction set.
-pub trait Job<F: Format> {
-    /// The computation; must be `#[inline(always)]`, as all that it calls.
-    fn run<L: Lanes<Format = F>>(self, lanes: L);
-}
 
 /// A matrix in panels: panel q holds columns 32·q.. of `height` rows, each row 32 numbers.
 #[derive(Clone, Copy)]
@@ -217,7 +212,7 @@ unsafe fn over_panels<L: Lanes, A: Left<L::Format>, B: Right<L>, const M: usize>
 }
 
 /// `to[i, j] = Σ_k left[rows[i], k] · right[j, k]`: logits. The right factor is packed in steps.
-pub(crate) fn row_products<F: Format>(
+pub(crate) fn row_products<F: Dispatch>(
     isa: Isa,
     left: Panels<'_, F>,
     rows: Rows<'_>,
@@ -324,7 +319,7 @@ impl<F: Format> RowProducts<'_, F> {
 /// `columns` are those of the right factor that `to` stands for, from the beginning of a panel on;
 /// the rows of its panels stand in steps.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn add_rows<F: Format>(
+pub(crate) fn add_rows<F: Dispatch>(
     isa: Isa,
     left: Panels<'_, F>,
     first: usize,
@@ -346,7 +341,7 @@ pub(crate) fn add_rows<F: Format>(
 /// As [`add_rows`], where the right factor is rows of a matrix as it stands, each `stride` numbers
 /// after the other. `depth` is of whole steps, `columns` of whole panels.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn add_rows_of_matrix<F: Format>(
+pub(crate) fn add_rows_of_matrix<F: Dispatch>(
     isa: Isa,
     left: Panels<'_, F>,
     first: usize,
@@ -464,7 +459,7 @@ impl<F: Format> AddRows<'_, F> {
 ///
 /// `left` is one panel in steps along its rows, `columns` are those of the right factor. Rows that
 /// are named stand in the right factor's panels one by one, others in steps too.
-pub(crate) fn add_columns<F: Format>(
+pub(crate) fn add_columns<F: Dispatch>(
     isa: Isa,
     left: &[F],
     right: Panels<'_, F>,
@@ -553,7 +548,7 @@ impl<F: Format> AddColumns<'_, F> {
 
 /// `to[i, j] = Σ_k left[names[i], k] · right[j][k]` for few rows: nothing is packed, and the sums run in
 /// lanes along k. Rows of `to` are 32 numbers apart; the depth is of whole panels.
-pub(crate) fn few_products<F: Format>(
+pub(crate) fn few_products<F: Dispatch>(
     isa: Isa,
     left: Panels<'_, F>,
     names: Named<'_>,
@@ -633,7 +628,7 @@ impl<F: Format> Job<F> for FewProducts<'_, F> {
 /// few rows, where packing the classifier would take longer than the products. The left factor is
 /// read as it stands; where it has more rows than `to`, those are brought nearer. The right one is
 /// packed in steps. `to` has whole panels of columns.
-pub(crate) fn line_products<F: Format>(
+pub(crate) fn line_products<F: Dispatch>(
     isa: Isa,
     (left, stride): (&[F], usize),
     depth: usize,
@@ -711,7 +706,13 @@ impl<F: Format> LineProducts<'_, F> {
 
 /// `to[i] = Σ_k left[i·depth + k] · right[i·depth + k]`, each with the bits of [`row_products`].
 /// `depth` is a multiple of the format's.
-pub(crate) fn dots<F: Format>(isa: Isa, left: &[F], right: &[F], depth: usize, to: &mut [F::Sum]) {
+pub(crate) fn dots<F: Dispatch>(
+    isa: Isa,
+    left: &[F],
+    right: &[F],
+    depth: usize,
+    to: &mut [F::Sum],
+) {
     assert!(depth.is_multiple_of(F::DEPTH), "whole steps");
     assert!(left.len() >= depth * to.len() && right.len() >= depth * to.len(), "rows for each");
     F::dispatch(isa, Dots { left, right, depth, to });
@@ -748,7 +749,7 @@ impl<F: Format> Job<F> for Dots<'_, F> {
 
 /// Rounds rows of a tile (32 numbers every `stride`) into rows of a panel, and where steps are pairs
 /// into `pairs` too, two rows in each.
-pub(crate) fn put_rows<F: Format>(
+pub(crate) fn put_rows<F: Dispatch>(
     isa: Isa,
     tile: &[F::Sum],
     stride: usize,

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use super::arrays::Pieces;
 use super::context::{Context, Part};
-use super::failure::Failure;
 use super::plan::{Plan, Shapes};
 use super::recorder::Recorder;
 use super::shader::{Kernel, Kind, Params, Weighing};
 use crate::error::{Error, Result};
+use crate::gpu_failure::Failure;
 use crate::linear_cross_entropy::problem::Problem;
 use crate::linear_cross_entropy::tile::Weights;
 use crate::linear_cross_entropy::{Inputs, LinearCrossEntropy, Targets};

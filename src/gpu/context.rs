@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use super::failure::Failure;
 use super::plan::{Budget, Plan, Shapes};
-use super::recorder::Recorder;
 use super::shader::{Access, Kernel};
 use crate::error::{Error, Result};
+use crate::gpu_failure::Failure;
 
 /// What a [`Context`] is made with.
 ///
@@ -408,17 +407,6 @@ impl Context {
     /// A buffer that can be read from here.
     pub(super) fn readable(&self, bytes: usize) -> wgpu::Buffer {
         self.buffer(bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
-    }
-
-    /// The bytes in a part of a buffer, once everything before is done.
-    pub(super) async fn read_part(&self, part: &Part, waiting: Waiting) -> Result<Vec<u8>> {
-        let (staging, index) = self.caught(|| {
-            let staging = self.readable(part.bytes as usize);
-            let mut recorder = Recorder::new(self, waiting);
-            recorder.copy(part, &staging, 0);
-            Ok((staging, recorder.finish()?))
-        })?;
-        self.read(&staging, part.bytes, index, waiting).await
     }
 
     /// A buffer of at least so many bytes.

@@ -29,7 +29,6 @@ mod call;
 mod calls;
 mod context;
 mod device;
-mod failure;
 mod forward;
 mod plan;
 mod recorder;
@@ -39,10 +38,10 @@ mod shader;
 mod spectral;
 mod template;
 
+pub use crate::gpu_failure::Failure;
 pub use arrays::DeviceMatrix;
 pub use context::{AdapterDescription, Context, Options, adapters};
 pub use device::{DeviceGradients, DeviceInputs, Encoded, Workspace};
-pub use failure::Failure;
 pub use plan::{Budget, Plan, Shapes};
 /// The interface to the GPU, for those who hand in a device of their own.
 pub use wgpu;

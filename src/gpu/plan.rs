@@ -1,8 +1,8 @@
 //! How a call is cut into bindings and dispatches: from shapes, limits and options alone.
 
-use super::failure::Failure;
 use super::shader::Tile;
 use crate::error::{Error, Result};
+use crate::gpu_failure::Failure;
 
 /// Columns of the vocabulary that one partial state covers at most.
 const SPAN: usize = 4096;

@@ -133,3 +133,16 @@ impl<'c, 'e> Recorder<'c, 'e> {
         Ok(self.submitted.pop_back().expect("what was just submitted"))
     }
 }
+
+impl Context {
+    /// The bytes in a part of a buffer, once everything before is done.
+    pub(super) async fn read_part(&self, part: &Part, waiting: Waiting) -> Result<Vec<u8>> {
+        let (staging, index) = self.caught(|| {
+            let staging = self.readable(part.bytes as usize);
+            let mut recorder = Recorder::new(self, waiting);
+            recorder.copy(part, &staging, 0);
+            Ok((staging, recorder.finish()?))
+        })?;
+        self.read(&staging, part.bytes, index, waiting).await
+    }
+}

@@ -4,9 +4,9 @@ use half::f16;
 use ndarray::{Array1, Array2};
 
 use super::context::Context;
-use super::failure::Failure;
 use crate::element::Promote;
 use crate::error::{Error, Result};
+use crate::gpu_failure::Failure;
 use crate::linear_cross_entropy::{
     Forward, Gradients, Inputs, LinearCrossEntropy, Reduction, Statistic, Upstream,
 };

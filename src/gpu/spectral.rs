@@ -3,12 +3,12 @@
 use ndarray::ArrayView2;
 
 use super::context::{Context, Part, Waiting, now};
-use super::failure::Failure;
 use super::recorder::Recorder;
 use super::shader::{Kernel, Kind, Params};
 use crate::diffusion::{EntropyEstimate, Points, Products, SpectralEntropy};
 use crate::element::Real;
 use crate::error::{Error, Result};
+use crate::gpu_failure::Failure;
 use crate::spectrum::Covariance;
 
 /// Vectors that are multiplied at once.

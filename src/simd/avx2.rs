@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::isa::Kernel;
+use super::kernel::Kernel;
 use super::vector::{Simd, Vector};
 
 /// The token of AVX2 and FMA: it exists only where the processor has both.

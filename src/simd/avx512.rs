@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::isa::Kernel;
+use super::kernel::Kernel;
 use super::vector::{Simd, Vector};
 
 /// The token of AVX-512 F, BW, DQ and VL: it exists only where the processor has all of them.

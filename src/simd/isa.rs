@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use super::avx2::{self, Avx2};
 #[cfg(target_arch = "x86_64")]
 use super::avx512::{self, Avx512};
+use super::kernel::Kernel;
 use super::portable::Portable;
-use super::vector::Simd;
 
 /// An instruction set that this processor has.
 ///
@@ -31,14 +31,6 @@ pub enum Isa {
     /// AVX-512 F, BW, DQ and VL; with products of bf16 where the processor has them.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
-}
-
-/// A computation written once and compiled for each instruction set.
-pub trait Kernel {
-    /// What it returns.
-    type Output;
-    /// The computation; must be `#[inline(always)]`, as all that it calls.
-    fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
 impl Isa {

@@ -5,8 +5,10 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod constants;
 pub(crate) mod exp;
 mod isa;
+mod kernel;
 mod peak;
 mod portable;
 pub(crate) mod tanh;
@@ -16,7 +18,8 @@ mod vector;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
-pub use isa::{Isa, Kernel};
+pub use isa::Isa;
+pub use kernel::Kernel;
 pub use peak::Precision;
 pub use portable::Portable;
 pub use vector::{Simd, SimdReal, Vector};

@@ -3,7 +3,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::isa::{Isa, Kernel};
+use super::isa::Isa;
+use super::kernel::Kernel;
 use super::vector::{Simd, SimdReal, Vector, splat};
 
 /// What a product is accumulated from, where instruction sets differ in their speed.

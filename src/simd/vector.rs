@@ -1,5 +1,7 @@
 //! What a kernel may ask of a vector.
 
+use super::constants::{EXP_F32, EXP_F64, ExpConstants, TANH_F32, TANH_F64, TanhConstants};
+
 /// An instruction set, as a token whose existence proves that the processor has it.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Its vector of `f32`.
@@ -13,21 +15,21 @@ pub trait SimdReal: Copy + 'static {
     /// The vector of this scalar on `S`.
     type Vector<S: Simd>: Vector<Scalar = Self, Token = S>;
     /// The constants of `exp` for this scalar.
-    const EXP: super::exp::ExpConstants<Self>;
+    const EXP: ExpConstants<Self>;
     /// The constants of `tanh` for this scalar.
-    const TANH: super::tanh::TanhConstants<Self>;
+    const TANH: TanhConstants<Self>;
 }
 
 impl SimdReal for f32 {
     type Vector<S: Simd> = S::F32;
-    const EXP: super::exp::ExpConstants<f32> = super::exp::F32;
-    const TANH: super::tanh::TanhConstants<f32> = super::tanh::F32;
+    const EXP: ExpConstants<f32> = EXP_F32;
+    const TANH: TanhConstants<f32> = TANH_F32;
 }
 
 impl SimdReal for f64 {
     type Vector<S: Simd> = S::F64;
-    const EXP: super::exp::ExpConstants<f64> = super::exp::F64;
-    const TANH: super::tanh::TanhConstants<f64> = super::tanh::F64;
+    const EXP: ExpConstants<f64> = EXP_F64;
+    const TANH: TanhConstants<f64> = TANH_F64;
 }
 
 /// A few numbers that are worked on at once.

@@ -1,9 +1,9 @@
 //! The heap that a call takes is at most what its plan says.
 
-use testing::Stream;
 use crate::counting::{alone, peak};
 use half::bf16;
 use ndarray::{Array1, Array2, ArrayView2};
+use testing::Stream;
 
 use surprisal::{
     Backward, Element, Filter, Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder,

@@ -1,13 +1,13 @@
 //! Every row of the table of edge cases and every demand on stability, through every door.
 
-use testing::route::{Bounds, Route, agrees, error_of, run, try_run, within};
-use testing::{Case, Stream, Wanted, close};
 use half::{bf16, f16};
 use ndarray::{Array1, Array2, ArrayView2, Axis, arr1, arr2, s};
 use surprisal::{
     Backward, Element, Error, Forward, Gradients, Inputs, Isa, LinearCrossEntropy, Pass, Reduction,
     Result, Shapes, Shard, Statistic, Targets, Upstream,
 };
+use testing::route::{Bounds, Route, agrees, error_of, run, try_run, within};
+use testing::{Case, Stream, Wanted, close};
 
 const INF: f64 = f64::INFINITY;
 const NAN: f64 = f64::NAN;

@@ -1,13 +1,13 @@
 //! A filter leaves out what it may, and nothing else.
 
-use testing::route::{Bounds, Number, Precision, Route, cast_vector, error_of, within};
-use testing::{Answer, Case, Stream, Wanted, cast, inputs_with};
 use half::bf16;
 use ndarray::{Array1, Array2, Axis, concatenate, s};
 use surprisal::{
     Backward, Error, Filter, Gradients, Inputs, Isa, LinearCrossEntropy, LinearCrossEntropyBuilder,
     Pass, Promote, Reduction, Shapes, Shard, Targets, Upstream,
 };
+use testing::route::{Bounds, Number, Precision, Route, cast_vector, error_of, within};
+use testing::{Answer, Case, Stream, Wanted, cast, inputs_with};
 
 /// Classes that are kept or dropped together.
 const SEGMENT: usize = 32;

@@ -1,11 +1,11 @@
 //! The float64 golden cases, in every type, by both strategies, on every instruction set.
 
-use testing::{Case, Wanted, assert_close, cast, inputs};
-use testing::golden::{ErrorModel, cases, matrix, numbers};
 use half::{bf16, f16};
 use ndarray::{Array1, Array2};
 use serde_json::Value;
 use surprisal::{Backward, Gradients, Isa, Promote, Real, Reduction, Upstream};
+use testing::golden::{ErrorModel, cases, matrix, numbers};
+use testing::{Case, Wanted, assert_close, cast, inputs};
 
 struct Result<R> {
     losses: Array1<R>,

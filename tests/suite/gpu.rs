@@ -4,8 +4,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll, Wake};
 
-use testing::{Answer, Case, Stream, Wanted, assert_close, cast, close, inputs, inputs_with};
-use testing::golden::{ErrorModel, cases};
 use half::{bf16, f16};
 use ndarray::{Array1, Array2, ArrayView2, s};
 use surprisal::gpu::wgpu;
@@ -16,6 +14,8 @@ use surprisal::{
     Error, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Promote, Reduction, Statistic,
     Targets, Upstream,
 };
+use testing::golden::{ErrorModel, cases};
+use testing::{Answer, Case, Stream, Wanted, assert_close, cast, close, inputs, inputs_with};
 
 /// The one context of this process, and how many tests have asked for it.
 fn context() -> &'static Context {

@@ -1,13 +1,13 @@
 //! Entropies and covariances with products on a GPU, run on the software adapter: without one these
 //! tests fail.
 
-use testing::Stream;
 use ndarray::{Array2, s};
 use std::time::Duration;
 use surprisal::Error;
 use surprisal::diffusion::{EntropyEstimate, Method, Operator, SpectralEntropy};
 use surprisal::gpu::{Context, Options, wgpu};
 use surprisal::spectrum::Covariance;
+use testing::Stream;
 
 fn options() -> Options {
     Options::new().software(true).timeout(Duration::from_secs(300))

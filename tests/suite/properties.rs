@@ -1,7 +1,5 @@
 //! What holds for every loss, on random shapes, options and data.
 
-use testing::route::{Bounds, Door, Precision, Route, agrees, run, within};
-use testing::{Case, Stream, Wanted};
 use ndarray::{Array1, Array2, Axis, s};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -9,6 +7,8 @@ use surprisal::{
     Forward, Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction, Shard,
     Statistic, Targets, Upstream,
 };
+use testing::route::{Bounds, Door, Precision, Route, agrees, run, within};
+use testing::{Case, Stream, Wanted};
 
 /// Failures are to become tests of their own, not files of seeds.
 /// The same cases on every run, unless `PROPTEST_RNG_SEED` names others.

@@ -1,12 +1,12 @@
 //! The statistics of a row: golden values, the digits they keep, and the properties of the merge.
 
-use testing::{Stream, assert_close, close};
 use ndarray::{Array1, Array2, arr1};
 use proptest::prelude::*;
 use serde_json::Value;
 use surprisal::{
     Gradients, Inputs, Isa, LinearCrossEntropy, Reduction, RowState, Statistic, Upstream,
 };
+use testing::{Stream, assert_close, close};
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("../golden/information.json")).unwrap()

@@ -1,12 +1,12 @@
 //! `surprisal devices`, `loss --device` and `bench --device` on the software adapter: without one these
 //! tests fail.
 
-use testing::{Stream, cast};
 use ndarray::{Array1, Array2};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 use surprisal::io::{NpyElement, Tensor, TensorView, write_npy};
+use testing::{Stream, cast};
 
 struct Output {
     code: i32,

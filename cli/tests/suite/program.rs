@@ -1,6 +1,5 @@
 //! The binary: what it prints, what it writes, and how it fails.
 
-use testing::close;
 use half::bf16;
 use ndarray::{Array1, Array2, ArrayD, IxDyn, arr1, arr2};
 use serde_json::{Map, Value};
@@ -8,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use surprisal::io::{Tensor, TensorView, write_npy, write_safetensors};
 use tempfile::TempDir;
+use testing::close;
 
 fn surprisal() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_surprisal"));
@@ -138,7 +138,8 @@ fn near<'a>(
 #[test]
 fn golden_cases() {
     let all: Value =
-        serde_json::from_str(include_str!("../../../tests/golden/linear_cross_entropy.json")).unwrap();
+        serde_json::from_str(include_str!("../../../tests/golden/linear_cross_entropy.json"))
+            .unwrap();
     for index in [0, 3, 10, 24, 36, 47, 51, 59, 75, 86, 93, 101, 126, 129] {
         let case = &all[index];
         let place = Place::new();

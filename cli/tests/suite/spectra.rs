@@ -9,9 +9,9 @@ use surprisal::io::{Tensor, TensorView, write_npy, write_safetensors};
 use tempfile::TempDir;
 use testing::golden::entropy_file as golden;
 
-
 fn cases() -> Vec<Value> {
-    let all: Value = serde_json::from_str(include_str!("../../../tests/golden/entropy/golden.json")).unwrap();
+    let all: Value =
+        serde_json::from_str(include_str!("../../../tests/golden/entropy/golden.json")).unwrap();
     all["cases"].as_array().unwrap().clone()
 }
 

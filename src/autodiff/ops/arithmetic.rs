@@ -1,10 +1,10 @@
 //! Sums, differences, products and quotients, with broadcasting.
 
-use ndarray::IxDyn;
 
-use super::reduce::sum_over;
+use super::broadcast::{expand, sum_over};
+use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
-use crate::autodiff::tape::{Shared, Variable};
+use crate::autodiff::tape::Variable;
 use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::simd::Isa;
@@ -61,7 +61,7 @@ impl<'t, T: Real> Variable<'t, T> {
         Ok(self.tape.push(value, &[self, other], move |gradient, flow| {
             if flow.wants(right.index) {
                 let mut gradient = reduce_to(flow.isa, gradient.clone(), right.value.shape());
-                lanes::for_every(flow.isa, lanes::slice_mut(&mut gradient), |g| -g);
+                lanes::for_every(flow.isa, array::slice_mut(&mut gradient), |g| -g);
                 flow.add(right.index, gradient);
             }
             if flow.wants(left.index) {
@@ -171,17 +171,8 @@ fn common_shape<T: Real>(left: &Shared<T>, right: &Shared<T>) -> Result<Vec<usiz
             }
         });
     }
-    lanes::check_size::<T>(&shape)?;
+    array::check_size::<T>(&shape)?;
     Ok(shape)
-}
-
-/// The array repeated to a shape; the array itself where it has it.
-pub(super) fn expand<T: Real>(array: &Shared<T>, shape: &[usize]) -> Shared<T> {
-    if array.shape() == shape {
-        return array.clone();
-    }
-    let wide = array.broadcast(IxDyn(shape)).expect("a shape that goes with it");
-    lanes::standard(wide.to_shared())
 }
 
 /// `to = f(to, other)`, where the other is repeated to the shape of `to`.
@@ -194,15 +185,15 @@ fn apply<T: Real>(
     let same = to.shape() == other.shape();
     let row = is_row(to.shape(), other.shape());
     match other.first() {
-        _ if same => lanes::zip_assign(isa, lanes::slice_mut(to), lanes::slice(other), function),
+        _ if same => lanes::zip_assign(isa, array::slice_mut(to), array::slice(other), function),
         None => {}
         Some(&number) if other.len() == 1 => {
-            lanes::for_every(isa, lanes::slice_mut(to), |x| function(x, number))
+            lanes::for_every(isa, array::slice_mut(to), |x| function(x, number))
         }
-        Some(_) if row => lanes::zip_rows(isa, lanes::slice_mut(to), lanes::slice(other), function),
+        Some(_) if row => lanes::zip_rows(isa, array::slice_mut(to), array::slice(other), function),
         Some(_) => {
             let other = expand(other, to.shape());
-            lanes::zip_assign(isa, lanes::slice_mut(to), lanes::slice(&other), function)
+            lanes::zip_assign(isa, array::slice_mut(to), array::slice(&other), function)
         }
     }
 }
@@ -218,18 +209,18 @@ fn reduce_to<T: Real>(isa: Isa, gradient: Shared<T>, shape: &[usize]) -> Shared<
     if gradient.shape() == shape {
         return gradient;
     }
-    let numbers = lanes::slice(&gradient);
+    let numbers = array::slice(&gradient);
     let length: usize = shape.iter().product();
     if length == 1 {
-        return lanes::shared(shape, vec![T::from_f64(lanes::total(isa, numbers))]);
+        return array::shared(shape, vec![T::from_f64(lanes::total(isa, numbers))]);
     }
     if is_row(gradient.shape(), shape) {
-        return lanes::shared(shape, lanes::column_sums(isa, numbers, length));
+        return array::shared(shape, lanes::column_sums(isa, numbers, length));
     }
     let missing = gradient.ndim() - shape.len();
     let repeated = |axis: &usize| {
         *axis < missing || (shape[axis - missing] == 1 && gradient.shape()[*axis] != 1)
     };
     let axes: Vec<usize> = (0..gradient.ndim()).filter(repeated).collect();
-    lanes::reshaped(sum_over(isa, &gradient, &axes), shape)
+    array::reshaped(sum_over(isa, &gradient, &axes), shape)
 }

@@ -4,9 +4,10 @@ use ndarray::{Array3, ArrayView2, ArrayView3, ArrayViewMut2, Axis, Ix3, s};
 use std::ops::Range;
 
 use super::softmax::{Softmax, dot};
+use crate::autodiff::array::Shared;
 use crate::autodiff::lanes;
 use crate::autodiff::product::{Scratch, Target, multiply_here};
-use crate::autodiff::tape::{Shared, Variable, shape_error};
+use crate::autodiff::tape::{Variable, shape_error};
 use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::linear_cross_entropy::split;

@@ -1,5 +1,6 @@
 //! Numbers left out at random.
 
+use crate::autodiff::array;
 use crate::autodiff::lanes;
 use crate::autodiff::random::{Generator, two_decisions};
 use crate::autodiff::tape::Variable;
@@ -43,10 +44,10 @@ impl<'t, T: Real> Variable<'t, T> {
             kept: T::from_f64(1.0 / (1.0 - probability)),
         };
         let mut value = lanes::standard(self.value());
-        mask.apply(isa, lanes::slice_mut(&mut value));
+        mask.apply(isa, array::slice_mut(&mut value));
         let operand = self.index;
         Ok(self.tape.push(value, &[self], move |mut gradient, flow| {
-            mask.apply(flow.isa, lanes::slice_mut(&mut gradient));
+            mask.apply(flow.isa, array::slice_mut(&mut gradient));
             flow.add(operand, gradient);
             Ok(())
         }))

@@ -1,5 +1,6 @@
 //! Functions of one number.
 
+use crate::autodiff::array;
 use crate::autodiff::lanes::{self, Function};
 use crate::autodiff::tape::Variable;
 use crate::element::Real;
@@ -11,12 +12,12 @@ impl<'t, T: Real> Variable<'t, T> {
     fn map(self, function: impl Function<T>) -> Self {
         let x = lanes::standard(self.value());
         let isa = self.tape.isa();
-        let y = lanes::shared(x.shape(), lanes::map(isa, lanes::slice(&x), function));
+        let y = array::shared(x.shape(), lanes::map(isa, array::slice(&x), function));
         let (operand, values) = (self.index, y.clone());
         self.tape.push(y, &[self], move |gradient, flow| {
             let mut gradient = gradient;
             let to = gradient.as_slice_mut().expect("standard layout");
-            lanes::chain(flow.isa, to, lanes::slice(&x), lanes::slice(&values), function);
+            lanes::chain(flow.isa, to, array::slice(&x), array::slice(&values), function);
             flow.add(operand, gradient);
             Ok(())
         })

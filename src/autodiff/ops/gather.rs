@@ -2,8 +2,9 @@
 
 use ndarray::{Axis, IxDyn};
 
+use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
-use crate::autodiff::tape::{Shared, Variable};
+use crate::autodiff::tape::Variable;
 use crate::element::Real;
 use crate::error::{Error, Result};
 
@@ -43,13 +44,13 @@ impl<'t, T: Real> Variable<'t, T> {
         }
         let width: usize = rest.iter().product();
         let shape = [&[indices.len()], rest].concat();
-        lanes::check_size::<T>(&shape)?;
+        array::check_size::<T>(&shape)?;
         let mut value = Shared::from_elem(IxDyn(&shape), T::ZERO);
         if width > 0 {
-            let from = lanes::slice(&table);
+            let from = array::slice(&table);
             let rows = lanes::rows_of_a_piece(width);
             let numbers = indices.len() * width;
-            let to = lanes::slice_mut(&mut value).chunks_mut(rows * width);
+            let to = array::slice_mut(&mut value).chunks_mut(rows * width);
             let tasks = to.zip(indices.chunks(rows));
             lanes::for_each(numbers, tasks, |(to, indices)| {
                 for (to, &index) in to.chunks_exact_mut(width).zip(indices) {
@@ -79,8 +80,8 @@ fn scatter<T: Real>(
     }
     // Parts of as many rows as there are indices: going through these costs each part little.
     let part = table.len_of(Axis(0)).div_ceil(16).max(64);
-    let from = lanes::slice(rows);
-    let parts = lanes::slice_mut(table).chunks_mut(part * width).enumerate();
+    let from = array::slice(rows);
+    let parts = array::slice_mut(table).chunks_mut(part * width).enumerate();
     lanes::for_each(from.len(), parts, |(i, to)| {
         let own = i * part..i * part + to.len() / width;
         for (&index, row) in indices.iter().zip(from.chunks_exact(width)) {

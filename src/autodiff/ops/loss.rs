@@ -2,8 +2,9 @@
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Ix1, Ix2};
 
+use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
-use crate::autodiff::tape::{Shared, Variable, shape_error};
+use crate::autodiff::tape::{Variable, shape_error};
 use crate::element::{Element, Real};
 use crate::error::Result;
 use crate::linear_cross_entropy::{
@@ -51,7 +52,7 @@ impl<'t, T: Real> Variable<'t, T> {
         };
         let (axes, rows) = (rows.to_vec(), rows.iter().product());
         let mut arrays = Arrays {
-            hidden: lanes::reshaped(hidden, &[rows, width]),
+            hidden: array::reshaped(hidden, &[rows, width]),
             classifier: classifier.value(),
             bias: None,
         };
@@ -75,10 +76,10 @@ impl<'t, T: Real> Variable<'t, T> {
         let shape = self.shape();
         if loss.reduction == Reduction::None {
             let forward = loss.forward(&inputs)?;
-            let losses = lanes::shared(&axes, forward.losses().to_vec());
+            let losses = array::shared(&axes, forward.losses().to_vec());
             let targets = Owned::of(targets);
             return Ok(self.tape.push(losses, &present, move |gradient, flow| {
-                let upstream = ArrayView1::from(lanes::slice(&gradient));
+                let upstream = ArrayView1::from(array::slice(&gradient));
                 let mut parts = Parts::new(&arrays, wanted);
                 loss.vjp(
                     &arrays.inputs(targets.view())?,
@@ -103,13 +104,13 @@ impl<'t, T: Real> Variable<'t, T> {
             }
             false => (loss.forward(&inputs)?.loss(), [None, None, None]),
         };
-        Ok(self.tape.push(lanes::shared(&[], vec![value]), &present, move |gradient, flow| {
+        Ok(self.tape.push(array::shared(&[], vec![value]), &present, move |gradient, flow| {
             let factor = *gradient.first().expect("one element");
             for (operand, part) in operands.into_iter().zip(&parts) {
                 if let (Some(operand), Some(part)) = (operand, part) {
                     let mut part = part.clone();
                     if factor != T::ONE {
-                        lanes::for_every(flow.isa, lanes::slice_mut(&mut part), |g| g * factor);
+                        lanes::for_every(flow.isa, array::slice_mut(&mut part), |g| g * factor);
                     }
                     flow.add(operand, part);
                 }
@@ -181,7 +182,7 @@ impl<T: Real> Parts<T> {
     fn shared(self, hidden_shape: &[usize]) -> [Option<Shared<T>>; 3] {
         let hidden = self.hidden.map(|array| array.into_dyn().into_shared());
         [
-            hidden.map(|array| lanes::reshaped(array, hidden_shape)),
+            hidden.map(|array| array::reshaped(array, hidden_shape)),
             self.classifier.map(|array| array.into_dyn().into_shared()),
             self.bias.map(|array| array.into_dyn().into_shared()),
         ]

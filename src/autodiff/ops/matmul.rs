@@ -2,9 +2,10 @@
 
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, Ix2, Ix3};
 
+use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
 use crate::autodiff::product::{Scratch, Target, multiply_here, product};
-use crate::autodiff::tape::{Shared, Variable};
+use crate::autodiff::tape::Variable;
 use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::parallel;
@@ -43,11 +44,11 @@ impl<'t, T: Real> Variable<'t, T> {
             [rows, columns] if rows == depth => {
                 let mut shape = a.shape().to_vec();
                 *shape.last_mut().expect("two axes") = columns;
-                lanes::check_size::<T>(&shape)?;
+                array::check_size::<T>(&shape)?;
                 Ok(self.matmul_flat(other, a, b, &shape))
             }
             [batch, rows, columns] if a.ndim() == 3 && batch == a.shape()[0] && rows == depth => {
-                lanes::check_size::<T>(&[batch, a.shape()[1], columns])?;
+                array::check_size::<T>(&[batch, a.shape()[1], columns])?;
                 Ok(self.matmul_batched(other, a, b))
             }
             _ if a.ndim() == 3 => wrong(format!("[{depth}, _] or [{}, {depth}, _]", a.shape()[0])),
@@ -59,7 +60,7 @@ impl<'t, T: Real> Variable<'t, T> {
         let depth = b.shape()[0];
         let a = flat(a, depth);
         let value = product(self.tape.isa(), matrix(&a), matrix(&b));
-        let value = lanes::reshaped(value.into_dyn().into_shared(), shape);
+        let value = array::reshaped(value.into_dyn().into_shared(), shape);
         let operands = [self.index, other.index];
         let left_shape = self.shape();
         self.tape.push(value, &[self, other], move |gradient, flow| {
@@ -69,7 +70,7 @@ impl<'t, T: Real> Variable<'t, T> {
                 let left_gradient =
                     product(flow.isa, matrix(&gradient), matrix(&b).reversed_axes());
                 let left_gradient = left_gradient.into_dyn().into_shared();
-                flow.add(left, lanes::reshaped(left_gradient, &left_shape));
+                flow.add(left, array::reshaped(left_gradient, &left_shape));
             }
             if flow.wants(right) {
                 let right_gradient =
@@ -115,7 +116,7 @@ fn flat<T: Real>(array: Shared<T>, width: usize) -> Shared<T> {
         return array;
     }
     let rows = array.shape()[..array.ndim() - 1].iter().product();
-    lanes::reshaped(lanes::standard(array), &[rows, width])
+    array::reshaped(lanes::standard(array), &[rows, width])
 }
 
 fn batched<T: Real>(isa: Isa, a: ArrayView3<'_, T>, b: ArrayView3<'_, T>) -> Array3<T> {

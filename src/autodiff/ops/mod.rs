@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod attention;
+mod broadcast;
 mod dropout;
 mod elementwise;
 mod gather;

@@ -1,7 +1,8 @@
 //! Rows brought to one scale.
 
+use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes::{self, sum_lanes};
-use crate::autodiff::tape::{Shared, Variable, shape_error};
+use crate::autodiff::tape::{Variable, shape_error};
 use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::simd::{Isa, Kernel, Simd, Vector, for_each_vector, read, splat};
@@ -84,21 +85,21 @@ impl<'t, T: Real> Variable<'t, T> {
         let isa = self.tape.isa();
         let rows = x.len().checked_div(width).unwrap_or(0);
         let norm = Norm::<T, CENTER> { x, width, rows, gains };
-        let (value, scales) = norm.forward(isa, biases.as_ref().map(lanes::slice), epsilon);
+        let (value, scales) = norm.forward(isa, biases.as_ref().map(array::slice), epsilon);
         let index = |of: Option<Self>| of.map(|of| of.index);
         let (operand, factors) = (self.index, [index(gain), index(bias)]);
         let all: Vec<Self> = [Some(self), gain, bias].into_iter().flatten().collect();
         Ok(self.tape.push(value, &all, move |mut gradient, flow| {
             if factors.iter().flatten().any(|&factor| flow.wants(factor)) {
-                let sums = norm.factors(flow.isa, lanes::slice(&gradient), &scales);
+                let sums = norm.factors(flow.isa, array::slice(&gradient), &scales);
                 for (factor, sums) in factors.into_iter().zip([&sums[..width], &sums[width..]]) {
                     if let Some(factor) = factor {
-                        flow.add(factor, lanes::shared(&[width], sums.to_vec()));
+                        flow.add(factor, array::shared(&[width], sums.to_vec()));
                     }
                 }
             }
             if flow.wants(operand) {
-                norm.backward(flow.isa, lanes::slice_mut(&mut gradient), &scales);
+                norm.backward(flow.isa, array::slice_mut(&mut gradient), &scales);
                 flow.add(operand, gradient);
             }
             Ok(())
@@ -116,7 +117,7 @@ struct Norm<T, const CENTER: bool> {
 
 impl<T: Real, const CENTER: bool> Norm<T, CENTER> {
     fn gains(&self) -> Option<&[T]> {
-        self.gains.as_ref().map(lanes::slice)
+        self.gains.as_ref().map(array::slice)
     }
 
     /// The values, and of each row its mean and one over its scale.
@@ -127,7 +128,7 @@ impl<T: Real, const CENTER: bool> Norm<T, CENTER> {
         if self.rows > 0 {
             let piece = lanes::rows_of_a_piece(width);
             let to = value.chunks_mut(piece * width).zip(scales.chunks_mut(piece));
-            let tasks = lanes::slice(&self.x).chunks(piece * width).zip(to);
+            let tasks = array::slice(&self.x).chunks(piece * width).zip(to);
             lanes::for_each(self.x.len(), tasks, |(x, (y, scales))| {
                 let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
                 for ((x, y), scales) in rows.zip(scales) {
@@ -135,7 +136,7 @@ impl<T: Real, const CENTER: bool> Norm<T, CENTER> {
                 }
             });
         }
-        (lanes::shared(self.x.shape(), value), scales)
+        (array::shared(self.x.shape(), value), scales)
     }
 
     /// The derivatives of the gain, then those of the bias.
@@ -145,7 +146,7 @@ impl<T: Real, const CENTER: bool> Norm<T, CENTER> {
             return vec![T::ZERO; 2 * width];
         }
         let blocks = gradient.chunks(size * width);
-        let blocks = blocks.zip(lanes::slice(&self.x).chunks(size * width));
+        let blocks = blocks.zip(array::slice(&self.x).chunks(size * width));
         let blocks = blocks.zip(scales.chunks(size));
         lanes::column_sums_with(gradient.len(), blocks, 2 * width, |((g, x), scales), sums| {
             let (gains, biases) = sums.split_at_mut(width);
@@ -163,7 +164,7 @@ impl<T: Real, const CENTER: bool> Norm<T, CENTER> {
         }
         let (width, gain) = (self.width, self.gains());
         let piece = lanes::rows_of_a_piece(width);
-        let from = lanes::slice(&self.x).chunks(piece * width).zip(scales.chunks(piece));
+        let from = array::slice(&self.x).chunks(piece * width).zip(scales.chunks(piece));
         let tasks = gradient.chunks_mut(piece * width).zip(from);
         lanes::for_each(self.x.len(), tasks, |(g, (x, scales))| {
             let rows = g.chunks_exact_mut(width).zip(x.chunks_exact(width));

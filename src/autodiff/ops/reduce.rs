@@ -1,13 +1,12 @@
 //! Sums and means.
 
-use ndarray::IxDyn;
 
-use super::arithmetic::expand;
+use super::broadcast::{expand, sum_over};
+use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
-use crate::autodiff::tape::{Shared, Variable};
+use crate::autodiff::tape::Variable;
 use crate::element::Real;
 use crate::error::{Error, Result};
-use crate::simd::Isa;
 
 impl<'t, T: Real> Variable<'t, T> {
     /// Σ x over all elements, a value without axes.
@@ -37,9 +36,9 @@ impl<'t, T: Real> Variable<'t, T> {
 
     fn sum_scaled(self, factor: f64) -> Self {
         let x = lanes::standard(self.value());
-        let sum = T::from_f64(lanes::total(self.tape.isa(), lanes::slice(&x)) * factor);
+        let sum = T::from_f64(lanes::total(self.tape.isa(), array::slice(&x)) * factor);
         let (operand, shape) = (self.index, x.raw_dim());
-        self.tape.push(lanes::shared(&[], vec![sum]), &[self], move |gradient, flow| {
+        self.tape.push(array::shared(&[], vec![sum]), &[self], move |gradient, flow| {
             let g = *gradient.first().expect("one element");
             let g = T::from_f64(g.to_f64() * factor);
             flow.add(operand, Shared::from_elem(shape.clone(), g));
@@ -86,7 +85,7 @@ impl<'t, T: Real> Variable<'t, T> {
         let factor = T::from_f64(factor(axes.iter().map(|&axis| x.shape()[axis]).product()));
         let mut value = sum_over(isa, &x, axes);
         if factor != T::ONE {
-            lanes::for_every(isa, lanes::slice_mut(&mut value), |x| x * factor);
+            lanes::for_every(isa, array::slice_mut(&mut value), |x| x * factor);
         }
         let kept_shape = value.shape().to_vec();
         if !keep {
@@ -94,13 +93,13 @@ impl<'t, T: Real> Variable<'t, T> {
                 .filter(|axis| !axes.contains(axis))
                 .map(|axis| x.shape()[axis])
                 .collect();
-            value = lanes::reshaped(value, &shape);
+            value = array::reshaped(value, &shape);
         }
         let (operand, shape) = (self.index, x.shape().to_vec());
         Ok(self.tape.push(value, &[self], move |gradient, flow| {
-            let mut gradient = expand(&lanes::reshaped(gradient, &kept_shape), &shape);
+            let mut gradient = expand(&array::reshaped(gradient, &kept_shape), &shape);
             if factor != T::ONE {
-                lanes::for_every(flow.isa, lanes::slice_mut(&mut gradient), |g| g * factor);
+                lanes::for_every(flow.isa, array::slice_mut(&mut gradient), |g| g * factor);
             }
             flow.add(operand, gradient);
             Ok(())
@@ -122,31 +121,4 @@ pub(super) fn check_axes(axes: &[usize], count: usize) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Σ x over some axes, which are left with length 1; of an array in standard layout.
-pub(super) fn sum_over<T: Real>(isa: Isa, x: &Shared<T>, axes: &[usize]) -> Shared<T> {
-    let (kept, summed): (Vec<usize>, Vec<usize>) =
-        (0..x.ndim()).partition(|axis| !axes.contains(axis));
-    let size = |axes: &[usize]| -> usize { axes.iter().map(|&axis| x.shape()[axis]).product() };
-    let mut shape = x.shape().to_vec();
-    for &axis in axes {
-        shape[axis] = 1;
-    }
-    let (rows, width) = (size(&kept), size(&summed));
-    if rows == 1 {
-        let sum = T::from_f64(lanes::total(isa, lanes::slice(x)));
-        return lanes::shared(&shape, vec![sum]);
-    }
-    let first = summed.iter().all(|axis| kept.iter().all(|kept| axis < kept));
-    if first && rows > 0 && !summed.is_empty() {
-        return lanes::shared(&shape, lanes::column_sums(isa, lanes::slice(x), rows));
-    }
-    let order = [kept, summed].concat();
-    let rows_first = lanes::standard(x.clone().permuted_axes(IxDyn(&order)));
-    let mut sums = vec![T::ZERO; rows];
-    if width > 0 {
-        lanes::row_sums(isa, lanes::slice(&rows_first), width, &mut sums);
-    }
-    lanes::shared(&shape, sums)
 }

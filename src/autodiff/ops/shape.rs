@@ -4,8 +4,9 @@ use ndarray::{Axis, IxDyn, Slice};
 use std::ops::Range;
 
 use super::reduce::check_axes;
+use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
-use crate::autodiff::tape::{Shared, Variable};
+use crate::autodiff::tape::Variable;
 use crate::element::Real;
 use crate::error::{Error, Result};
 
@@ -24,7 +25,7 @@ impl<'t, T: Real> Variable<'t, T> {
     pub fn reshape(self, shape: &[usize]) -> Result<Self> {
         let x = self.value();
         let count = shape.iter().try_fold(1_usize, |a, &b| a.checked_mul(b));
-        if count != Some(x.len()) || lanes::check_size::<T>(shape).is_err() {
+        if count != Some(x.len()) || array::check_size::<T>(shape).is_err() {
             return Err(Error::Shape {
                 argument: "the value to reshape",
                 found: x.shape().to_vec(),
@@ -32,9 +33,9 @@ impl<'t, T: Real> Variable<'t, T> {
             });
         }
         let (operand, old) = (self.index, x.shape().to_vec());
-        let value = lanes::reshaped(lanes::standard(x), shape);
+        let value = array::reshaped(lanes::standard(x), shape);
         Ok(self.tape.push(value, &[self], move |gradient, flow| {
-            flow.add(operand, lanes::reshaped(gradient, &old));
+            flow.add(operand, array::reshaped(gradient, &old));
             Ok(())
         }))
     }
@@ -172,7 +173,7 @@ impl<'t, T: Real> Variable<'t, T> {
             shape[axis] = start.saturating_add(found[axis]);
             parts.push((part.index, start..shape[axis]));
         }
-        lanes::check_size::<T>(&shape)?;
+        array::check_size::<T>(&shape)?;
         let mut value = Shared::from_elem(IxDyn(&shape), T::ZERO);
         let axis = Axis(axis);
         for (part, (_, range)) in values.iter().zip(&parts) {

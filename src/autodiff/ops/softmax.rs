@@ -1,5 +1,6 @@
 //! Distributions of rows of logits.
 
+use crate::autodiff::array;
 use crate::autodiff::lanes::{self, sum_lanes};
 use crate::autodiff::tape::{Variable, shape_error};
 use crate::element::Real;
@@ -45,7 +46,7 @@ impl<'t, T: Real> Variable<'t, T> {
         };
         let isa = self.tape.isa();
         let numbers = x.len();
-        let mut value = lanes::slice(&x).to_vec();
+        let mut value = array::slice(&x).to_vec();
         let size = lanes::rows_of_a_piece(width) * width.max(1);
         lanes::for_each(numbers, value.chunks_mut(size), |rows| {
             for row in rows.chunks_exact_mut(width) {
@@ -57,12 +58,12 @@ impl<'t, T: Real> Variable<'t, T> {
                 }
             }
         });
-        let value = lanes::shared(x.shape(), value);
+        let value = array::shared(x.shape(), value);
         let (operand, y) = (self.index, value.clone());
         Ok(self.tape.push(value, &[self], move |mut gradient, flow| {
             let isa = flow.isa;
-            let to = lanes::slice_mut(&mut gradient).chunks_mut(size);
-            let tasks = to.zip(lanes::slice(&y).chunks(size));
+            let to = array::slice_mut(&mut gradient).chunks_mut(size);
+            let tasks = to.zip(array::slice(&y).chunks(size));
             lanes::for_each(numbers, tasks, |(g, y)| {
                 for (g, y) in g.chunks_exact_mut(width).zip(y.chunks_exact(width)) {
                     isa.dispatch(Backward::<T, LOG> { g, y });

@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::ptr::read;
 
-use super::{Lanes, PANEL};
-use crate::gemm::products::Job;
+use super::{Job, Lanes};
+use crate::gemm::layout::PANEL;
 use crate::simd::Avx2;
 
 macro_rules! lanes {

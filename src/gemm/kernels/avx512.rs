@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use std::mem::transmute;
 use std::ptr::{copy_nonoverlapping, read};
 
-use super::{Lanes, PANEL};
-use crate::gemm::products::Job;
+use super::{Job, Lanes};
+use crate::gemm::layout::PANEL;
 use crate::simd::Avx512;
 
 /// Calls an intrinsic.

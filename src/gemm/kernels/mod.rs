@@ -10,8 +10,8 @@ pub(super) mod avx2;
 pub(super) mod avx512;
 pub(super) mod portable;
 
-use super::PANEL;
 use super::format::Format;
+use super::layout::PANEL;
 
 /// The registers of one instruction set for one format.
 ///
@@ -82,6 +82,12 @@ pub trait Lanes: Copy {
     /// # Safety
     /// So many steps can be read from each row, and written from every 32nd step of `to` on.
     unsafe fn transpose(self, from: impl Fn(usize) -> *const Self::Format, to: *mut Self::Format);
+}
+
+/// A computation written once and compiled for each instruction set.
+pub trait Job<F: Format> {
+    /// The computation; must be `#[inline(always)]`, as all that it calls.
+    fn run<L: Lanes<Format = F>>(self, lanes: L);
 }
 
 /// What the sums of some lanes are.

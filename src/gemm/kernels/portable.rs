@@ -2,8 +2,8 @@
 
 use wide::{f32x4, f64x2};
 
-use super::{Lanes, PANEL};
-use crate::gemm::products::Job;
+use super::{Job, Lanes};
+use crate::gemm::layout::PANEL;
 use crate::simd::Portable;
 
 macro_rules! lanes {

@@ -1,0 +1,94 @@
+//! The coefficients of the elementary functions; their own files say what they approximate.
+
+/// The constants of `exp` for one scalar type.
+pub struct ExpConstants<T: 'static> {
+    /// 1 / ln 2.
+    pub(super) log2_e: T,
+    /// 1.5 · 2^mantissa bits: adding it rounds to an integer in the low bits.
+    pub(super) round: T,
+    /// −ln 2 with zeros for low bits, and the rest.
+    pub(super) minus_ln_2: [T; 2],
+    /// The coefficients of `P`, from the highest power down.
+    pub(super) polynomial: &'static [T],
+    /// The least x whose exponential is a normal number.
+    pub(super) lowest: T,
+    pub(super) zero: T,
+    pub(super) one: T,
+}
+
+pub(super) const EXP_F32: ExpConstants<f32> = ExpConstants {
+    log2_e: std::f32::consts::LOG2_E,
+    round: 12_582_912.0,
+    minus_ln_2: [-0.693_145_75, -1.428_606_8e-6],
+    polynomial: &[0.001_381_492_2, 0.008_368_675, 0.041_668_378, 0.166_665_21, 0.499_999_94],
+    lowest: -87.336_54,
+    zero: 0.0,
+    one: 1.0,
+};
+
+pub(super) const EXP_F64: ExpConstants<f64> = ExpConstants {
+    log2_e: std::f64::consts::LOG2_E,
+    round: 6_755_399_441_055_744.0,
+    minus_ln_2: [-0.693147180559663, -2.8235290563031577e-13],
+    polynomial: &[
+        2.0826840976270696e-09,
+        2.5111879020465548e-08,
+        2.755757981518909e-07,
+        2.7557235396228933e-06,
+        2.4801586931690714e-05,
+        1.984126989573958e-4,
+        0.001388888888911051,
+        0.008333333333317358,
+        0.041666666666666116,
+        0.16666666666666682,
+        0.5,
+    ],
+    lowest: -708.3964185322641,
+    zero: 0.0,
+    one: 1.0,
+};
+
+/// The constants of `tanh` for one scalar type.
+pub struct TanhConstants<T: 'static> {
+    pub(super) minus_two: T,
+    pub(super) four: T,
+    /// Below it the polynomial serves.
+    pub(super) threshold: T,
+    /// The coefficients of `P`, from the highest power down.
+    pub(super) polynomial: &'static [T],
+}
+
+pub(super) const TANH_F32: TanhConstants<f32> = TanhConstants {
+    minus_two: -2.0,
+    four: 4.0,
+    threshold: 0.625,
+    polynomial: &[
+        0.002_144_026_8,
+        -0.008_178_869,
+        0.021_701_46,
+        -0.053_946_94,
+        0.133_332_07,
+        -0.333_333_3,
+    ],
+};
+
+pub(super) const TANH_F64: TanhConstants<f64> = TanhConstants {
+    minus_two: -2.0,
+    four: 4.0,
+    threshold: 0.625,
+    polynomial: &[
+        -2.274831161046212e-06,
+        1.1803004451852002e-05,
+        -3.6635770239498515e-05,
+        9.575835174108393e-05,
+        -0.00023877416141082264,
+        0.0005899502621648326,
+        -0.0014558225140651156,
+        0.003592126763361975,
+        -0.008863235437574495,
+        0.02186948853185811,
+        -0.05396825396813652,
+        0.13333333333333172,
+        -0.3333333333333333,
+    ],
+};
