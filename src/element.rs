@@ -91,6 +91,9 @@ pub trait Real:
     /// The narrowest format whose products have their sums in this type.
     #[doc(hidden)]
     type Narrow: Operand<Real = Self, Sum = Self>;
+    /// Runs the body that is of this type.
+    #[doc(hidden)]
+    fn run<C: Compiled>(input: C::In<Self>) -> C::Out<Self>;
     #[doc(hidden)]
     fn widen<T: Element>(from: &[T], to: &mut [Self]);
     #[doc(hidden)]
@@ -98,6 +101,42 @@ pub trait Real:
     #[doc(hidden)]
     fn view_mut<'a, 'b>(matrix: &'b mut MatrixMut<'a>) -> Option<ArrayViewMut2<'b, Self>>;
 }
+
+/// A computation with two bodies, one for each type that is computed in: what is generic outside is
+/// compiled here all the same, and once.
+#[doc(hidden)]
+pub trait Compiled {
+    /// What it takes.
+    type In<T: Real>;
+    /// What it returns.
+    type Out<T: Real>;
+    /// The computation in f32.
+    fn single(input: Self::In<f32>) -> Self::Out<f32>;
+    /// The computation in f64.
+    fn double(input: Self::In<f64>) -> Self::Out<f64>;
+}
+
+/// Runs an expression in a body that is compiled in this crate: `[lifetimes] T: input => output,
+/// |pattern| expression, argument`. A generic function would be compiled again by every program that
+/// calls it.
+macro_rules! compiled {
+    ([$($life:lifetime $(: $longer:lifetime)?),*] $type:ident: $in:ty => $out:ty, |$x:pat_param| $body:expr, $argument:expr) => {{
+        #[allow(dead_code)]
+        struct Here<$($life $(: $longer)?),*>($(std::marker::PhantomData<&$life ()>),*);
+        impl<$($life $(: $longer)?),*> $crate::element::Compiled for Here<$($life),*> {
+            type In<$type: Real> = $in;
+            type Out<$type: Real> = $out;
+            fn single($x: Self::In<f32>) -> Self::Out<f32> {
+                $body
+            }
+            fn double($x: Self::In<f64>) -> Self::Out<f64> {
+                $body
+            }
+        }
+        <$type as Real>::run::<Here>($argument)
+    }};
+}
+pub(crate) use compiled;
 
 /// The type that two arrays are computed in together: the wider of the two's.
 ///
@@ -209,7 +248,7 @@ fn convert_slice<T: Element, R: Element>(from: &[T], to: &mut [R]) {
 }
 
 macro_rules! real {
-    ($type:ty, $variant:ident, $widen:ident, $narrow:ty) => {
+    ($type:ty, $variant:ident, $widen:ident, $narrow:ty, $body:ident) => {
         impl Operand for $type {
             fn read(matrix: &Matrix<'_>, row: usize, columns: Range<usize>, to: &mut [Self]) {
                 matrix.read(row, columns, to);
@@ -231,6 +270,10 @@ macro_rules! real {
             #[inline(always)]
             fn square_root(self) -> Self {
                 self.sqrt()
+            }
+            #[inline(always)]
+            fn run<C: Compiled>(input: C::In<Self>) -> C::Out<Self> {
+                C::$body(input)
             }
             fn widen<T: Element>(from: &[T], to: &mut [Self]) {
                 T::$widen(from, to)
@@ -270,8 +313,8 @@ impl Operand for bf16 {
     }
 }
 
-real!(f32, F32, widen_to_f32, bf16);
-real!(f64, F64, widen_to_f64, f64);
+real!(f32, F32, widen_to_f32, bf16, single);
+real!(f64, F64, widen_to_f64, f64, double);
 
 macro_rules! promote {
     ($($left:ty, $right:ty => $real:ty;)*) => {

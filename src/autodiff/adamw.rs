@@ -5,7 +5,7 @@ use super::check_option;
 use super::lanes;
 use super::parameter::{Parameter, check, update};
 use super::schedule::NOT_NEGATIVE;
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
 use crate::simd::{Isa, Kernel, Simd};
 
@@ -182,6 +182,14 @@ impl<T: Real> AdamW<T> {
     /// [`Error::Shape`] for a gradient of another shape than its parameter; [`Error::Conflict`] for
     /// other parameters than before.
     pub fn step(&mut self, rate: f64, parameters: &mut [Parameter<'_, T>]) -> Result<()> {
+        compiled!(
+            ['s, 'p, 'q: 'p] T: (&'s mut AdamW<T>, f64, &'p mut [Parameter<'q, T>]) => Result<()>,
+            |(this, rate, parameters)| this.step_here(rate, parameters),
+            (self, rate, parameters)
+        )
+    }
+
+    fn step_here(&mut self, rate: f64, parameters: &mut [Parameter<'_, T>]) -> Result<()> {
         check_option("learning rate", rate, rate.is_finite() && rate >= 0.0, NOT_NEGATIVE)?;
         let isa = Isa::current()?;
         let AdamWState { steps, first, second } = &mut self.state;

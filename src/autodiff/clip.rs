@@ -2,7 +2,7 @@
 
 use super::array::{self, Shared};
 use super::lanes;
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::error::Result;
 use crate::simd::Isa;
 
@@ -25,9 +25,14 @@ pub fn clip_gradient_norm<'a, T: Real>(
     gradients: impl IntoIterator<Item = &'a mut Shared<T>>,
     bound: f64,
 ) -> Result<f64> {
+    let gradients = gradients.into_iter().collect();
+    compiled!(['a] T: (Vec<&'a mut Shared<T>>, f64) => Result<f64>,
+        |(gradients, bound)| clip(gradients, bound), (gradients, bound))
+}
+
+fn clip<T: Real>(mut gradients: Vec<&mut Shared<T>>, bound: f64) -> Result<f64> {
     super::check_option("bound", bound, bound > 0.0, "a number above 0")?;
     let isa = Isa::current()?;
-    let mut gradients: Vec<_> = gradients.into_iter().collect();
     let mut squares = 0.0;
     for gradient in &mut gradients {
         **gradient = lanes::standard(std::mem::take(*gradient));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::array::Shared;
 use super::lanes;
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
 use crate::simd::Isa;
 
@@ -329,9 +329,17 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Errors
     /// [`Error::Shape`] for a seed of another shape; else as [`backward`](Self::backward).
     pub fn backward_with(self, seed: impl Into<Values<T>>) -> Result<Gradients<T>> {
+        compiled!(
+            ['t] T: (Variable<'t, T>, Values<T>) => Result<Gradients<T>>,
+            |(this, seed)| this.backward_with_here(seed),
+            (self, seed.into())
+        )
+    }
+
+    fn backward_with_here(self, seed: Values<T>) -> Result<Gradients<T>> {
         Isa::current()?;
         let nodes = self.tape.nodes.borrow();
-        let Values(seed) = seed.into();
+        let Values(seed) = seed;
         let shape = nodes[self.index].value.shape();
         if seed.shape() != shape {
             return Err(shape_error("the seed", &seed, format!("{shape:?}, as the value has")));

@@ -1,11 +1,10 @@
 //! Sums, differences, products and quotients, with broadcasting.
 
-
 use super::broadcast::{expand, sum_over};
 use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
 use crate::autodiff::tape::Variable;
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
 use crate::simd::Isa;
 
@@ -32,17 +31,11 @@ impl<'t, T: Real> Variable<'t, T> {
     /// [`Error::Shape`] where the shapes do not go together; [`Error::Conflict`] for a value of
     /// another tape.
     pub fn add(self, other: Self) -> Result<Self> {
-        let (left, right, value) = self.combine(other, |x, y| x + y)?;
-        Ok(self.tape.push(value, &[self, other], move |gradient, flow| {
-            if flow.wants(right.index) {
-                let gradient = gradient.clone();
-                flow.add(right.index, reduce_to(flow.isa, gradient, right.value.shape()));
-            }
-            if flow.wants(left.index) {
-                flow.add(left.index, reduce_to(flow.isa, gradient, left.value.shape()));
-            }
-            Ok(())
-        }))
+        compiled!(
+            ['t] T: (Variable<'t, T>, Variable<'t, T>) => Result<Variable<'t, T>>,
+            |(x, other)| x.add_here(other),
+            (self, other)
+        )
     }
 
     /// x − y, broadcast as in [`add`](Self::add).
@@ -57,18 +50,11 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Errors
     /// As [`add`](Self::add).
     pub fn sub(self, other: Self) -> Result<Self> {
-        let (left, right, value) = self.combine(other, |x, y| x - y)?;
-        Ok(self.tape.push(value, &[self, other], move |gradient, flow| {
-            if flow.wants(right.index) {
-                let mut gradient = reduce_to(flow.isa, gradient.clone(), right.value.shape());
-                lanes::for_every(flow.isa, array::slice_mut(&mut gradient), |g| -g);
-                flow.add(right.index, gradient);
-            }
-            if flow.wants(left.index) {
-                flow.add(left.index, reduce_to(flow.isa, gradient, left.value.shape()));
-            }
-            Ok(())
-        }))
+        compiled!(
+            ['t] T: (Variable<'t, T>, Variable<'t, T>) => Result<Variable<'t, T>>,
+            |(x, other)| x.sub_here(other),
+            (self, other)
+        )
     }
 
     /// x·y, element by element, broadcast as in [`add`](Self::add).
@@ -83,6 +69,79 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Errors
     /// As [`add`](Self::add).
     pub fn mul(self, other: Self) -> Result<Self> {
+        compiled!(
+            ['t] T: (Variable<'t, T>, Variable<'t, T>) => Result<Variable<'t, T>>,
+            |(x, other)| x.mul_here(other),
+            (self, other)
+        )
+    }
+
+    /// x/y, element by element, broadcast as in [`add`](Self::add).
+    ///
+    /// ```
+    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let (x, y) = (tape.leaf(ndarray::arr0(3.0)), tape.leaf(ndarray::arr0(2.0)));
+    /// assert_eq!(x.div(y)?.scalar()?, 1.5);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn div(self, other: Self) -> Result<Self> {
+        compiled!(
+            ['t] T: (Variable<'t, T>, Variable<'t, T>) => Result<Variable<'t, T>>,
+            |(x, other)| x.div_here(other),
+            (self, other)
+        )
+    }
+
+    /// f(x, y) with both repeated to a common shape.
+    fn combine(
+        self,
+        other: Self,
+        function: impl Fn(T, T) -> T + Copy + Send + Sync,
+    ) -> Result<(Operand<T>, Operand<T>, Shared<T>)> {
+        self.on_the_same_tape("the right operand", other)?;
+        let operand = |of: Self| Operand { index: of.index, value: lanes::standard(of.value()) };
+        let (left, right) = (operand(self), operand(other));
+        let shape = common_shape(&left.value, &right.value)?;
+        let mut value = expand(&left.value, &shape);
+        apply(self.tape.isa(), &mut value, &right.value, function);
+        Ok((left, right, value))
+    }
+}
+
+impl<'t, T: Real> Variable<'t, T> {
+    fn add_here(self, other: Self) -> Result<Self> {
+        let (left, right, value) = self.combine(other, |x, y| x + y)?;
+        Ok(self.tape.push(value, &[self, other], move |gradient, flow| {
+            if flow.wants(right.index) {
+                let gradient = gradient.clone();
+                flow.add(right.index, reduce_to(flow.isa, gradient, right.value.shape()));
+            }
+            if flow.wants(left.index) {
+                flow.add(left.index, reduce_to(flow.isa, gradient, left.value.shape()));
+            }
+            Ok(())
+        }))
+    }
+
+    fn sub_here(self, other: Self) -> Result<Self> {
+        let (left, right, value) = self.combine(other, |x, y| x - y)?;
+        Ok(self.tape.push(value, &[self, other], move |gradient, flow| {
+            if flow.wants(right.index) {
+                let mut gradient = reduce_to(flow.isa, gradient.clone(), right.value.shape());
+                lanes::for_every(flow.isa, array::slice_mut(&mut gradient), |g| -g);
+                flow.add(right.index, gradient);
+            }
+            if flow.wants(left.index) {
+                flow.add(left.index, reduce_to(flow.isa, gradient, left.value.shape()));
+            }
+            Ok(())
+        }))
+    }
+
+    fn mul_here(self, other: Self) -> Result<Self> {
         let (left, right, value) = self.combine(other, |x, y| x * y)?;
         Ok(self.tape.push(value, &[self, other], move |gradient, flow| {
             if flow.wants(right.index) {
@@ -99,18 +158,7 @@ impl<'t, T: Real> Variable<'t, T> {
         }))
     }
 
-    /// x/y, element by element, broadcast as in [`add`](Self::add).
-    ///
-    /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
-    /// let (x, y) = (tape.leaf(ndarray::arr0(3.0)), tape.leaf(ndarray::arr0(2.0)));
-    /// assert_eq!(x.div(y)?.scalar()?, 1.5);
-    /// # Ok::<(), surprisal::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`add`](Self::add).
-    pub fn div(self, other: Self) -> Result<Self> {
+    fn div_here(self, other: Self) -> Result<Self> {
         let (left, right, value) = self.combine(other, |x, y| x / y)?;
         let quotient = value.clone();
         Ok(self.tape.push(value, &[self, other], move |gradient, flow| {
@@ -126,21 +174,6 @@ impl<'t, T: Real> Variable<'t, T> {
             }
             Ok(())
         }))
-    }
-
-    /// f(x, y) with both repeated to a common shape.
-    fn combine(
-        self,
-        other: Self,
-        function: impl Fn(T, T) -> T + Copy + Send + Sync,
-    ) -> Result<(Operand<T>, Operand<T>, Shared<T>)> {
-        self.on_the_same_tape("the right operand", other)?;
-        let operand = |of: Self| Operand { index: of.index, value: lanes::standard(of.value()) };
-        let (left, right) = (operand(self), operand(other));
-        let shape = common_shape(&left.value, &right.value)?;
-        let mut value = expand(&left.value, &shape);
-        apply(self.tape.isa(), &mut value, &right.value, function);
-        Ok((left, right, value))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::autodiff::array::Shared;
 use crate::autodiff::lanes;
 use crate::autodiff::product::{Scratch, Target, multiply_here};
 use crate::autodiff::tape::{Variable, shape_error};
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
 use crate::linear_cross_entropy::split;
 use crate::parallel;
@@ -43,6 +43,16 @@ impl<'t, T: Real> Variable<'t, T> {
     /// [`Error::Shape`] unless all have the same three axes; [`Error::Option`] where the heads do not
     /// divide the columns; [`Error::Conflict`] for values of several tapes.
     pub fn causal_attention(self, keys: Self, values: Self, heads: usize) -> Result<Self> {
+        compiled!(
+            ['t] T: (Variable<'t, T>, Variable<'t, T>, Variable<'t, T>, usize) => Result<Variable<'t, T>>,
+            |(x, keys, values, heads)| x.causal_attention_here(keys, values, heads),
+            (self, keys, values, heads)
+        )
+    }
+}
+
+impl<'t, T: Real> Variable<'t, T> {
+    fn causal_attention_here(self, keys: Self, values: Self, heads: usize) -> Result<Self> {
         self.on_the_same_tape("the keys", keys)?;
         self.on_the_same_tape("the values", values)?;
         let inputs = [self.value(), keys.value(), values.value()];

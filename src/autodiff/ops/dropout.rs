@@ -4,7 +4,7 @@ use crate::autodiff::array;
 use crate::autodiff::lanes;
 use crate::autodiff::random::{Generator, two_decisions};
 use crate::autodiff::tape::Variable;
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
 use crate::simd::{Isa, Kernel, Simd};
 
@@ -26,6 +26,16 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Errors
     /// [`Error::Option`] for a probability below 0, or of 1 or more.
     pub fn dropout(self, probability: f64, generator: &mut Generator) -> Result<Self> {
+        compiled!(
+            ['t, 'a] T: (Variable<'t, T>, f64, &'a mut Generator) => Result<Variable<'t, T>>,
+            |(x, probability, generator)| x.dropout_here(probability, generator),
+            (self, probability, generator)
+        )
+    }
+}
+
+impl<'t, T: Real> Variable<'t, T> {
+    fn dropout_here(self, probability: f64, generator: &mut Generator) -> Result<Self> {
         if !(0.0..1.0).contains(&probability) {
             return Err(Error::Option {
                 name: "probability",

@@ -3,7 +3,7 @@
 use crate::autodiff::array;
 use crate::autodiff::lanes::{self, Function};
 use crate::autodiff::tape::Variable;
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::simd::exp::exp;
 use crate::simd::tanh::tanh_with_derivative;
 use crate::simd::{Simd, Vector, splat};
@@ -32,7 +32,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// ```
     #[allow(clippy::should_implement_trait)]
     pub fn neg(self) -> Self {
-        self.scale(T::ZERO - T::ONE)
+        compiled!(['t] T: Variable<'t, T> => Variable<'t, T>, |x| x.neg_here(), self)
     }
 
     /// factor·x.
@@ -43,7 +43,11 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn scale(self, factor: T) -> Self {
-        self.map(Scale(factor))
+        compiled!(
+            ['t] T: (Variable<'t, T>, T) => Variable<'t, T>,
+            |(x, factor)| x.scale_here(factor),
+            (self, factor)
+        )
     }
 
     /// x + term.
@@ -54,7 +58,11 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn add_scalar(self, term: T) -> Self {
-        self.map(AddScalar(term))
+        compiled!(
+            ['t] T: (Variable<'t, T>, T) => Variable<'t, T>,
+            |(x, term)| x.add_scalar_here(term),
+            (self, term)
+        )
     }
 
     /// x where x > 0, else 0. The derivative at 0 is 0.
@@ -65,7 +73,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// assert_eq!(x.relu().value(), ndarray::arr1(&[0.0, 2.0]).into_dyn());
     /// ```
     pub fn relu(self) -> Self {
-        self.map(Relu)
+        compiled!(['t] T: Variable<'t, T> => Variable<'t, T>, |x| x.relu_here(), self)
     }
 
     /// x·Φ(x) = x·(1 + erf(x/√2))/2, with the normal distribution Φ (Hendrycks and Gimpel, 2016).
@@ -78,7 +86,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn gelu(self) -> Self {
-        self.map(Gelu)
+        compiled!(['t] T: Variable<'t, T> => Variable<'t, T>, |x| x.gelu_here(), self)
     }
 
     /// x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))/2, the approximation of [`gelu`](Self::gelu) in the
@@ -91,7 +99,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn gelu_tanh(self) -> Self {
-        self.map(GeluTanh)
+        compiled!(['t] T: Variable<'t, T> => Variable<'t, T>, |x| x.gelu_tanh_here(), self)
     }
 
     /// x·σ(x) = x/(1 + e⁻ˣ), also called swish.
@@ -103,7 +111,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn silu(self) -> Self {
-        self.map(Silu)
+        compiled!(['t] T: Variable<'t, T> => Variable<'t, T>, |x| x.silu_here(), self)
     }
 
     /// tanh x.
@@ -115,7 +123,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn tanh(self) -> Self {
-        self.map(Tanh)
+        compiled!(['t] T: Variable<'t, T> => Variable<'t, T>, |x| x.tanh_here(), self)
     }
 
     /// σ(x) = 1/(1 + e⁻ˣ).
@@ -126,7 +134,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn sigmoid(self) -> Self {
-        self.map(Sigmoid)
+        compiled!(['t] T: Variable<'t, T> => Variable<'t, T>, |x| x.sigmoid_here(), self)
     }
 
     /// eˣ. What would be subnormal is 0.
@@ -137,7 +145,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn exp(self) -> Self {
-        self.map(Exp)
+        compiled!(['t] T: Variable<'t, T> => Variable<'t, T>, |x| x.exp_here(), self)
     }
 
     /// ln x: NaN below 0, −∞ at 0.
@@ -148,7 +156,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn ln(self) -> Self {
-        self.map(Ln)
+        compiled!(['t] T: Variable<'t, T> => Variable<'t, T>, |x| x.ln_here(), self)
     }
 
     /// √x: NaN below 0; the derivative at 0 is ∞.
@@ -159,7 +167,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn sqrt(self) -> Self {
-        self.map(Sqrt)
+        compiled!(['t] T: Variable<'t, T> => Variable<'t, T>, |x| x.sqrt_here(), self)
     }
 
     /// xⁿ for an integer n; x⁰ = 1.
@@ -172,6 +180,64 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn powi(self, exponent: i32) -> Self {
+        compiled!(
+            ['t] T: (Variable<'t, T>, i32) => Variable<'t, T>,
+            |(x, exponent)| x.powi_here(exponent),
+            (self, exponent)
+        )
+    }
+}
+
+impl<'t, T: Real> Variable<'t, T> {
+    fn neg_here(self) -> Self {
+        self.scale(T::ZERO - T::ONE)
+    }
+
+    fn scale_here(self, factor: T) -> Self {
+        self.map(Scale(factor))
+    }
+
+    fn add_scalar_here(self, term: T) -> Self {
+        self.map(AddScalar(term))
+    }
+
+    fn relu_here(self) -> Self {
+        self.map(Relu)
+    }
+
+    fn gelu_here(self) -> Self {
+        self.map(Gelu)
+    }
+
+    fn gelu_tanh_here(self) -> Self {
+        self.map(GeluTanh)
+    }
+
+    fn silu_here(self) -> Self {
+        self.map(Silu)
+    }
+
+    fn tanh_here(self) -> Self {
+        self.map(Tanh)
+    }
+
+    fn sigmoid_here(self) -> Self {
+        self.map(Sigmoid)
+    }
+
+    fn exp_here(self) -> Self {
+        self.map(Exp)
+    }
+
+    fn ln_here(self) -> Self {
+        self.map(Ln)
+    }
+
+    fn sqrt_here(self) -> Self {
+        self.map(Sqrt)
+    }
+
+    fn powi_here(self, exponent: i32) -> Self {
         self.map(Powi(exponent))
     }
 }

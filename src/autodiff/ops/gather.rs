@@ -5,7 +5,7 @@ use ndarray::{Axis, IxDyn};
 use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
 use crate::autodiff::tape::Variable;
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
 
 impl<'t, T: Real> Variable<'t, T> {
@@ -26,6 +26,16 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Errors
     /// [`Error::Value`] for an index beyond the table; [`Error::Shape`] where it has no axis.
     pub fn gather(self, indices: &[u32]) -> Result<Self> {
+        compiled!(
+            ['t, 'a] T: (Variable<'t, T>, &'a [u32]) => Result<Variable<'t, T>>,
+            |(x, indices)| x.gather_here(indices),
+            (self, indices)
+        )
+    }
+}
+
+impl<'t, T: Real> Variable<'t, T> {
+    fn gather_here(self, indices: &[u32]) -> Result<Self> {
         let table = lanes::standard(self.value());
         let Some((&rows, rest)) = table.shape().split_first() else {
             return Err(Error::Shape {

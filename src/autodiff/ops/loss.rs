@@ -5,7 +5,7 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Ix1, Ix2};
 use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
 use crate::autodiff::tape::{Variable, shape_error};
-use crate::element::{Element, Real};
+use crate::element::{Element, Real, compiled};
 use crate::error::Result;
 use crate::linear_cross_entropy::{
     Classes, Gradients, Inputs, LinearCrossEntropy, Reduction, Targets, Upstream,
@@ -45,8 +45,27 @@ impl<'t, T: Real> Variable<'t, T> {
         targets: impl Into<Targets<'a>>,
         loss: &LinearCrossEntropy,
     ) -> Result<Self> {
-        self.on_the_same_tape("the classifier", classifier)?;
-        let hidden = lanes::standard(self.value());
+        let node = Node { hidden: self, classifier, bias };
+        compiled!(
+            ['t, 'a, 'l] T: (Node<'t, T>, Targets<'a>, &'l LinearCrossEntropy) => Result<Variable<'t, T>>,
+            |(node, targets, loss)| node.push(targets, loss),
+            (node, targets.into(), loss)
+        )
+    }
+}
+
+/// The operands of a loss.
+struct Node<'t, T> {
+    hidden: Variable<'t, T>,
+    classifier: Variable<'t, T>,
+    bias: Option<Variable<'t, T>>,
+}
+
+impl<'t, T: Real> Node<'t, T> {
+    fn push(self, targets: Targets<'_>, loss: &LinearCrossEntropy) -> Result<Variable<'t, T>> {
+        let Self { hidden: this, classifier, bias } = self;
+        this.on_the_same_tape("the classifier", classifier)?;
+        let hidden = lanes::standard(this.value());
         let Some((&width, rows)) = hidden.shape().split_last() else {
             return Err(shape_error("hidden", &hidden, "at least one axis"));
         };
@@ -60,25 +79,25 @@ impl<'t, T: Real> Variable<'t, T> {
             return Err(shape_error("classifier", &arrays.classifier, "two axes"));
         }
         if let Some(bias) = bias {
-            self.on_the_same_tape("the bias", bias)?;
+            this.on_the_same_tape("the bias", bias)?;
             let value = bias.value();
             if value.ndim() != 1 {
                 return Err(shape_error("bias", &value, "one axis"));
             }
             arrays.bias = Some(value);
         }
-        let (targets, loss) = (targets.into(), loss.clone());
+        let (targets, loss) = (targets, loss.clone());
         let inputs = arrays.inputs(shorter(&targets))?;
-        let operands = [Some(self), Some(classifier), bias];
+        let operands = [Some(this), Some(classifier), bias];
         let wanted = operands.map(|of| of.is_some_and(|of| of.is_differentiable()));
-        let present: Vec<Self> = operands.into_iter().flatten().collect();
+        let present: Vec<Variable<'t, T>> = operands.into_iter().flatten().collect();
         let operands = operands.map(|of| of.map(|of| of.index));
-        let shape = self.shape();
+        let shape = this.shape();
         if loss.reduction == Reduction::None {
             let forward = loss.forward(&inputs)?;
             let losses = array::shared(&axes, forward.losses().to_vec());
             let targets = Owned::of(targets);
-            return Ok(self.tape.push(losses, &present, move |gradient, flow| {
+            return Ok(this.tape.push(losses, &present, move |gradient, flow| {
                 let upstream = ArrayView1::from(array::slice(&gradient));
                 let mut parts = Parts::new(&arrays, wanted);
                 loss.vjp(
@@ -104,7 +123,7 @@ impl<'t, T: Real> Variable<'t, T> {
             }
             false => (loss.forward(&inputs)?.loss(), [None, None, None]),
         };
-        Ok(self.tape.push(array::shared(&[], vec![value]), &present, move |gradient, flow| {
+        Ok(this.tape.push(array::shared(&[], vec![value]), &present, move |gradient, flow| {
             let factor = *gradient.first().expect("one element");
             for (operand, part) in operands.into_iter().zip(&parts) {
                 if let (Some(operand), Some(part)) = (operand, part) {

@@ -6,7 +6,7 @@ use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
 use crate::autodiff::product::{Scratch, Target, multiply_here, product};
 use crate::autodiff::tape::Variable;
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::simd::Isa;
@@ -30,30 +30,11 @@ impl<'t, T: Real> Variable<'t, T> {
     /// [`Error::Shape`] where the shapes do not go together; [`Error::Conflict`] for a value of
     /// another tape.
     pub fn matmul(self, other: Self) -> Result<Self> {
-        self.on_the_same_tape("the right factor", other)?;
-        let (a, b) = (self.value(), other.value());
-        let wrong = |expected: String| {
-            Err(Error::Shape { argument: "the right factor", found: b.shape().to_vec(), expected })
-        };
-        if a.ndim() < 2 {
-            let (argument, found) = ("the left factor", a.shape().to_vec());
-            return Err(Error::Shape { argument, found, expected: "at least two axes".into() });
-        }
-        let depth = a.shape()[a.ndim() - 1];
-        match *b.shape() {
-            [rows, columns] if rows == depth => {
-                let mut shape = a.shape().to_vec();
-                *shape.last_mut().expect("two axes") = columns;
-                array::check_size::<T>(&shape)?;
-                Ok(self.matmul_flat(other, a, b, &shape))
-            }
-            [batch, rows, columns] if a.ndim() == 3 && batch == a.shape()[0] && rows == depth => {
-                array::check_size::<T>(&[batch, a.shape()[1], columns])?;
-                Ok(self.matmul_batched(other, a, b))
-            }
-            _ if a.ndim() == 3 => wrong(format!("[{depth}, _] or [{}, {depth}, _]", a.shape()[0])),
-            _ => wrong(format!("[{depth}, _]")),
-        }
+        compiled!(
+            ['t] T: (Variable<'t, T>, Variable<'t, T>) => Result<Variable<'t, T>>,
+            |(x, other)| x.matmul_here(other),
+            (self, other)
+        )
     }
 
     fn matmul_flat(self, other: Self, a: Shared<T>, b: Shared<T>, shape: &[usize]) -> Self {
@@ -99,6 +80,35 @@ impl<'t, T: Real> Variable<'t, T> {
             }
             Ok(())
         })
+    }
+}
+
+impl<'t, T: Real> Variable<'t, T> {
+    fn matmul_here(self, other: Self) -> Result<Self> {
+        self.on_the_same_tape("the right factor", other)?;
+        let (a, b) = (self.value(), other.value());
+        let wrong = |expected: String| {
+            Err(Error::Shape { argument: "the right factor", found: b.shape().to_vec(), expected })
+        };
+        if a.ndim() < 2 {
+            let (argument, found) = ("the left factor", a.shape().to_vec());
+            return Err(Error::Shape { argument, found, expected: "at least two axes".into() });
+        }
+        let depth = a.shape()[a.ndim() - 1];
+        match *b.shape() {
+            [rows, columns] if rows == depth => {
+                let mut shape = a.shape().to_vec();
+                *shape.last_mut().expect("two axes") = columns;
+                array::check_size::<T>(&shape)?;
+                Ok(self.matmul_flat(other, a, b, &shape))
+            }
+            [batch, rows, columns] if a.ndim() == 3 && batch == a.shape()[0] && rows == depth => {
+                array::check_size::<T>(&[batch, a.shape()[1], columns])?;
+                Ok(self.matmul_batched(other, a, b))
+            }
+            _ if a.ndim() == 3 => wrong(format!("[{depth}, _] or [{}, {depth}, _]", a.shape()[0])),
+            _ => wrong(format!("[{depth}, _]")),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes::{self, sum_lanes};
 use crate::autodiff::tape::{Variable, shape_error};
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
 use crate::simd::{Isa, Kernel, Simd, Vector, for_each_vector, read, splat};
 
@@ -30,7 +30,11 @@ impl<'t, T: Real> Variable<'t, T> {
     /// [`Error::Shape`] where the value has no axis or a factor another length; [`Error::Option`] for an ε
     /// that is negative or not finite; [`Error::Conflict`] for a value of another tape.
     pub fn layer_norm(self, gain: Option<Self>, bias: Option<Self>, epsilon: f64) -> Result<Self> {
-        self.normalize::<true>(gain, bias, epsilon)
+        compiled!(
+            ['t] T: (Variable<'t, T>, Option<Variable<'t, T>>, Option<Variable<'t, T>>, f64) => Result<Variable<'t, T>>,
+            |(x, gain, bias, epsilon)| x.layer_norm_here(gain, bias, epsilon),
+            (self, gain, bias, epsilon)
+        )
     }
 
     /// Division by the root mean square of the last axis, of length D (Zhang and Sennrich, 2019):
@@ -52,7 +56,11 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Errors
     /// As [`layer_norm`](Self::layer_norm).
     pub fn rms_norm(self, gain: Option<Self>, epsilon: f64) -> Result<Self> {
-        self.normalize::<false>(gain, None, epsilon)
+        compiled!(
+            ['t] T: (Variable<'t, T>, Option<Variable<'t, T>>, f64) => Result<Variable<'t, T>>,
+            |(x, gain, epsilon)| x.rms_norm_here(gain, epsilon),
+            (self, gain, epsilon)
+        )
     }
 
     fn normalize<const CENTER: bool>(
@@ -104,6 +112,16 @@ impl<'t, T: Real> Variable<'t, T> {
             }
             Ok(())
         }))
+    }
+}
+
+impl<'t, T: Real> Variable<'t, T> {
+    fn layer_norm_here(self, gain: Option<Self>, bias: Option<Self>, epsilon: f64) -> Result<Self> {
+        self.normalize::<true>(gain, bias, epsilon)
+    }
+
+    fn rms_norm_here(self, gain: Option<Self>, epsilon: f64) -> Result<Self> {
+        self.normalize::<false>(gain, None, epsilon)
     }
 }
 

@@ -1,11 +1,10 @@
 //! Sums and means.
 
-
 use super::broadcast::{expand, sum_over};
 use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
 use crate::autodiff::tape::Variable;
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
 
 impl<'t, T: Real> Variable<'t, T> {
@@ -18,7 +17,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn sum(self) -> Self {
-        self.sum_scaled(1.0)
+        compiled!(['t] T: Variable<'t, T> => Variable<'t, T>, |x| x.sum_here(), self)
     }
 
     /// The mean of all elements, a value without axes; NaN where there are none.
@@ -30,8 +29,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn mean(self) -> Self {
-        let count = self.value().len();
-        self.sum_scaled(1.0 / count as f64)
+        compiled!(['t] T: Variable<'t, T> => Variable<'t, T>, |x| x.mean_here(), self)
     }
 
     fn sum_scaled(self, factor: f64) -> Self {
@@ -60,7 +58,11 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Errors
     /// [`Error::Value`] for an axis that is not there, or is named twice.
     pub fn sum_axes(self, axes: &[usize], keep: bool) -> Result<Self> {
-        self.reduce(axes, keep, |_| 1.0)
+        compiled!(
+            ['t, 'a] T: (Variable<'t, T>, &'a [usize], bool) => Result<Variable<'t, T>>,
+            |(x, axes, keep)| x.sum_axes_here(axes, keep),
+            (self, axes, keep)
+        )
     }
 
     /// The mean over some axes, as [`sum_axes`](Self::sum_axes); NaN over none.
@@ -75,7 +77,11 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Errors
     /// As [`sum_axes`](Self::sum_axes).
     pub fn mean_axes(self, axes: &[usize], keep: bool) -> Result<Self> {
-        self.reduce(axes, keep, |count| 1.0 / count as f64)
+        compiled!(
+            ['t, 'a] T: (Variable<'t, T>, &'a [usize], bool) => Result<Variable<'t, T>>,
+            |(x, axes, keep)| x.mean_axes_here(axes, keep),
+            (self, axes, keep)
+        )
     }
 
     fn reduce(self, axes: &[usize], keep: bool, factor: impl Fn(usize) -> f64) -> Result<Self> {
@@ -104,6 +110,25 @@ impl<'t, T: Real> Variable<'t, T> {
             flow.add(operand, gradient);
             Ok(())
         }))
+    }
+}
+
+impl<'t, T: Real> Variable<'t, T> {
+    fn sum_here(self) -> Self {
+        self.sum_scaled(1.0)
+    }
+
+    fn mean_here(self) -> Self {
+        let count = self.value().len();
+        self.sum_scaled(1.0 / count as f64)
+    }
+
+    fn sum_axes_here(self, axes: &[usize], keep: bool) -> Result<Self> {
+        self.reduce(axes, keep, |_| 1.0)
+    }
+
+    fn mean_axes_here(self, axes: &[usize], keep: bool) -> Result<Self> {
+        self.reduce(axes, keep, |count| 1.0 / count as f64)
     }
 }
 

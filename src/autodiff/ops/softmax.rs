@@ -3,7 +3,7 @@
 use crate::autodiff::array;
 use crate::autodiff::lanes::{self, sum_lanes};
 use crate::autodiff::tape::{Variable, shape_error};
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::error::Result;
 use crate::simd::exp::exp;
 use crate::simd::{Kernel, Simd, Vector, for_each_vector, read, splat};
@@ -21,7 +21,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) where there is no axis.
     pub fn softmax(self) -> Result<Self> {
-        self.distribution::<false>()
+        compiled!(['t] T: Variable<'t, T> => Result<Variable<'t, T>>, |x| x.softmax_here(), self)
     }
 
     /// x − ln Σ eˣ over the last axis. What is left of a probability near 1 keeps its digits.
@@ -36,7 +36,11 @@ impl<'t, T: Real> Variable<'t, T> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) where there is no axis.
     pub fn log_softmax(self) -> Result<Self> {
-        self.distribution::<true>()
+        compiled!(
+            ['t] T: Variable<'t, T> => Result<Variable<'t, T>>,
+            |x| x.log_softmax_here(),
+            self
+        )
     }
 
     fn distribution<const LOG: bool>(self) -> Result<Self> {
@@ -72,6 +76,16 @@ impl<'t, T: Real> Variable<'t, T> {
             flow.add(operand, gradient);
             Ok(())
         }))
+    }
+}
+
+impl<'t, T: Real> Variable<'t, T> {
+    fn softmax_here(self) -> Result<Self> {
+        self.distribution::<false>()
+    }
+
+    fn log_softmax_here(self) -> Result<Self> {
+        self.distribution::<true>()
     }
 }
 
