@@ -12,8 +12,8 @@ use surprisal::autodiff::{Generator, Shared, Tape, Variable};
 use surprisal::io::write_safetensors;
 
 use super::bilinear::{Bilinear, PLACES};
+use super::corpus::Corpus;
 use super::mlp::Mlp;
-use super::text::Corpus;
 use super::transformer::Transformer;
 use super::windows::Windows;
 use crate::Failure;
