@@ -131,6 +131,7 @@ fn trains_on_a_text_and_the_loss_agrees() {
         "bytes",
         "spelling_bits",
         "unknown_share",
+        "training_unknown_share",
         "unigram_perplexity",
         "kneser_ney_perplexity",
         "model",
@@ -518,13 +519,13 @@ fn unknown_words_only_are_refused() {
     for (name, content) in [("words", &words), ("characters", &characters)] {
         fs::write(&text, content).unwrap();
         let message = refused(&["train", "--text", &text, "--out", &out, "--steps", "3"]);
-        assert!(message.contains("100 % of the training words of "), "{name}: {message}");
+        assert!(message.contains("100 % of the held-out words of "), "{name}: {message}");
         assert!(message.contains("--tokens characters, --tokens bytes"), "{message}");
         assert!(!Path::new(&out).exists());
     }
     let arguments = ["train", "--text", &text, "--out", &out, "--steps", "3", "--tokens"];
     let message = refused(&[&arguments[..], &["characters"]].concat());
-    assert!(message.contains("100 % of the training characters"), "{message}");
+    assert!(message.contains("100 % of the held-out characters"), "{message}");
     // Bytes are never unknown, and those of made-up words are not easy.
     let result = json(&[&arguments[..], &["bytes", "--json"]].concat());
     assert_eq!(result["unknown_share"], 0.0);
@@ -540,7 +541,7 @@ fn many_unknown_words_are_warned_of() {
     let output = surprisal(&["train", "--json", "--text", &text, "--out", &out, "--steps", "3"]);
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), errors.lines().count()), (Some(0), 1), "{errors}");
-    assert!(errors.starts_with("warning: 25.0 % of the training words"), "{errors}");
+    assert!(errors.starts_with("warning: 25.0 % of the held-out words"), "{errors}");
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(result["unknown_share"], 0.25);
     assert_eq!(of_kind(&metrics(&out), "run")[0]["training_unknown_share"], 0.25);

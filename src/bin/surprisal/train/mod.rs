@@ -132,7 +132,10 @@ impl Train {
             self.check(checkpoint)?;
         }
         let (bytes, name) = match &self.text {
-            Some(path) => (Cow::from(text::read(path)?), path.display().to_string()),
+            Some(path) => {
+                let name = printable(&path.display().to_string());
+                (Cow::from(text::read(path, &name)?), name)
+            }
             None => (Cow::from(TRAGEDIES.as_bytes()), "the embedded text".into()),
         };
         let kind = self.tokens.or(checkpoint.as_ref().map(|checkpoint| checkpoint.tokens));
@@ -156,7 +159,7 @@ impl Train {
         drop(tokens);
         if let Some(warning) = warning {
             // Where stderr is closed, the report says it alone.
-            let _ = writeln!(std::io::stderr(), "warning: {}", printable(&warning));
+            let _ = writeln!(std::io::stderr(), "warning: {warning}");
         }
         let interrupt = Interrupt::listen()?;
         let mut session = match &checkpoint {

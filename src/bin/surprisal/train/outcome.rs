@@ -31,7 +31,7 @@ pub fn report(run: &Run, last: &Measurement, finish: &Finish, out: &Path) -> Rep
         None => report.add("bits_per_token", number(bits), format!("{per_token} a {kind}")),
     }
     let spelling = match run.spelling_bits / run.bytes as f64 {
-        0.0 => String::new(),
+        share if share < 0.005 => String::new(),
         share => format!(
             ", of which {} spell unknown {kinds} and the white space",
             significant(share, 2)
@@ -57,6 +57,7 @@ pub fn report(run: &Run, last: &Measurement, finish: &Finish, out: &Path) -> Rep
             percent(run.training_unknown_share)
         ),
     );
+    report.add_json("training_unknown_share", number(run.training_unknown_share));
     report.add(
         "unigram_perplexity",
         number(run.unigram_perplexity),
@@ -70,8 +71,9 @@ pub fn report(run: &Run, last: &Measurement, finish: &Finish, out: &Path) -> Rep
     report.add("model", run.model.as_str(), run.model.as_str());
     report.add("parameters", run.parameters, format!("{} trained numbers", run.parameters));
     report.add("vocabulary", run.vocabulary, format!("{} classes", run.vocabulary));
-    report.add("token_kind", kinds.as_str(), kinds.as_str());
-    report.add("tokens", run.tokens, format!("{} in all", run.tokens));
+    report.add_json("token_kind", kinds.as_str());
+    let marks = if run.is_words() { ", punctuation marks and line breaks" } else { "" };
+    report.add("tokens", run.tokens, format!("{} {kinds}{marks} in all", run.tokens));
     let interrupted = if finish.interrupted { ", interrupted" } else { "" };
     report.add("steps", last.step, format!("{} of {}{interrupted}", last.step, run.steps));
     report.add_json("interrupted", finish.interrupted);

@@ -7,6 +7,7 @@
 
 use serde_json::{Map, Value};
 
+use super::tokens::TokenKind;
 use crate::Failure;
 use crate::output::{number, optional};
 
@@ -178,6 +179,11 @@ impl Run {
     /// What a token is called.
     pub fn token(&self) -> &str {
         self.token_kind.trim_end_matches('s')
+    }
+
+    /// Whether tokens are words, and what else stands in a text.
+    pub fn is_words(&self) -> bool {
+        self.token_kind == TokenKind::Words.name()
     }
 }
 

@@ -18,9 +18,8 @@ const CHARACTERS_A_NUL: usize = 100;
 const EXPECTED: &str =
     "expected UTF-8, or UTF-16 with its byte-order mark (--tokens bytes takes any file)";
 
-/// The bytes of a file.
-pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let name = path.display();
+/// The bytes of a file, which is called by its name in messages.
+pub fn read(path: &Path, name: &str) -> Result<Vec<u8>, Failure> {
     let unreadable = |why: std::io::Error| Failure::Input(format!("cannot read {name}: {why}"));
     // Reading a device or a pipe might never end.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {

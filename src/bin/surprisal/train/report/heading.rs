@@ -89,7 +89,7 @@ pub fn notice(history: &History<'_>) -> String {
 pub fn unknown(history: &History<'_>) -> String {
     let Some(run) = history.run else { return String::new() };
     let worst = run.unknown_share.max(run.training_unknown_share);
-    if !(worst > WARNED) {
+    if worst.is_nan() || worst <= WARNED {
         return String::new();
     }
     format!(

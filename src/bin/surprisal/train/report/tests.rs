@@ -238,6 +238,31 @@ fn a_whole_run() {
     assert_eq!(chart(&page, "eigenspectrum").matches("class=\"fit\"").count(), 4);
 }
 
+/// What a token is, how many are unknown, and that the plan was changed.
+#[test]
+fn tokens_and_plans_of_other_kinds() {
+    let run = Run {
+        token_kind: "characters".into(),
+        unknown_share: 0.25,
+        training_unknown_share: 0.08,
+        steps_at_first: 300,
+        ..run()
+    };
+    let page = page("characters", &[Line::Run(run), Line::Measurement(measurement(600))]);
+    has(
+        &page,
+        &[
+            "25 % of the held-out characters and 8 % of the others are unknown",
+            "6143 <span class=\"unit\">characters</span>",
+            "Bits per character",
+            "losses are per character",
+            "600 of 600, at first 300",
+        ],
+    );
+    let finished = super::html(&record());
+    assert!(!finished.contains("are unknown, all of one") && !finished.contains("at first"));
+}
+
 #[test]
 fn every_final_figure_has_its_row() {
     let page = page("whole", &record());
