@@ -74,7 +74,7 @@ pub fn significant_or(value: Option<f64>, digits: usize, missing: &str) -> Strin
 
 /// A number beside its error, both to the error's second digit: `4.213 ± 0.017`.
 pub fn with_error(value: f64, error: f64) -> String {
-    if !(error.is_finite() && error > 0.0) || !value.is_finite() {
+    if !(error.is_finite() && error > 0.0 && value.is_finite()) {
         return format!("{} ± {}", significant(value, 6), significant(error, 2));
     }
     let decimals = (1 - error.log10().floor() as i32).clamp(0, 15) as usize;

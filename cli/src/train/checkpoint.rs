@@ -1,8 +1,9 @@
 //! `checkpoint.safetensors`: all that the next step depends on.
 //!
 //! The parameters by their names, the first and second moments of their gradients as
-//! `first.NAME` and `second.NAME`, and `run`, seven numbers: the format, the model, the seed, the steps
-//! that there will be and that there were, the text's fingerprint, and the nanoseconds so far. Random
+//! `first.NAME` and `second.NAME`, and `run`, eight numbers: the format, the model, the seed, the steps
+//! that there will be and that there were, the text's fingerprint, the nanoseconds so far, and what a
+//! token is. Random
 //! numbers are functions of the seed and the step, so no generator has a state.
 
 use clap::ValueEnum;
@@ -13,13 +14,14 @@ use std::time::Duration;
 use surprisal::autodiff::{AdamWState, Shared};
 use surprisal::io::{Tensor, TensorView, write_safetensors};
 
+use super::corpus::Corpus;
 use super::model::Kind;
-use super::text::Corpus;
+use super::tokens::TokenKind;
 use super::training::Training;
 use crate::Failure;
 
 /// Of these files. It changes where a run that goes on would not be the same one.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// A checkpoint that was found.
 pub struct Checkpoint {
@@ -28,7 +30,9 @@ pub struct Checkpoint {
     pub seed: u64,
     pub steps: usize,
     /// How many steps there were.
-    step: usize,
+    pub step: usize,
+    /// What its tokens are.
+    pub tokens: TokenKind,
     /// The fingerprint of its text.
     pub text: u64,
     /// The time that the run had taken.
@@ -40,6 +44,7 @@ pub fn write(
     out: &Path,
     training: &Training<'_>,
     text: u64,
+    tokens: TokenKind,
     elapsed: Duration,
 ) -> Result<(), Failure> {
     let run = [
@@ -50,6 +55,7 @@ pub fn write(
         training.step as u64,
         text,
         elapsed.as_nanos() as u64,
+        tokens as u64,
     ];
     let parameters = &training.model.parameters;
     let states: Vec<_> = training.optimisers.iter().map(|optimiser| optimiser.state()).collect();
@@ -72,23 +78,27 @@ impl Checkpoint {
         let run = Tensor::open(&location(&path, "run"))?;
         let damaged = || wrong(&path, "expected a checkpoint of surprisal train of this version");
         let TensorView::U64(run) = run.view() else { return Err(damaged()) };
-        let Some(&[FORMAT, kind, seed, steps, step, text, nanoseconds]) = run.as_slice() else {
+        let Some(&[FORMAT, kind, seed, steps, step, text, nanoseconds, tokens]) = run.as_slice()
+        else {
             return Err(damaged());
         };
         let kind = Kind::value_variants().iter().find(|&&known| known as u64 == kind);
-        let (Some(&kind), Ok(steps), Ok(step)) = (kind, steps.try_into(), step.try_into()) else {
+        let tokens = TokenKind::value_variants().iter().find(|&&known| known as u64 == tokens);
+        let (Some(&kind), Some(&tokens)) = (kind, tokens) else { return Err(damaged()) };
+        let (Ok(steps), Ok(step)) = (steps.try_into(), step.try_into()) else {
             return Err(damaged());
         };
         if step > steps {
             return Err(damaged());
         }
         let elapsed = Duration::from_nanos(nanoseconds);
-        Ok(Self { path, kind, seed, steps, step, text, elapsed })
+        Ok(Self { path, kind, seed, steps, step, tokens, text, elapsed })
     }
 
-    /// The training that goes on from there, on the same text.
-    pub fn training<'a>(&self, corpus: &'a Corpus) -> Result<Training<'a>, Failure> {
-        let mut training = Training::new(corpus, self.kind, self.seed, self.steps)?;
+    /// The training that goes on from there, on the same text, to so many steps in all. From here on
+    /// the learning rate is that of a run with as many steps planned from its beginning.
+    pub fn training<'a>(&self, corpus: &'a Corpus, steps: usize) -> Result<Training<'a>, Failure> {
+        let mut training = Training::new(corpus, self.kind, self.seed, steps)?;
         training.step = self.step;
         let parameters = training.model.parameters.iter_mut().zip(&mut training.optimisers);
         for (parameter, optimiser) in parameters {

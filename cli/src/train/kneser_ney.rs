@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 
-use super::text::Corpus;
+use super::corpus::Corpus;
 
 /// δ where no n-gram has the count 1, and nothing says how much is left for what was never seen.
 const DISCOUNT_WITHOUT_SINGLETONS: f64 = 0.5;

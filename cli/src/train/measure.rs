@@ -8,6 +8,8 @@ use surprisal::spectrum::{Centering, Covariance, RANKME_EPSILON, Spectrum};
 use surprisal::{Backward, Error, Filter, Inputs, LinearCrossEntropy, Statistic};
 
 use super::record::Measurement;
+use super::spelling::Spelling;
+use super::tokens::TokenKind;
 use crate::Failure;
 use crate::parallel::on_one_thread;
 
@@ -59,11 +61,18 @@ impl<'a> Predictions<'a> {
 
     /// Everything about them. Nothing but the step and the time depends on anything else, nor on the
     /// number of threads.
-    pub fn measure(&self, step: usize, elapsed: Duration) -> Result<Measurement, Failure> {
+    pub fn measure(
+        &self,
+        spelling: &Spelling,
+        step: usize,
+        elapsed: Duration,
+    ) -> Result<Measurement, Failure> {
         let loss = LinearCrossEntropy::builder().entropy(true).varentropy(true).build()?;
         let forward = loss.forward(&self.inputs())?;
         let surprisal = forward.mean_surprisal().unwrap_or(f64::NAN);
         let varentropy = forward.statistic(Statistic::Varentropy)?;
+        let log_probabilities = forward.statistic(Statistic::LogProbability)?;
+        let bits = surprisal / std::f64::consts::LN_2;
 
         let rows = sample_rows(0, self.targets.len(), SAMPLE.min(self.targets.len()));
         let hidden = self.hidden.select(Axis(0), &rows);
@@ -77,8 +86,11 @@ impl<'a> Predictions<'a> {
             seconds: elapsed.as_secs_f64(),
             positions: self.targets.len(),
             loss: surprisal,
+            loss_standard_error: standard_error(&log_probabilities),
             perplexity: surprisal.exp(),
-            bits_per_word: surprisal / std::f64::consts::LN_2,
+            bits_per_token: bits,
+            bits_per_word: (spelling.kind == TokenKind::Words).then_some(bits),
+            bits_per_byte: spelling.bits_per_byte(surprisal, self.targets.len()),
             entropy: forward.mean_entropy().unwrap_or(f64::NAN),
             varentropy: mean(&varentropy),
             accuracy: forward.accuracy().unwrap_or(f64::NAN),
@@ -152,6 +164,14 @@ impl Geometry {
         let values = self.covariance.singular_values().iter().take(EIGENVALUES);
         values.map(|value| value * value / (rows.max(2) - 1) as f64).collect()
     }
+}
+
+/// Of the mean of independent numbers: the root of their variance over their number.
+fn standard_error(numbers: &Array1<f32>) -> f64 {
+    let mean = mean(numbers);
+    let squares = numbers.iter().map(|&number| (f64::from(number) - mean).powi(2));
+    let count = numbers.len() as f64;
+    (squares.sum::<f64>() / (count - 1.0).max(1.0) / count).sqrt()
 }
 
 fn mean(numbers: &Array1<f32>) -> f64 {

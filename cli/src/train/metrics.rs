@@ -22,15 +22,22 @@ impl Metrics {
         Ok(Self { file, path })
     }
 
-    /// The one of a run that goes on after a step, and what it says about the run. What came later is
-    /// left out, and so is what the end of the run before has measured at a step that is not due.
+    /// The one of a run that goes on after a step, to so many steps in all, and what it says about the
+    /// run. What came later is left out, and so is what the end of the run before has measured at a step
+    /// that is not due.
     pub fn go_on(
         out: &Path,
         step: usize,
+        steps: usize,
         is_due: impl Fn(usize) -> bool,
     ) -> Result<(Self, Option<Run>), Failure> {
         let path = out.join("metrics.jsonl");
         let mut lines = read(&path)?;
+        for line in &mut lines {
+            if let Line::Run(run) = line {
+                run.steps = steps;
+            }
+        }
         let mut measured = None;
         lines.retain(|line| match line {
             Line::Run(_) => true,

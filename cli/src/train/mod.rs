@@ -8,6 +8,7 @@
 
 mod bilinear;
 mod checkpoint;
+mod corpus;
 mod cost;
 mod interrupt;
 mod kneser_ney;
@@ -15,20 +16,25 @@ mod measure;
 mod metrics;
 mod mlp;
 mod model;
+mod outcome;
 mod record;
 mod report;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tokens;
 mod training;
 mod transformer;
+mod unknown;
 mod windows;
+mod words;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use ndarray::Array2;
-use serde_json::Map;
 use std::borrow::Cow;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -36,16 +42,20 @@ use surprisal::Isa;
 use surprisal::io::write_npy;
 
 use self::checkpoint::Checkpoint;
+use self::corpus::Corpus;
 use self::cost::Cost;
 use self::interrupt::Interrupt;
 use self::kneser_ney::KneserNey;
 use self::measure::{Predictions, is_due};
 use self::metrics::Metrics;
 use self::model::{DROPOUT, Kind, TABLE_DECAY, WIDTH};
+use self::outcome::printable;
 use self::record::{Finish, Line, Measurement, Run, Step};
-use self::text::Corpus;
+use self::spelling::Spelling;
+use self::tokens::{TokenKind, Tokens};
 use self::training::{PEAK_RATE, Training};
-use crate::output::{make_directory, number, print, write_whole};
+use crate::output::{make_directory, print_text, write_whole};
+use crate::report::significant;
 use crate::{Failure, Global, parallel};
 
 /// The text without `--text`.
@@ -74,26 +84,38 @@ const MEASURED_POSITIONS: usize = 1 << 15;
 /// Writes metrics.jsonl, report.html, model.safetensors (classifier, bias, embedding, and what else
 /// the model has), hidden.npy and targets.npy of the last tenth of the text, which is held out, and
 /// checkpoint.safetensors, with which --resume goes on. Ctrl-c ends a run early, with all of these.
+///
+/// Tokens that the training part has only once are one class, the unknown ones. Perplexity and bits per
+/// token are those of the classes; bits per byte have the spelling of the unknown tokens and the white
+/// space in them, and can be compared between words, characters and bytes. There is a warning where more
+/// than 10 % of the tokens are unknown, and no training above 50 %.
 #[derive(Args)]
 pub struct Train {
-    /// Text to train on, UTF-8 [default: six tragedies of Shakespeare]
-    #[arg(long, value_name = "FILE")]
+    /// Text to train on: UTF-8, or UTF-16 with its byte-order mark [default: six tragedies of Shakespeare]
+    #[arg(long, value_name = "FILE", help_heading = "Text")]
     text: Option<PathBuf>,
-    /// Directory of the files written
-    #[arg(long, value_name = "DIR", default_value = "surprisal-out")]
-    out: PathBuf,
+    /// What a token is [default: words]
+    #[arg(long, value_enum, help_heading = "Text")]
+    tokens: Option<TokenKind>,
     /// The model [default: transformer]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = "Training")]
     model: Option<Kind>,
-    /// Steps of 1024 positions [default: 600]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    /// Steps of 1024 tokens, fewer in a short text [default: 600]
+    #[arg(long, value_name = "STEPS", allow_hyphen_values = true, help_heading = "Training")]
     steps: Option<usize>,
-    /// Seed of the random numbers [default: 0]
-    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    /// Seed of the random numbers, an integer from 0 to 2^64 - 1 [default: 0]
+    #[arg(long, value_name = "SEED", allow_hyphen_values = true, help_heading = "Training")]
     seed: Option<u64>,
-    /// Go on with the run that DIR holds, from its last checkpoint
-    #[arg(long)]
+    /// Go on with the run that DIR holds, from its last checkpoint, finished or not
+    ///
+    /// With --steps to as many in all as that says, from the current step on at the learning rate of a run
+    /// that had as many planned: there is no second warm-up, and the linear fall ends at the new last step.
+    /// A run that goes on to the steps it had planned ends with the same bits as one that was never ended.
+    #[arg(long, help_heading = "Training")]
     resume: bool,
+    /// Directory of the files written
+    #[arg(long, value_name = "DIR", default_value = "surprisal-out", help_heading = "Output")]
+    out: PathBuf,
 }
 
 impl Train {
@@ -102,15 +124,47 @@ impl Train {
             return Err(Failure::Input("--steps is 0, expected at least 1".into()));
         }
         let start = Instant::now();
-        let (text, name) = match &self.text {
-            Some(path) => (Cow::from(text::read(path)?), path.display().to_string()),
-            None => (Cow::from(TRAGEDIES), "the embedded text".into()),
+        let checkpoint = match self.resume {
+            true => Some(Checkpoint::read(&self.out)?),
+            false => None,
         };
-        let corpus = Corpus::new(&text, &name)?;
+        if let Some(checkpoint) = &checkpoint {
+            self.check(checkpoint)?;
+        }
+        let (bytes, name) = match &self.text {
+            Some(path) => {
+                let name = printable(&path.display().to_string());
+                (Cow::from(text::read(path, &name)?), name)
+            }
+            None => (Cow::from(TRAGEDIES.as_bytes()), "the embedded text".into()),
+        };
+        let kind = self.tokens.or(checkpoint.as_ref().map(|checkpoint| checkpoint.tokens));
+        let decode = || text::decode(&bytes, &name);
+        let decoded;
+        let tokens = match kind.unwrap_or(TokenKind::Words) {
+            TokenKind::Words => {
+                decoded = decode()?;
+                Tokens::words(&decoded)
+            }
+            TokenKind::Characters => {
+                decoded = decode()?;
+                Tokens::characters(&decoded)
+            }
+            TokenKind::Bytes => Tokens::bytes(&bytes),
+        };
+        let corpus = Corpus::new(&tokens, &name)?;
+        let warning = unknown::check(&corpus, tokens.kind, &name)?;
+        let text =
+            Text { name: &name, corpus: &corpus, spelling: &Spelling::new(&tokens, &corpus) };
+        drop(tokens);
+        if let Some(warning) = warning {
+            // Where stderr is closed, the report says it alone.
+            let _ = writeln!(std::io::stderr(), "warning: {warning}");
+        }
         let interrupt = Interrupt::listen()?;
-        let mut session = match self.resume {
-            false => self.begin(&corpus, &name, start)?,
-            true => self.go_on(&corpus, &name, start)?,
+        let mut session = match &checkpoint {
+            None => self.begin(text, start)?,
+            Some(checkpoint) => self.go_on(checkpoint, text, start)?,
         };
         let bar = match global.quiet {
             true => ProgressBar::hidden(),
@@ -120,42 +174,23 @@ impl Train {
         bar.finish_and_clear();
         let (last, finish) = session.finish()?;
 
-        let run = &session.run;
-        let mut result = Map::new();
-        let mut add = |key: &str, value| result.insert(key.into(), value);
-        add("perplexity", number(last.perplexity));
-        add("bits_per_word", number(last.bits_per_word));
-        add("unigram_perplexity", number(run.unigram_perplexity));
-        if !global.json {
-            add("unigram_bits_per_word", number(run.unigram_perplexity.log2()));
+        outcome::report(&session.run, &last, &finish, &session.out).print(global.json)?;
+        match global.json {
+            true => Ok(()),
+            false => print_text(&outcome::next(&session.run, self.text.as_deref(), &session.out)),
         }
-        add("kneser_ney_perplexity", number(run.kneser_ney_perplexity));
-        add("model", run.model.clone().into());
-        add("parameters", run.parameters.into());
-        add("vocabulary", run.vocabulary.into());
-        add("tokens", run.tokens.into());
-        add("steps", last.step.into());
-        add("interrupted", finish.interrupted.into());
-        add("seconds", number(finish.seconds));
-        add("out", session.out.display().to_string().into());
-        print(global.json, &result)
     }
 
     /// A run from its first step.
-    fn begin<'a>(
-        &self,
-        corpus: &'a Corpus,
-        name: &str,
-        start: Instant,
-    ) -> Result<Session<'a>, Failure> {
+    fn begin<'a>(&self, text: Text<'a>, start: Instant) -> Result<Session<'a>, Failure> {
         let kind = self.model.unwrap_or(MODEL);
         let (seed, steps) = (self.seed.unwrap_or(0), self.steps.unwrap_or(STEPS));
-        let training = Training::new(corpus, kind, seed, steps)?;
-        let run = describe(corpus, name, &training)?;
+        let training = Training::new(text.corpus, kind, seed, steps)?;
+        let run = describe(text, &training)?;
         let out = make_directory(&self.out)?;
         let metrics = Metrics::create(&out)?;
         let mut session =
-            Session { corpus, training, run, metrics, out, start, before: Duration::ZERO };
+            Session { text, training, run, metrics, out, start, before: Duration::ZERO };
         session.metrics.write(&Line::Run(session.run.clone()))?;
         session.measure_if_due()?;
         session.save()?;
@@ -165,66 +200,94 @@ impl Train {
     /// The run that the directory holds, from its last checkpoint.
     fn go_on<'a>(
         &self,
-        corpus: &'a Corpus,
-        name: &str,
+        checkpoint: &Checkpoint,
+        text: Text<'a>,
         start: Instant,
     ) -> Result<Session<'a>, Failure> {
         let out = self.out.clone();
-        let checkpoint = Checkpoint::read(&out)?;
-        self.check(&checkpoint, corpus, name)?;
-        let before = checkpoint.elapsed;
-        let training = checkpoint.training(corpus)?;
-        let (metrics, run) = Metrics::go_on(&out, training.step, |step| {
-            step < training.steps && is_due(step, STEPS_A_MEASUREMENT)
+        if checkpoint.text != text.corpus.fingerprint() {
+            return Err(Failure::Input(format!(
+                "--resume: the run in {} is of another text than {}, expected the same",
+                out.display(),
+                text.name
+            )));
+        }
+        let steps = self.steps.unwrap_or(checkpoint.steps);
+        let training = checkpoint.training(text.corpus, steps)?;
+        let (metrics, run) = Metrics::go_on(&out, training.step, steps, |step| {
+            step < steps && is_due(step, STEPS_A_MEASUREMENT)
         })?;
         let run = match run {
             Some(run) => run,
-            None => describe(corpus, name, &training)?,
+            None => describe(text, &training)?,
         };
-        Ok(Session { corpus, training, run, metrics, out, start, before })
+        let before = checkpoint.elapsed;
+        let session = Session { text, training, run, metrics, out, start, before };
+        if steps != checkpoint.steps {
+            // What is planned now holds for who resumes without --steps.
+            session.save()?;
+        }
+        Ok(session)
     }
 
     /// Refuses to go on as another run.
-    fn check(&self, checkpoint: &Checkpoint, corpus: &Corpus, name: &str) -> Result<(), Failure> {
+    fn check(&self, checkpoint: &Checkpoint) -> Result<(), Failure> {
         let out = self.out.display();
         let other = |option: &str, asked: &str, held: &str| {
             Err(Failure::Input(format!(
                 "--resume: {option} is {asked}, but the run in {out} has {held}, expected the same"
             )))
         };
-        if checkpoint.text != corpus.fingerprint() {
-            return Err(Failure::Input(format!(
-                "--resume: the run in {out} is of another text than {name}, expected the same"
-            )));
-        }
-        match (self.model, self.seed, self.steps) {
+        match (self.model, self.seed, self.tokens, self.steps) {
             (Some(kind), ..) if kind != checkpoint.kind => {
                 other("--model", kind.name(), checkpoint.kind.name())
             }
-            (_, Some(seed), _) if seed != checkpoint.seed => {
+            (_, Some(seed), ..) if seed != checkpoint.seed => {
                 other("--seed", &seed.to_string(), &checkpoint.seed.to_string())
             }
-            (.., Some(steps)) if steps != checkpoint.steps => {
-                other("--steps", &steps.to_string(), &checkpoint.steps.to_string())
+            (_, _, Some(tokens), _) if tokens != checkpoint.tokens => {
+                other("--tokens", tokens.name(), checkpoint.tokens.name())
             }
+            (.., Some(steps)) if steps < checkpoint.step => Err(Failure::Input(format!(
+                "--resume: --steps is {steps}, but the run in {out} has made {} already, expected at \
+                 least as many",
+                checkpoint.step
+            ))),
             _ => Ok(()),
         }
     }
 }
 
+/// What is trained on.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    /// Where it is from.
+    name: &'a str,
+    corpus: &'a Corpus,
+    spelling: &'a Spelling,
+}
+
 /// The first line of the record.
-fn describe(corpus: &Corpus, name: &str, training: &Training<'_>) -> Result<Run, Failure> {
+fn describe(text: Text<'_>, training: &Training<'_>) -> Result<Run, Failure> {
+    let Text { name, corpus, spelling } = text;
+    let held_out = corpus.held_out().len();
     Ok(Run {
         model: training.model.kind.name().into(),
         parameters: training.model.size(),
         text: name.into(),
+        token_kind: spelling.kind.name().into(),
         tokens: corpus.tokens.len(),
         training_tokens: corpus.training,
-        held_out: corpus.held_out().len(),
+        held_out,
+        unknown_share: corpus.unknown_in_held_out(),
+        training_unknown_share: corpus.unknown_in_training(),
+        bytes: spelling.bytes(held_out),
+        spelling_bits: spelling.bits(held_out),
         vocabulary: corpus.vocabulary(),
         width: WIDTH,
         context: training.model.context(training.length()),
         steps: training.steps,
+        steps_at_first: training.steps,
         batch: training.batch(),
         seed: training.seed,
         threads: parallel::threads(),
@@ -246,7 +309,7 @@ fn progress_bar(steps: usize) -> ProgressBar {
 
 /// A run that is under way, with where it is written.
 struct Session<'a> {
-    corpus: &'a Corpus,
+    text: Text<'a>,
     training: Training<'a>,
     run: Run,
     metrics: Metrics,
@@ -274,7 +337,8 @@ impl Session<'_> {
                 seconds: self.elapsed().as_secs_f64(),
             }))?;
             if let Some(measurement) = self.measure_if_due()? {
-                bar.set_message(format!("held-out perplexity {:.1}", measurement.perplexity));
+                let perplexity = significant(measurement.perplexity, 3);
+                bar.set_message(format!("held-out perplexity {perplexity}"));
             }
             if self.training.step.is_multiple_of(STEPS_A_CHECKPOINT) {
                 self.save()?;
@@ -290,15 +354,16 @@ impl Session<'_> {
         if step == steps || !is_due(step, STEPS_A_MEASUREMENT) {
             return Ok(None);
         }
-        let hidden = self.hidden(self.corpus.held_out().len().min(MEASURED_POSITIONS))?;
-        let measurement = self.predictions(&hidden).measure(step, self.elapsed())?;
+        let hidden = self.hidden(self.text.corpus.held_out().len().min(MEASURED_POSITIONS))?;
+        let measurement =
+            self.predictions(&hidden).measure(self.text.spelling, step, self.elapsed())?;
         self.metrics.write(&Line::Measurement(measurement.clone()))?;
         Ok(Some(measurement))
     }
 
     /// The hidden states of the first so many held-out positions.
     fn hidden(&self, count: usize) -> Result<Array2<f32>, Failure> {
-        let first = self.corpus.training;
+        let first = self.text.corpus.training;
         self.training.hidden_of(first..first + count)
     }
 
@@ -307,25 +372,27 @@ impl Session<'_> {
             hidden: hidden.view(),
             classifier: self.training.model.classifier(),
             bias: self.training.model.bias(),
-            targets: &self.corpus.held_out()[..hidden.nrows()],
+            targets: &self.text.corpus.held_out()[..hidden.nrows()],
         }
     }
 
     fn save(&self) -> Result<(), Failure> {
-        checkpoint::write(&self.out, &self.training, self.corpus.fingerprint(), self.elapsed())
+        let (text, tokens) = (self.text.corpus.fingerprint(), self.text.spelling.kind);
+        checkpoint::write(&self.out, &self.training, text, tokens, self.elapsed())
     }
 
     /// The last measurement, of all held-out positions, and every file.
     fn finish(&mut self) -> Result<(Measurement, Finish), Failure> {
         let step = self.training.step;
         self.save()?;
-        let hidden = self.hidden(self.corpus.held_out().len())?;
-        let last = self.predictions(&hidden).measure(step, self.elapsed())?;
+        let held_out = self.text.corpus.held_out();
+        let hidden = self.hidden(held_out.len())?;
+        let last = self.predictions(&hidden).measure(self.text.spelling, step, self.elapsed())?;
         self.metrics.write(&Line::Measurement(last.clone()))?;
 
         self.training.model.write(&self.out)?;
         write_npy(&self.out.join("hidden.npy"), hidden.view())?;
-        let targets: Vec<i64> = self.corpus.held_out().iter().map(|&class| class.into()).collect();
+        let targets: Vec<i64> = held_out.iter().map(|&class| class.into()).collect();
         write_npy(&self.out.join("targets.npy"), ndarray::aview1(&targets))?;
 
         let rows = self.training.batch().min(hidden.nrows());

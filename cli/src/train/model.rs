@@ -12,8 +12,8 @@ use surprisal::autodiff::{Generator, Shared, Tape, Variable};
 use surprisal::io::write_safetensors;
 
 use super::bilinear::{Bilinear, PLACES};
+use super::corpus::Corpus;
 use super::mlp::Mlp;
-use super::text::Corpus;
 use super::transformer::Transformer;
 use super::windows::Windows;
 use crate::Failure;
@@ -43,9 +43,9 @@ const WINDOWS_AT_ONCE: usize = 16;
 /// Which model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// A weighted sum of the last words' embeddings
+    /// A weighted sum of the last tokens' embeddings
     Bilinear,
-    /// That, and a layer on the last words side by side
+    /// That, and a layer on the last tokens side by side
     Mlp,
     /// That sum, then attention over the window
     Transformer,

@@ -7,6 +7,7 @@
 
 use serde_json::{Map, Value};
 
+use super::tokens::TokenKind;
 use crate::Failure;
 use crate::output::{number, optional};
 
@@ -53,15 +54,28 @@ object! {
         parameters: usize,
         /// The name of the text.
         text: String,
+        /// What a token is: `words`, `characters` or `bytes`.
+        token_kind: String,
         tokens: usize,
         training_tokens: usize,
         held_out: usize,
+        /// The share of the held-out tokens that have no class of their own.
+        unknown_share: f64,
+        /// The same of the training tokens.
+        training_unknown_share: f64,
+        /// Of the held-out text.
+        bytes: u64,
+        /// What the classes leave out of the held-out text: unknown words and white space, in bits.
+        spelling_bits: f64,
         vocabulary: usize,
         /// D, the width of the hidden states.
         width: usize,
-        /// How many words back the model sees.
+        /// How many tokens back the model sees.
         context: usize,
+        /// How many are planned.
         steps: usize,
+        /// How many were planned before the run was first resumed with others.
+        steps_at_first: usize,
         /// Positions a step.
         batch: usize,
         seed: u64,
@@ -101,15 +115,21 @@ object! {
         seconds: f64,
         /// How many held-out positions the loss is a mean of.
         positions: usize,
-        /// Mean −ln p of the word that comes, in nats.
+        /// Mean −ln p of the token that comes, in nats.
         loss: f64,
+        /// Of that mean, as if each token were drawn alone.
+        loss_standard_error: f64,
         perplexity: f64,
-        bits_per_word: f64,
+        bits_per_token: f64,
+        /// None where tokens are no words.
+        bits_per_word: Option<f64>,
+        /// With what the classes leave out: see `spelling.rs`.
+        bits_per_byte: f64,
         /// The mean entropy of the predictions, in nats.
         entropy: f64,
         /// The mean variance of −ln p under the predictions, in nats².
         varentropy: f64,
-        /// The share of positions whose most probable word is the one that comes.
+        /// The share of positions whose most probable token is the one that comes.
         accuracy: f64,
         /// How many hidden states the diffusion entropies and the shares of tiles are of, a sample of
         /// those positions; the other figures below are of all.
@@ -124,7 +144,7 @@ object! {
         alpha_req_range: Option<[usize; 2]>,
         /// In bits.
         dse: f64,
-        /// With the class of the next word, in bits.
+        /// With the class of the next token, in bits.
         dsmi: f64,
         /// The kernel width of both.
         sigma: f64,
@@ -152,6 +172,18 @@ object! {
         materialised_seconds: Option<f64>,
         /// Whether the run was ended before its last step.
         interrupted: bool,
+    }
+}
+
+impl Run {
+    /// What a token is called.
+    pub fn token(&self) -> &str {
+        self.token_kind.trim_end_matches('s')
+    }
+
+    /// Whether tokens are words, and what else stands in a text.
+    pub fn is_words(&self) -> bool {
+        self.token_kind == TokenKind::Words.name()
     }
 }
 
@@ -340,13 +372,19 @@ mod tests {
             model: "transformer".into(),
             parameters: 1_234_567,
             text: "a \"name\" \\ of\na text, <b>".into(),
+            token_kind: "words".into(),
             tokens: 200_000,
             training_tokens: 180_000,
             held_out: 20_000,
+            unknown_share: 0.05,
+            training_unknown_share: 0.04,
+            bytes: 100_000,
+            spelling_bits: 12_345.5,
             vocabulary: 6143,
             width: 128,
             context: 32,
             steps: 600,
+            steps_at_first: 300,
             batch: 1024,
             seed: u64::MAX,
             threads: 2,
@@ -370,8 +408,11 @@ mod tests {
             seconds: 0.5,
             positions: 20_000,
             loss: 6.0,
+            loss_standard_error: 0.02,
             perplexity: 403.428_793_492_735_1,
-            bits_per_word: 8.65,
+            bits_per_token: 8.65,
+            bits_per_word: None,
+            bits_per_byte: 2.0,
             entropy: 5.5,
             varentropy: 2.5,
             accuracy: 0.05,

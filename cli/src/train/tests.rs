@@ -6,44 +6,157 @@ use surprisal::autodiff::Tape;
 
 use super::TRAGEDIES;
 use super::bilinear::PLACES;
+use super::corpus::Corpus;
 use super::measure::{Predictions, is_due};
 use super::model::{Dropout, Kind, Model, WIDTH, classifier_of};
-use super::text::{Corpus, tokens};
+use super::spelling::Spelling;
+use super::tokens::{TokenKind, Tokens};
 use super::training::{Training, schedule};
 use super::windows::Windows;
 use crate::Failure;
 use crate::random::Random;
 
 fn cut(text: &str) -> Vec<&str> {
-    tokens(text).collect()
+    Tokens::words(text).names().map(|token| std::str::from_utf8(token).unwrap()).collect()
 }
 
+/// What UAX 29 and the four tailorings make of single characters.
 #[test]
-fn tokens_of_edge_cases() {
+fn words_of_edge_cases() {
     assert_eq!(cut(""), [""; 0]);
     assert_eq!(cut(" \t\u{a0}\u{3000}"), [""; 0]);
     assert_eq!(cut("Who's there?"), ["Who's", "there", "?"]);
     assert_eq!(cut("o'er to-night"), ["o'er", "to-night"]);
+    assert_eq!(cut("mother-in-law\u{2010}to\u{2011}be"), ["mother-in-law\u{2010}to\u{2011}be"]);
     assert_eq!(cut("'Tis one,--"), ["'", "Tis", "one", ",", "-", "-"]);
     assert_eq!(cut("the king's' a-'b"), ["the", "king's", "'", "a", "-", "'", "b"]);
     assert_eq!(cut("a\nb\r\nc\rd\n\r\n"), ["a", "\n", "b", "\n", "c", "\n", "d", "\n", "\n"]);
-    assert_eq!(cut("\u{feff}Œuvre d\u{2019}été, naïf"), ["Œuvre", "d\u{2019}été", ",", "naïf"]);
+    assert_eq!(cut("Œuvre d\u{2019}été, naïf"), ["Œuvre", "d\u{2019}été", ",", "naïf"]);
     assert_eq!(cut("e\u{301}te\u{301}"), ["e\u{301}te\u{301}"]);
-    assert_eq!(cut("吾輩は猫。"), ["吾輩は猫", "。"]);
     assert_eq!(cut("a\u{0}🙂🙂b"), ["a", "\u{0}", "🙂", "🙂", "b"]);
     assert_eq!(cut("word-"), ["word", "-"]);
+    // Numbers with their separators, and dates by their hyphens.
+    assert_eq!(cut("3.14, 1,000. 2024-01-02"), ["3.14", ",", "1,000", ".", "2024-01-02"]);
+    // An emoji of several parts, a flag, a keycap.
+    assert_eq!(
+        cut("👩🏽\u{200d}🚀❤\u{fe0f}🇮🇳🇯🇵1\u{fe0f}\u{20e3}"),
+        ["👩🏽\u{200d}🚀", "❤\u{fe0f}", "🇮🇳", "🇯🇵", "1\u{fe0f}\u{20e3}"]
+    );
+    assert_eq!(
+        cut("_so_ snake_case __init__"),
+        ["_", "so", "_", "snake_case", "_", "_", "init", "_", "_"]
+    );
+    // What nobody sees, at the edges of words.
+    assert_eq!(cut("\u{200f}שלום\u{200f} a\u{200b}b\u{2060}"), ["שלום", "a", "b"]);
+    // A narrow space before French punctuation, and within a number.
+    assert_eq!(cut("quoi\u{202f}? 10\u{202f}000"), ["quoi", "?", "10\u{202f}000"]);
+    assert_eq!(cut("gib-猫-gib-カ"), ["gib", "-", "猫", "-", "gib", "-", "カ"]);
 }
 
+#[test]
+fn characters_and_bytes_of_edge_cases() {
+    let characters = |text| -> Vec<String> {
+        let tokens = Tokens::characters(text);
+        tokens.names().map(|token| String::from_utf8(token.into()).unwrap()).collect()
+    };
+    assert_eq!(characters("a b\r\n"), ["a", " ", "b", "\n"]);
+    assert_eq!(characters("हिन्दी"), ["हि", "न्दी"]);
+    assert_eq!(characters("น้ำ🇹🇭"), ["น้ำ", "🇹🇭"]);
+    let bytes = Tokens::bytes(b"\r\n\xff");
+    assert_eq!(bytes.names().collect::<Vec<_>>(), [b"\r", b"\n", b"\xff"]);
+}
+
+/// Letters with marks, joiners, spaces of all kinds, emoji and what has a rule of its own.
+const CHARACTERS: &str = "(\\PC|[ \\n\\r\\t'’a_.,:\"-]|[\u{300}\u{93f}\u{94d}\u{200b}-\u{200f}\u{2028}\
+                          \u{202f}\u{2060}\u{feff}\u{e33}กน้ำ하ᄒカーﾞら漢ــ🇮👩🏽❤\u{fe0f}\u{20e3}\u{600}])*";
+
 proptest! {
+    /// Tokens and what is between them give the text back, and that is white space or not to be seen.
     #[test]
-    fn tokens_hold_all_but_the_white_space(text in "(\\PC|[ \\n\\r\\t'a-])*") {
-        let kept = |text: &str| -> String {
-            text.chars().filter(|c| !c.is_whitespace()).collect()
-        };
-        let body = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        prop_assert_eq!(kept(&cut(&text).concat()), kept(body));
-        prop_assert!(cut(&text).iter().all(|token| !token.is_empty()));
+    fn tokens_lose_nothing(text in CHARACTERS) {
+        for tokens in
+            [Tokens::words(&text), Tokens::characters(&text), Tokens::bytes(text.as_bytes())]
+        {
+            let mut whole = Vec::new();
+            for index in 0..tokens.len() {
+                let gap = std::str::from_utf8(tokens.gap(index)).ok();
+                prop_assert!(tokens.kind == TokenKind::Bytes || gap.unwrap().chars().all(unseen));
+                prop_assert!(!tokens.written(index).is_empty());
+                whole.extend_from_slice(tokens.gap(index));
+                whole.extend_from_slice(tokens.written(index));
+            }
+            let rest = text.as_bytes().strip_prefix(&whole[..]).unwrap();
+            prop_assert!(std::str::from_utf8(rest).unwrap().chars().all(unseen));
+            prop_assert!(rest.is_empty() || tokens.kind == TokenKind::Words);
+        }
     }
+
+    /// Lines can be cut one by one.
+    #[test]
+    fn words_of_lines_are_those_of_the_text(first in CHARACTERS, second in CHARACTERS) {
+        prop_assume!(!first.ends_with('\r'));
+        let mut lines = cut(&first);
+        lines.push("\n");
+        lines.extend(cut(&second));
+        let whole = format!("{first}\n{second}");
+        prop_assert_eq!(cut(&whole), lines);
+    }
+
+    /// A mark is never cut from its letter.
+    #[test]
+    fn words_hold_whole_characters(text in CHARACTERS) {
+        let characters = Tokens::characters(&text);
+        let starts: std::collections::HashSet<usize> = (0..characters.len())
+            .map(|index| characters.written(index).as_ptr().addr())
+            .collect();
+        let words = Tokens::words(&text);
+        for index in 0..words.len() {
+            let after_space = !words.gap(index).is_empty();
+            let start = words.written(index).as_ptr().addr();
+            prop_assert!(after_space || starts.contains(&start), "{:?}", words.name(index));
+        }
+    }
+}
+
+/// What may stand between tokens.
+fn unseen(c: char) -> bool {
+    let invisible = ['\u{200b}', '\u{200e}', '\u{200f}', '\u{61c}', '\u{2060}', '\u{feff}'];
+    let directions =
+        ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c);
+    (c.is_whitespace() && c != '\n' && c != '\r') || invisible.contains(&c) || directions
+}
+
+/// Every byte has a class, whether it occurs or not.
+#[test]
+fn corpus_of_bytes() {
+    let text = "ab".repeat(90) + "zzzz\u{e9}ab";
+    let corpus = Corpus::new(&Tokens::bytes(text.as_bytes()), "text").ok().unwrap();
+    assert_eq!(corpus.vocabulary(), 257);
+    assert_eq!((corpus.unknown_in_training(), corpus.unknown_in_held_out()), (0.0, 0.0));
+    // 188 bytes, of which 170 are trained on.
+    assert_eq!(corpus.counts[..4], [0, 85, 85, 0]);
+}
+
+/// The shares of both parts, and what is made of them: a warning above a tenth, an error above a half.
+#[test]
+fn unknown_tokens_are_warned_of_and_refused() {
+    let check = |unknown: usize| {
+        // 180 training tokens and 20 held out, of which so many are new.
+        let mut text = "a b ".repeat(90);
+        (0..20).for_each(|index| {
+            text += &if index < unknown { format!("n{index} ") } else { "a ".into() }
+        });
+        let corpus = Corpus::new(&Tokens::words(&text), "FILE").ok().unwrap();
+        assert_eq!(corpus.unknown_in_held_out(), unknown as f64 / 20.0);
+        super::unknown::check(&corpus, TokenKind::Words, "FILE")
+    };
+    assert!(check(2).ok().unwrap().is_none());
+    let warning = check(3).ok().unwrap().unwrap();
+    assert!(warning.starts_with("15.0 % of the held-out words of FILE are unknown"), "{warning}");
+    assert!(check(10).ok().unwrap().is_some());
+    let Err(Failure::Input(message)) = check(11) else { panic!("55 % were accepted") };
+    assert!(message.starts_with("55 % of the held-out words of FILE"), "{message}");
+    assert!(message.contains("--tokens characters"), "{message}");
 }
 
 #[test]
@@ -51,7 +164,7 @@ fn corpus_of_known_counts() {
     // 90 training tokens: 50 a, 38 b, and two words that occur once there.
     let training = ["a ".repeat(50), "b ".repeat(38), "once seldom ".into()].concat();
     let text = training + "a b once once new a a a a a";
-    let corpus = Corpus::new(&text, "text").ok().unwrap();
+    let corpus = Corpus::new(&Tokens::words(&text), "text").ok().unwrap();
     assert_eq!(corpus.training, 90);
     assert_eq!(corpus.counts, [2, 50, 38]);
     assert_eq!(corpus.held_out(), [1, 2, 0, 0, 0, 1, 1, 1, 1, 1]);
@@ -66,7 +179,7 @@ fn corpus_of_known_counts() {
 #[test]
 fn corpus_of_unknown_words_only() {
     let text: String = (0..100).map(|i| format!("w{i} ")).collect();
-    let corpus = Corpus::new(&text, "text").ok().unwrap();
+    let corpus = Corpus::new(&Tokens::words(&text), "text").ok().unwrap();
     assert_eq!((corpus.vocabulary(), corpus.padding), (1, 0));
     assert_eq!(corpus.counts, [90]);
     assert_eq!(corpus.unigram_perplexity(), 1.0);
@@ -74,24 +187,24 @@ fn corpus_of_unknown_words_only() {
 
 #[test]
 fn corpus_begins_after_a_line_break() {
-    let corpus = Corpus::new(&"a a\n".repeat(40), "text").ok().unwrap();
+    let corpus = Corpus::new(&Tokens::words(&"a a\n".repeat(40)), "text").ok().unwrap();
     assert_eq!(corpus.counts, [0, 72, 36]);
     assert_eq!(corpus.padding, 2);
 }
 
 #[test]
 fn corpus_of_too_few_tokens() {
-    let Err(Failure::Input(message)) = Corpus::new(&"a ".repeat(99), "FILE") else {
+    let Err(Failure::Input(message)) = Corpus::new(&Tokens::words(&"a ".repeat(99)), "FILE") else {
         panic!("99 tokens were enough");
     };
     assert!(message.starts_with("FILE holds 99 tokens") && message.contains("at least 100"));
-    assert!(Corpus::new(&"a ".repeat(100), "FILE").is_ok());
+    assert!(Corpus::new(&Tokens::words(&"a ".repeat(100)), "FILE").is_ok());
 }
 
 #[test]
 fn the_embedded_text_is_ascii() {
     assert!(TRAGEDIES.is_ascii());
-    let corpus = Corpus::new(TRAGEDIES, "text").ok().unwrap();
+    let corpus = Corpus::new(&Tokens::words(TRAGEDIES), "text").ok().unwrap();
     assert_eq!((corpus.tokens.len(), corpus.vocabulary()), (223_603, 5871));
 }
 
@@ -129,10 +242,14 @@ fn learning_rate_rises_and_falls() {
     assert!(rates[399] < 1e-4 && rates[0] < 1e-3);
 }
 
-/// A text of a few words, with its training part.
+/// A text of a few words.
+fn text() -> String {
+    "the king is dead\nlong live the king\n".repeat(40) + "dead is the king, alas\n"
+}
+
+/// That text, with its training part.
 fn corpus() -> Corpus {
-    let text = "the king is dead\nlong live the king\n".repeat(40) + "dead is the king, alas\n";
-    Corpus::new(&text, "text").ok().unwrap()
+    Corpus::new(&Tokens::words(&text()), "text").ok().unwrap()
 }
 
 const KINDS: [Kind; 3] = [Kind::Bilinear, Kind::Mlp, Kind::Transformer];
@@ -151,7 +268,8 @@ fn trained(corpus: &Corpus, kind: Kind) -> Training<'_> {
 /// |e|², about 128 · 0.01/3 = 0.43 nats: the loss is off by less than that.
 #[test]
 fn training_begins_at_the_unigram() {
-    let corpus = corpus();
+    let (text, corpus) = (text(), corpus());
+    let spelling = Spelling::new(&Tokens::words(&text), &corpus);
     for kind in KINDS {
         let training = Training::new(&corpus, kind, 3, 30).ok().unwrap();
         let held_out = corpus.training..corpus.tokens.len();
@@ -162,7 +280,7 @@ fn training_begins_at_the_unigram() {
             bias: training.model.bias(),
             targets: corpus.held_out(),
         };
-        let measured = predictions.measure(0, Duration::ZERO).ok().unwrap();
+        let measured = predictions.measure(&spelling, 0, Duration::ZERO).ok().unwrap();
         let expected = corpus.unigram_perplexity();
         let tolerance = if kind == Kind::Transformer { 0.43 } else { 1e-6 };
         let off = (measured.perplexity / expected).ln().abs();
@@ -311,7 +429,7 @@ fn measurements_are_due_more_often_at_first() {
 /// As another implementation finds it.
 #[test]
 fn kneser_ney_on_the_embedded_text() {
-    let corpus = Corpus::new(TRAGEDIES, "text").ok().unwrap();
+    let corpus = Corpus::new(&Tokens::words(TRAGEDIES), "text").ok().unwrap();
     let perplexity = super::kneser_ney::KneserNey::new(&corpus).perplexity(&corpus);
     assert!((perplexity - 100.192973849).abs() < 1e-6, "{perplexity}");
 }

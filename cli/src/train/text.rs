@@ -1,176 +1,123 @@
-//! From text to classes: words, punctuation and line breaks.
+//! The text of a file: UTF-8, or UTF-16 that begins with its byte-order mark.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::path::Path;
 
 use crate::Failure;
 
-/// The class of everything that is not in the vocabulary.
-pub const UNKNOWN: u32 = 0;
+/// The byte-order marks.
+const UTF_8: &[u8] = b"\xef\xbb\xbf";
+const UTF_16_LITTLE: &[u8] = b"\xff\xfe";
+const UTF_16_BIG: &[u8] = b"\xfe\xff";
 
-/// What a line break is called among the types.
-const LINE_BREAK: &str = "\n";
+/// More than one NUL in so many characters is no text: in UTF-16 every letter of English has one, in
+/// most other binary files there are as many.
+const CHARACTERS_A_NUL: usize = 100;
 
-/// Fewer tokens than this are no text: the held-out tenth would be a handful of words.
-const FEWEST_TOKENS: usize = 100;
+/// What is expected.
+const EXPECTED: &str =
+    "expected UTF-8, or UTF-16 with its byte-order mark (--tokens bytes takes any file)";
 
-/// One part in so many, at the end of the text, is held out.
-const HELD_OUT_SHARE: usize = 10;
-
-/// How often a type must occur in the training part to get a class of its own: what occurs once
-/// cannot be told from noise, and `<unk>` needs something to be learnt from.
-const FEWEST_OCCURRENCES: u64 = 2;
-
-/// The tokens of a text, in order.
-///
-/// A word is a run of letters, digits and combining accents, with single apostrophes and hyphens
-/// between them (`o'er`, `to-night`); every line break (LF, CR LF or CR) is a token, `"\n"`; so is
-/// every other character that is not white space.
-#[derive(Clone)]
-pub struct Tokens<'a> {
-    rest: &'a str,
-}
-
-/// Cuts a text into its tokens.
-pub fn tokens(text: &str) -> Tokens<'_> {
-    Tokens { rest: text.strip_prefix('\u{feff}').unwrap_or(text) }
-}
-
-impl<'a> Iterator for Tokens<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        let white = |c: char| c.is_whitespace() && c != '\n' && c != '\r';
-        self.rest = self.rest.trim_start_matches(white);
-        let first = self.rest.chars().next()?;
-        let length = match first {
-            '\r' if self.rest.starts_with("\r\n") => 2,
-            first if in_word(first) => word_length(self.rest),
-            first => first.len_utf8(),
-        };
-        let (token, rest) = self.rest.split_at(length);
-        self.rest = rest;
-        Some(if first == '\r' { LINE_BREAK } else { token })
-    }
-}
-
-/// Letters, digits, and the accents of decomposed text.
-fn in_word(c: char) -> bool {
-    c.is_alphanumeric() || ('\u{300}'..='\u{36f}').contains(&c)
-}
-
-/// Bytes of the word that the text begins with.
-fn word_length(text: &str) -> usize {
-    let mut characters = text.char_indices().peekable();
-    while let Some((at, c)) = characters.next() {
-        let joins = matches!(c, '\'' | '\u{2019}' | '-')
-            && characters.peek().is_some_and(|&(_, next)| in_word(next));
-        if !in_word(c) && !joins {
-            return at;
-        }
-    }
-    text.len()
-}
-
-/// A text as classes, with a held-out tail.
-#[derive(Debug)]
-pub struct Corpus {
-    /// The class of each token.
-    pub tokens: Vec<u32>,
-    /// How many of them, from the beginning, are the training part.
-    pub training: usize,
-    /// How often each class occurs in the training part; `<unk>` is class 0, the others follow
-    /// from the most frequent to the rarest.
-    pub counts: Vec<u64>,
-    /// What stands before the first token: a line break, or `<unk>` in a text without any.
-    pub padding: u32,
-}
-
-impl Corpus {
-    /// The classes of a text; `name` says where it is from.
-    pub fn new(text: &str, name: &str) -> Result<Self, Failure> {
-        let words: Vec<&str> = tokens(text).collect();
-        if words.len() < FEWEST_TOKENS {
-            return Err(Failure::Input(format!(
-                "{name} holds {} tokens (words, punctuation marks, line breaks), expected at \
-                 least {FEWEST_TOKENS}",
-                words.len()
-            )));
-        }
-        let training = words.len() - words.len() / HELD_OUT_SHARE;
-        let mut index = HashMap::new();
-        let mut types = Vec::new();
-        for &word in &words[..training] {
-            let place = *index.entry(word).or_insert_with(|| {
-                types.push((word, 0_u64));
-                types.len() - 1
-            });
-            types[place].1 += 1;
-        }
-        types.retain(|&(_, count)| count >= FEWEST_OCCURRENCES);
-        // Stable: equals stay in the order of the text, whatever the hash function does.
-        types.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
-        let too_many = || Failure::Input(format!("{name} holds more than 2^32 types"));
-        let mut classes = HashMap::with_capacity(types.len());
-        let mut counts = vec![0];
-        for &(word, count) in &types {
-            classes.insert(word, u32::try_from(counts.len()).map_err(|_| too_many())?);
-            counts.push(count);
-        }
-        let class = |word: &str| classes.get(word).copied().unwrap_or(UNKNOWN);
-        let tokens: Vec<u32> = words.iter().map(|word| class(word)).collect();
-        counts[UNKNOWN as usize] = training as u64 - counts.iter().sum::<u64>();
-        Ok(Self { tokens, training, counts, padding: class(LINE_BREAK) })
-    }
-
-    /// V, the number of classes.
-    pub fn vocabulary(&self) -> usize {
-        self.counts.len()
-    }
-
-    /// The tokens that are not trained on.
-    pub fn held_out(&self) -> &[u32] {
-        &self.tokens[self.training..]
-    }
-
-    /// A number that another text has with a probability of 2⁻⁶⁴ only: FNV-1a (Fowler, Noll and Vo)
-    /// over the classes, 64 bits.
-    pub fn fingerprint(&self) -> u64 {
-        let bytes = self.tokens.iter().flat_map(|class| class.to_le_bytes());
-        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
-    }
-
-    /// ln of each class's share of the training part, with one added to every count.
-    pub fn log_shares(&self) -> Vec<f64> {
-        let total = (self.training + self.vocabulary()) as f64;
-        self.counts.iter().map(|&count| ((count + 1) as f64 / total).ln()).collect()
-    }
-
-    /// The perplexity of the held-out tokens under their shares alone.
-    pub fn unigram_perplexity(&self) -> f64 {
-        let log_shares = self.log_shares();
-        let held_out = self.held_out();
-        let sum: f64 = held_out.iter().map(|&class| log_shares[class as usize]).sum();
-        (-sum / held_out.len() as f64).exp()
-    }
-}
-
-/// The text of a file.
-pub fn read(path: &Path) -> Result<String, Failure> {
-    let name = path.display();
+/// The bytes of a file, which is called by its name in messages.
+pub fn read(path: &Path, name: &str) -> Result<Vec<u8>, Failure> {
     let unreadable = |why: std::io::Error| Failure::Input(format!("cannot read {name}: {why}"));
     // Reading a device or a pipe might never end.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(unreadable(std::io::Error::other("it is not a regular file")));
     }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let byte = error.as_bytes()[at];
-        Failure::Input(format!(
-            "{name} is not UTF-8: byte {byte:#04x} at offset {at}, expected UTF-8 text"
-        ))
-    })
+    std::fs::read(path).map_err(unreadable)
+}
+
+/// The text that bytes are, without a byte-order mark; `name` says where they are from.
+pub fn decode<'a>(bytes: &'a [u8], name: &str) -> Result<Cow<'a, str>, Failure> {
+    let text = if let Some(rest) = bytes.strip_prefix(UTF_16_LITTLE) {
+        utf_16(rest, u16::from_le_bytes, name)?.into()
+    } else if let Some(rest) = bytes.strip_prefix(UTF_16_BIG) {
+        utf_16(rest, u16::from_be_bytes, name)?.into()
+    } else {
+        let mark = if bytes.starts_with(UTF_8) { UTF_8.len() } else { 0 };
+        let text = std::str::from_utf8(&bytes[mark..]).map_err(|error| {
+            let at = mark + error.valid_up_to();
+            let byte = bytes[at];
+            Failure::Input(format!(
+                "{name} is not UTF-8: byte {byte:#04x} at offset {at}, {EXPECTED}"
+            ))
+        })?;
+        Cow::from(text)
+    };
+    let characters = text.chars().count();
+    let nuls = text.bytes().filter(|&byte| byte == 0).count();
+    if nuls > characters / CHARACTERS_A_NUL {
+        return Err(Failure::Input(format!(
+            "{name} holds {nuls} NUL among {characters} characters, as UTF-16 without a byte-order \
+             mark and binary files do, {EXPECTED}"
+        )));
+    }
+    Ok(text)
+}
+
+fn utf_16(bytes: &[u8], unit: fn([u8; 2]) -> u16, name: &str) -> Result<String, Failure> {
+    let (units, rest) = bytes.as_chunks::<2>();
+    let mut text = String::with_capacity(bytes.len() / 2);
+    // Behind the mark.
+    let mut at = 2;
+    for character in char::decode_utf16(units.iter().map(|&bytes| unit(bytes))) {
+        let character = character.map_err(|error| {
+            Failure::Input(format!(
+                "{name} is not UTF-16, as its byte-order mark says: unpaired surrogate {:#06x} at \
+                 offset {at}, {EXPECTED}",
+                error.unpaired_surrogate()
+            ))
+        })?;
+        text.push(character);
+        at += 2 * character.len_utf16();
+    }
+    if !rest.is_empty() {
+        return Err(Failure::Input(format!(
+            "{name} is not UTF-16, as its byte-order mark says: half a unit at offset {at}, {EXPECTED}"
+        )));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(bytes: &[u8]) -> String {
+        match decode(bytes, "FILE") {
+            Err(Failure::Input(message)) => message,
+            other => panic!("{bytes:?} is {:?}", other.ok()),
+        }
+    }
+
+    #[test]
+    fn marks_are_left_out_and_said_what_they_say() {
+        let text = "Ünï 🙂\r\n";
+        let units: Vec<u16> = text.encode_utf16().collect();
+        let little = [0xff, 0xfe].into_iter().chain(units.iter().flat_map(|u| u.to_le_bytes()));
+        let big = [0xfe, 0xff].into_iter().chain(units.iter().flat_map(|u| u.to_be_bytes()));
+        let marked = format!("\u{feff}{text}");
+        for bytes in [little.collect(), big.collect(), marked.into_bytes(), text.into()] {
+            let bytes: Vec<u8> = bytes;
+            assert_eq!(decode(&bytes, "FILE").ok().as_deref(), Some(text), "{bytes:?}");
+        }
+        assert_eq!(decode(b"", "FILE").ok().as_deref(), Some(""));
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_where_it_is_none() {
+        assert!(message(b"caf\xe9").contains("byte 0xe9 at offset 3"));
+        assert!(message(b"\xef\xbb\xbfcaf\xe9").contains("byte 0xe9 at offset 6"));
+        assert!(message(b"\xff\xfea\0b").contains("half a unit at offset 4"));
+        assert!(message(b"\xff\xfea\0\x00\xd8b\0").contains("surrogate 0xd800 at offset 4"));
+        assert!(message(b"\xfe\xff\xdc\0").contains("surrogate 0xdc00 at offset 2"));
+        // UTF-16 without its mark, either way round, and UTF-32.
+        assert!(message(b"T\0o\0 \0b\0e\0").contains("5 NUL among 10 characters"));
+        assert!(message(b"\0T\0o\0 \0b\0e").contains("UTF-16 without a byte-order mark"));
+        assert!(message(b"\xff\xfe\0\0T\0\0\0").contains("NUL"));
+        // One that strayed in is a character like others.
+        let stray = format!("{}\0", "a".repeat(99));
+        assert!(decode(stray.as_bytes(), "FILE").is_ok());
+    }
 }

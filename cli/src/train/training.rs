@@ -7,8 +7,8 @@ use surprisal::LinearCrossEntropy;
 use surprisal::autodiff::{self, AdamW, Schedule, Shared, Tape, clip_gradient_norm};
 
 use super::bilinear::PLACES;
+use super::corpus::Corpus;
 use super::model::{Dropout, Kind, Model, Parameter, classifier_of};
-use super::text::Corpus;
 use super::windows::{Order, Windows};
 use crate::Failure;
 use crate::random::Random;

@@ -1,6 +1,6 @@
 //! Stretches of a text: what a model reads, and what it is to predict.
 
-use super::text::Corpus;
+use super::corpus::Corpus;
 use crate::random::Random;
 
 /// Windows of one length, each with the words before it that its first hidden states are made of.

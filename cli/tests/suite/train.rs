@@ -125,11 +125,18 @@ fn trains_on_a_text_and_the_loss_agrees() {
     let expected = [
         "perplexity",
         "bits_per_word",
+        "bits_per_token",
+        "bits_per_byte",
+        "bytes",
+        "spelling_bits",
+        "unknown_share",
+        "training_unknown_share",
         "unigram_perplexity",
         "kneser_ney_perplexity",
         "model",
         "parameters",
         "vocabulary",
+        "token_kind",
         "tokens",
         "steps",
         "interrupted",
@@ -143,6 +150,8 @@ fn trains_on_a_text_and_the_loss_agrees() {
     let perplexity = result["perplexity"].as_f64().unwrap();
     let bits = result["bits_per_word"].as_f64().unwrap();
     assert!((bits - perplexity.log2()).abs() < 1e-9);
+    assert_eq!(result["bits_per_token"], result["bits_per_word"]);
+    assert_eq!((&result["token_kind"], &result["unknown_share"]), (&"words".into(), &0.0.into()));
     // Of some 8 words a sentence, 3 are free: (4·3·4)^(1/8) is 1.6, and the unigram's about 14.
     assert!(perplexity < 2.0, "{perplexity}");
     assert!(perplexity < 0.2 * result["unigram_perplexity"].as_f64().unwrap());
@@ -367,8 +376,10 @@ fn resuming_something_else_is_refused() {
     assert!(message.contains("--model is bilinear") && message.contains("mlp"), "{message}");
     let message = resumed(&["--text", &text, "--seed", "8"]);
     assert!(message.contains("--seed is 8") && message.contains("7"), "{message}");
-    let message = resumed(&["--text", &text, "--steps", "3"]);
-    assert!(message.contains("--steps is 3") && message.contains("2"), "{message}");
+    let message = resumed(&["--text", &text, "--steps", "1"]);
+    assert!(message.contains("--steps is 1") && message.contains("has made 2"), "{message}");
+    let message = resumed(&["--text", &text, "--tokens", "bytes"]);
+    assert!(message.contains("--tokens is bytes") && message.contains("words"), "{message}");
 
     let checkpoint = Path::new(&out).join("checkpoint.safetensors");
     let bytes = fs::read(&checkpoint).unwrap();
@@ -385,19 +396,291 @@ fn prints_a_table() {
     let output = surprisal(&["train", "--text", &text, "--out", &out, "--steps", "1"]);
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
     let table = String::from_utf8(output.stdout).unwrap();
-    for key in ["perplexity", "bits_per_word", "unigram_perplexity", "unigram_bits_per_word"] {
-        assert!(table.lines().any(|line| line.split(' ').next() == Some(key)), "{table}");
+    let line = |key: &str| {
+        let found = table.lines().find(|line| line.starts_with(key));
+        found.unwrap_or_else(|| panic!("no {key} in {table}")).to_string()
+    };
+    // Beside the standard error, and in its digits: the fourth of a perplexity of some ten words.
+    assert!(line("perplexity ").contains(" ± ") && line("perplexity ").contains(" words"));
+    assert!(line("bits per word ").ends_with(" bits"));
+    assert!(line("bits per byte ").contains(" bits, of which "));
+    assert!(line("bytes ").contains(" KiB of held-out text"));
+    assert!(line("unknown share ").contains(" % of the held-out words"));
+    assert!(line("steps ").ends_with("1 of 1"));
+    assert!(table.split([' ', '\n']).all(|word| word.len() < 9 || word.parse::<f64>().is_err()));
+    assert!(line("How it learnt").ends_with(&path(Path::new(&out), "report.html")));
+
+    // What is said to run next runs.
+    for (start, first) in [("Its loss from the files:", "loss"), ("To train it longer:", "train")] {
+        let command = line(start);
+        let words = command[start.len()..].split_whitespace().skip(1).collect::<Vec<_>>();
+        assert_eq!(words[0], first);
+        assert_eq!(surprisal(&words).status.code(), Some(0), "{words:?}");
+    }
+    assert_eq!(of_kind(&metrics(&out), "run")[0]["steps"], 2);
+}
+
+/// A line of a text in some language, and its tokens as a reader of it counts them.
+struct Sentence {
+    text: &'static str,
+    /// Without the line break.
+    tokens: &'static [&'static str],
+}
+
+/// Sentences written for this test.
+const SENTENCES: [Sentence; 9] = [
+    // Hindi: vowel signs, half forms, a nukta; the danda is a full stop.
+    Sentence {
+        text: "हिन्दी में लिखा हुआ वाक्य पढ़ना आसान है।",
+        tokens: &["हिन्दी", "में", "लिखा", "हुआ", "वाक्य", "पढ़ना", "आसान", "है", "।"],
+    },
+    // A half form by a zero-width joiner is within its word.
+    Sentence {
+        text: "क्\u{200d}षमा करें", tokens: &["क्\u{200d}षमा", "करें"]
+    },
+    // Thai has no spaces between words: a token a letter, with the vowel and the tone above or below it;
+    // a vowel that is written before its consonant is a letter. SARA AM is one with what it follows.
+    Sentence {
+        text: "น้ำใสไหลเย็น", tokens: &["น้ำ", "ใ", "ส", "ไ", "ห", "ล", "เ", "ย็", "น"]
+    },
+    // Chinese: a token a character.
+    Sentence {
+        text: "我们今天去北京看长城。",
+        tokens: &["我", "们", "今", "天", "去", "北", "京", "看", "长", "城", "。"],
+    },
+    // Japanese: a token a character, whichever of the three scripts.
+    Sentence {
+        text: "私はカメラを買った。",
+        tokens: &["私", "は", "カ", "メ", "ラ", "を", "買", "っ", "た", "。"],
+    },
+    // Korean has spaces; a syllable may be written in its three letters.
+    Sentence {
+        text: "나는 오늘 \u{1112}\u{1161}\u{11a8}교에 갔다.",
+        tokens: &["나는", "오늘", "\u{1112}\u{1161}\u{11a8}교에", "갔다", "."],
+    },
+    // Arabic: short vowels, a word stretched by tatweel, the Arabic comma.
+    Sentence {
+        text: "كَتَبَ الولدُ الدرسَ في البيـــت، ثم نام.",
+        tokens: &["كَتَبَ", "الولدُ", "الدرسَ", "في", "البيـــت", "،", "ثم", "نام", "."],
+    },
+    // Persian: a zero-width non-joiner within a word.
+    Sentence {
+        text: "می\u{200c}خواهم بروم", tokens: &["می\u{200c}خواهم", "بروم"]
+    },
+    // Turkish: dotted and dotless letters, one of them decomposed; an apostrophe before the ending of a
+    // name, as it is typed and as it is set.
+    Sentence {
+        text: "İstanbul'da ılık bir gün, I\u{307}zmir\u{2019}e gittik.",
+        tokens: &["İstanbul'da", "ılık", "bir", "gün", ",", "I\u{307}zmir\u{2019}e", "gittik", "."],
+    },
+];
+
+/// The tokens of a text of one sentence are those of the sentence, and none of them is unknown.
+#[test]
+fn words_of_languages_are_counted_as_their_readers_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let (text, out) = (path(directory.path(), "text.txt"), path(directory.path(), "out"));
+    for sentence in &SENTENCES {
+        assert_eq!(sentence.tokens.concat(), sentence.text.replace(' ', ""));
+        let lines = 120;
+        fs::write(&text, format!("{}\n", sentence.text).repeat(lines)).unwrap();
+        let arguments = ["train", "--json", "--text", &text, "--out", &out, "--steps", "1"];
+        let result = json(&[&arguments[..], &["--model", "bilinear"]].concat());
+        assert_eq!(result["tokens"], lines * (sentence.tokens.len() + 1), "{}", sentence.text);
+        let mut types = sentence.tokens.to_vec();
+        types.sort_unstable();
+        types.dedup();
+        // With the line break and the unknown ones.
+        assert_eq!(result["vocabulary"], types.len() + 2, "{}", sentence.text);
+        assert_eq!(result["unknown_share"], 0.0);
+        assert!(result["perplexity"].as_f64().unwrap() > 1.0);
     }
 }
 
+/// As it was reported: 600 tokens, cut at the marks.
 #[test]
-fn only_unknown_words_have_no_surprise() {
+fn two_hundred_hindi_words_are_two_hundred_tokens() {
     let directory = tempfile::tempdir().unwrap();
     let (text, out) = (path(directory.path(), "text.txt"), path(directory.path(), "out"));
-    fs::write(&text, (0..100).map(|i| format!("w{i} ")).collect::<String>()).unwrap();
-    let result = json(&["train", "--json", "--text", &text, "--out", &out, "--steps", "3"]);
-    assert_eq!(result["vocabulary"], 1);
-    assert_eq!(result["perplexity"], 1.0);
+    fs::write(&text, "हिन्दी ".repeat(200)).unwrap();
+    let arguments = ["train", "--json", "--text", &text, "--out", &out, "--steps", "1"];
+    assert_eq!(json(&arguments)["tokens"], 200);
+}
+
+/// What would have a perplexity of 1, since nearly all of it is one class, is no result.
+#[test]
+fn unknown_words_only_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (text, out) = (path(directory.path(), "text.txt"), path(directory.path(), "out"));
+    let words: String = (0..500).map(|i| format!("w{i} ")).collect();
+    // Chinese without spaces, and without a character twice.
+    let characters: String = ('\u{4e00}'..'\u{5000}').collect();
+    for (name, content) in [("words", &words), ("characters", &characters)] {
+        fs::write(&text, content).unwrap();
+        let message = refused(&["train", "--text", &text, "--out", &out, "--steps", "3"]);
+        assert!(message.contains("100 % of the held-out words of "), "{name}: {message}");
+        assert!(message.contains("--tokens characters, --tokens bytes"), "{message}");
+        assert!(!Path::new(&out).exists());
+    }
+    let arguments = ["train", "--text", &text, "--out", &out, "--steps", "3", "--tokens"];
+    let message = refused(&[&arguments[..], &["characters"]].concat());
+    assert!(message.contains("100 % of the held-out characters"), "{message}");
+    // Bytes are never unknown, and those of made-up words are not easy.
+    let result = json(&[&arguments[..], &["bytes", "--json"]].concat());
+    assert_eq!(result["unknown_share"], 0.0);
+    assert!(result["bits_per_byte"].as_f64().unwrap() > 1.0, "{result}");
+}
+
+/// Between a tenth and a half there is a warning, on one line, and in the report.
+#[test]
+fn many_unknown_words_are_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let (text, out) = (path(directory.path(), "text.txt"), path(directory.path(), "out"));
+    fs::write(&text, (0..400).map(|i| format!("a b c n{i} ")).collect::<String>()).unwrap();
+    let output = surprisal(&["train", "--json", "--text", &text, "--out", &out, "--steps", "3"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), errors.lines().count()), (Some(0), 1), "{errors}");
+    assert!(errors.starts_with("warning: 25.0 % of the held-out words"), "{errors}");
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["unknown_share"], 0.25);
+    assert_eq!(of_kind(&metrics(&out), "run")[0]["training_unknown_share"], 0.25);
+    let report = fs::read_to_string(Path::new(&out).join("report.html")).unwrap();
+    assert!(report.contains("25 % of the held-out words"));
+    // The spelling of the unknown words is most of what there is to know.
+    let spelling = result["spelling_bits"].as_f64().unwrap();
+    assert!(spelling / result["bytes"].as_f64().unwrap() > 0.5, "{result}");
+}
+
+/// The three kinds of tokens on one text: bits per byte are the bits of the tokens and what these leave
+/// out, over the bytes of the held-out text.
+#[test]
+fn words_characters_and_bytes() {
+    let (_directory, text, out) = with_text();
+    let length = sentences().len() as f64;
+    for kind in ["words", "characters", "bytes"] {
+        let arguments = ["train", "--json", "--text", &text, "--out", &out(kind), "--steps", "3"];
+        let result = json(&[&arguments[..], &["--tokens", kind]].concat());
+        let number = |key: &str| result[key].as_f64().unwrap();
+        assert_eq!((&result["token_kind"], number("unknown_share")), (&kind.into(), 0.0));
+        let held_out = (number("tokens") / 10.0).floor();
+        let bits = held_out * number("bits_per_token") + number("spelling_bits");
+        assert!(
+            (bits / number("bytes") - number("bits_per_byte")).abs() < 1e-12 * bits,
+            "{result}"
+        );
+        assert_eq!(result["bits_per_word"].is_null(), kind != "words");
+        if kind == "words" {
+            assert!(number("spelling_bits") > 0.0);
+            // A tenth of the words are a tenth of the text, but for one sentence.
+            assert!((number("bytes") - 0.1 * length).abs() < 40.0, "{result}");
+        } else {
+            assert_eq!((number("tokens"), number("bytes")), (length, held_out));
+            assert_eq!(number("spelling_bits"), 0.0);
+        }
+        let report = fs::read_to_string(Path::new(&out(kind)).join("report.html")).unwrap();
+        let per_token = format!("Bits per {}<", kind.trim_end_matches('s'));
+        assert!(report.contains(&per_token) && report.contains("Bits per byte<"), "{per_token}");
+    }
+}
+
+/// A text is the same one in UTF-8 and UTF-16, with its mark; what is none is refused.
+#[test]
+fn encodings_of_a_text() {
+    let (directory, text, out) = with_text();
+    let sentences = sentences();
+    let run = |name: &str| {
+        let result = ["train", "--json", "--text", name, "--out", &out("out"), "--steps", "2"];
+        let result = json(&result);
+        (result["perplexity"].clone(), result["bytes"].clone())
+    };
+    let plain = run(&text);
+    let units: Vec<u8> = sentences.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let file = path(directory.path(), "other.txt");
+    for bytes in [
+        [b"\xff\xfe", &units[..]].concat(),
+        [b"\xef\xbb\xbf", sentences.as_bytes()].concat(),
+        sentences.replace('\n', "\r").into(),
+    ] {
+        fs::write(&file, bytes).unwrap();
+        assert_eq!(run(&file), plain);
+    }
+    fs::write(&file, &units).unwrap();
+    let arguments = ["train", "--text", &file, "--out", &out("other"), "--steps", "2"];
+    let message = refused(&arguments);
+    let nuls = sentences.len();
+    assert!(
+        message.contains(&format!("holds {nuls} NUL among {} characters", 2 * nuls)),
+        "{message}"
+    );
+    assert!(message.contains("UTF-16 without a byte-order mark"), "{message}");
+    assert!(message.contains("--tokens bytes"), "{message}");
+    json(&[&arguments[..], &["--json", "--tokens", "bytes"]].concat());
+}
+
+/// A finished run goes on to more steps at the rate of a run that had as many planned, and what is killed
+/// on the way is the same run.
+#[test]
+fn resumed_with_more_steps() {
+    let (_directory, text, out) = with_text();
+    let train = |out: &str, more: &[&str]| {
+        json(&[&["train", "--json", "--text", &text, "--out", out], more].concat())
+    };
+    let (whole, killed) = (out("whole"), out("killed"));
+    for out in [&whole, &killed] {
+        train(out, &["--steps", "60"]);
+    }
+    let result = train(&whole, &["--resume", "--steps", "110"]);
+    assert_eq!((&result["steps"], &result["interrupted"]), (&110.into(), &false.into()));
+    let lines = metrics(&whole);
+    let run = of_kind(&lines, "run")[0];
+    assert_eq!((&run["steps"], &run["steps_at_first"]), (&110.into(), &60.into()));
+    let rates: Vec<f64> = lines.iter().filter_map(|line| line["rate"].as_f64()).collect();
+    assert_eq!(rates.len(), 110);
+    // After 50 steps of warm-up a straight line to 0, at step 60 and then, from there on, at 110.
+    let peak = run["learning_rate"].as_f64().unwrap();
+    let line = |step: usize, end: f64| peak * (1.0 - (step as f64 - 50.0) / (end - 50.0));
+    for (step, end) in [(50, 60.0), (59, 60.0), (60, 110.0), (61, 110.0), (109, 110.0)] {
+        assert!((rates[step] - line(step, end)).abs() < 1e-12, "{step}: {}", rates[step]);
+    }
+    let measured = of_kind(&lines, "measurement");
+    let at: Vec<_> = measured.iter().map(|line| line["step"].as_u64().unwrap()).collect();
+    assert_eq!(at, [0, 1, 2, 5, 10, 20, 50, 100, 110]);
+
+    let arguments = ["train", "--json", "--text", &text, "--out", &killed, "--resume"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_surprisal"));
+    let command = command.args(arguments).args(["--steps", "110"]).stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    wait_for_lines(&killed, 80);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The new plan need not be said again.
+    assert_eq!(json(&arguments)["steps"], 110);
+    assert_same_run(&whole, &killed);
+    // Fewer than there were are refused; as many are none more.
+    let message = refused(&[&arguments[..], &["--steps", "109"]].concat());
+    assert!(message.contains("--steps is 109, but the run in "), "{message}");
+    assert_eq!(json(&[&arguments[..], &["--steps", "110"]].concat())["steps"], 110);
+    assert_same_run(&whole, &killed);
+}
+
+#[test]
+fn help_has_its_options_under_headings() {
+    let output = surprisal(&["train", "--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let help = String::from_utf8(output.stdout).unwrap();
+    let at_first = |help: &str, part: &str| {
+        help.find(&format!(" {part} "))
+            .or(help.find(&format!("\n{part}\n")))
+            .or(help.find(&format!(" {part}\n")))
+            .unwrap_or_else(|| panic!("no {part} in {help}"))
+    };
+    let order =
+        ["Text:", "--text", "--tokens", "Training:", "--steps", "--resume", "Output:", "--out"];
+    // Options stand at the beginning of a line, behind its spaces; the description names some too.
+    let options = help.find("\nText:").unwrap();
+    let places: Vec<usize> =
+        order.iter().map(|part| options + at_first(&help[options..], part)).collect();
+    assert!(places.is_sorted(), "{help}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub fn learning(history: &History<'_>) -> String {
         "loss",
         "Loss",
         steps(history, Spacing::Even),
-        ("loss (nats a word)", Spacing::Even),
+        ("loss (nats a token)", Spacing::Even),
         vec![
             line("training", 5, training.clone()),
             curve("held-out", "", 1, held_out),
@@ -52,7 +52,7 @@ pub fn learning(history: &History<'_>) -> String {
     section += &figure(
         &loss,
         "Loss",
-        "Mean −ln p of the word that comes. The entropy of the predictions is the floor that the model \
+        "Mean −ln p of the token that comes. The entropy of the predictions is the floor that the model \
          believes in: its loss if the text were drawn from its own predictions.",
     );
     section += &figure(
@@ -150,19 +150,19 @@ pub fn predictions(history: &History<'_>) -> String {
     section += &figure(
         &entropy,
         "Entropy",
-        "How unsure the model is: ln V for a guess among all words, 0 for certainty.",
+        "How unsure the model is: ln V for a guess among all classes, 0 for certainty.",
     );
     section += &figure(
         &varentropy,
         "Varentropy",
         "The variance of −ln p under the predictions: 0 where all candidates are alike, high where few \
-         likely words stand before a long tail.",
+         likely classes stand before a long tail.",
     );
     section += &figure(&accuracy, "Accuracy", "The share of positions whose first guess is right.");
     section += &figure(
         &tiles,
         "Gradient sparsity",
-        "The share of tiles (one position by 32 words) with a probability that a filter keeps. auto is \
+        "The share of tiles (one position by 32 classes) with a probability that a filter keeps. auto is \
          2⁻²⁸, below what f32 resolves; 2⁻¹² is lossy.",
     );
     section + "</div>\n</section>\n"
@@ -247,7 +247,7 @@ pub fn geometry(history: &History<'_>, phases: Option<&Phases>) -> String {
     section += &figure(
         &dsmi,
         "Diffusion spectral mutual information",
-        "How many bits of that entropy the class of the next word takes away: what the geometry knows \
+        "How many bits of that entropy the class of the next token takes away: what the geometry knows \
          of what comes.",
     );
     section + "</div>\n</section>\n"

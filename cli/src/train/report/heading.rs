@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::history::History;
 use super::section;
 use super::text::{escaped, grouped, number, percent, seconds};
+use crate::train::unknown::WARNED;
 
 /// What was trained on what.
 pub fn heading(history: &History<'_>) -> String {
@@ -34,10 +35,17 @@ pub fn lead(history: &History<'_>) -> String {
     let (time, unit) = seconds(history.seconds());
     let mut lead = format!(
         "After {steps} and {time} {unit} the held-out perplexity is <strong>{}</strong> ({} bits a \
-         word)",
+         {}",
         number(perplexity),
-        number(perplexity.log2())
+        number(perplexity.log2()),
+        history.token()
     );
+    match history.last().map(|last| last.bits_per_byte).filter(|bits| bits.is_finite()) {
+        Some(bits) => {
+            let _ = write!(lead, ", {} bits a byte of the text)", number(bits));
+        }
+        None => lead.push(')'),
+    }
     let mut others = Vec::new();
     if let Some(run) = history.run {
         for (name, other) in [
@@ -77,6 +85,22 @@ pub fn notice(history: &History<'_>) -> String {
     format!("<p class=\"notice\">{text}</p>\n")
 }
 
+/// A warning where the perplexity flatters.
+pub fn unknown(history: &History<'_>) -> String {
+    let Some(run) = history.run else { return String::new() };
+    let worst = run.unknown_share.max(run.training_unknown_share);
+    if worst.is_nan() || worst <= WARNED {
+        return String::new();
+    }
+    format!(
+        "<p class=\"notice\">{} % of the held-out {} and {} % of the others are unknown, all of one \
+         class: the perplexity flatters. Bits per byte have their spelling in them.</p>\n",
+        percent(run.unknown_share),
+        escaped(&run.token_kind),
+        percent(run.training_unknown_share)
+    )
+}
+
 /// Model, text and training, as three small tables.
 pub fn facts(history: &History<'_>) -> String {
     let mut section = section("run", "The run");
@@ -90,6 +114,11 @@ pub fn facts(history: &History<'_>) -> String {
         all => format!(" ({} %)", percent(part as f64 / all as f64)),
     };
     let (time, time_unit) = seconds(history.seconds());
+    let kinds = history.tokens();
+    let mut steps = format!("{} of {}", count(history.last_step()), count(run.steps));
+    if run.steps_at_first != run.steps {
+        let _ = write!(steps, ", at first {}", count(run.steps_at_first));
+    }
     let resumed = match history.resumed {
         0 => "no".into(),
         1 => "once".into(),
@@ -102,17 +131,20 @@ pub fn facts(history: &History<'_>) -> String {
                 ("Kind", escaped(&run.model)),
                 ("Trained parameters", count(run.parameters)),
                 ("Width D of the hidden states", count(run.width)),
-                ("Context", unit(count(run.context), "words")),
-                ("Vocabulary V", unit(count(run.vocabulary), "words")),
+                ("Context", unit(count(run.context), &kinds)),
+                ("Vocabulary V", unit(count(run.vocabulary), &kinds)),
             ],
         ),
         (
             "Text",
             vec![
                 ("Name", format!("<bdi>{}</bdi>", escaped(&run.text).replace('/', "/<wbr />"))),
-                ("Words in all", count(run.tokens)),
+                ("Tokens in all", unit(count(run.tokens), &kinds)),
                 ("Trained on", count(run.training_tokens) + &share(run.training_tokens)),
                 ("Held out", count(run.held_out) + &share(run.held_out)),
+                ("Held-out text", unit(grouped(run.bytes), "bytes")),
+                ("Unknown of the held-out", unit(percent(run.unknown_share), "%")),
+                ("Unknown in training", unit(percent(run.training_unknown_share), "%")),
                 ("Unigram perplexity", number(run.unigram_perplexity)),
                 ("Kneser–Ney perplexity", number(run.kneser_ney_perplexity)),
             ],
@@ -120,7 +152,7 @@ pub fn facts(history: &History<'_>) -> String {
         (
             "Training",
             vec![
-                ("Steps", format!("{} of {}", count(history.last_step()), count(run.steps))),
+                ("Steps", steps),
                 ("Positions a step", count(run.batch)),
                 ("Highest learning rate", number(run.learning_rate)),
                 ("Weight decay", number(run.weight_decay)),

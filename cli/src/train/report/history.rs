@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::text::escaped;
 use crate::train::record::{Finish, Line, Measurement, Run, Step};
 
 /// A run from its first step to its last.
@@ -43,6 +44,16 @@ impl<'a> History<'a> {
         history.steps = steps.into_values().collect();
         history.measurements = measurements.into_values().collect();
         history
+    }
+
+    /// What a token is called.
+    pub fn token(&self) -> String {
+        escaped(self.run.map_or("token", Run::token))
+    }
+
+    /// More than one of them.
+    pub fn tokens(&self) -> String {
+        escaped(self.run.map_or("tokens", |run| &run.token_kind))
     }
 
     pub fn last(&self) -> Option<&'a Measurement> {

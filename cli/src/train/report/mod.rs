@@ -20,7 +20,7 @@ use std::fmt::Write;
 use self::chart::{Chart, Horizontal, Series, Spacing, Vertical};
 use self::cost::cost;
 use self::curves::{geometry, learning, predictions};
-use self::heading::{facts, heading, lead, notice};
+use self::heading::{facts, heading, lead, notice, unknown};
 use self::history::History;
 use self::phases::Phases;
 use self::spectra::eigenspectra;
@@ -49,9 +49,10 @@ pub fn html(lines: &[Line]) -> String {
     let _ = write!(
         page,
         "<header>\n<p class=\"over\">surprisal train{version}</p>\n<h1>{title}</h1>\n<p \
-         class=\"lead\">{}</p>\n{}</header>\n",
+         class=\"lead\">{}</p>\n{}{}</header>\n",
         lead(&history),
-        notice(&history)
+        notice(&history),
+        unknown(&history)
     );
     page += &facts(&history);
     page += &learning(&history);
@@ -61,8 +62,12 @@ pub fn html(lines: &[Line]) -> String {
     page += &cost(&history);
     page += &final_figures(&history);
     page += &every_measurement(&history);
-    page += "<footer>Perplexities and losses are per word. 1 bit = ln 2 ≈ 0.693 nats. “–” stands for \
-             what was not measured or is not a number.</footer>\n</main>\n</body>\n</html>\n";
+    let _ = write!(
+        page,
+        "<footer>Perplexities and losses are per {}. 1 bit = ln 2 ≈ 0.693 nats. “–” stands for what was \
+         not measured or is not a number.</footer>\n</main>\n</body>\n</html>\n",
+        history.token()
+    );
     page
 }
 

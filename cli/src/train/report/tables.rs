@@ -24,20 +24,49 @@ pub fn final_figures(history: &History<'_>) -> String {
         0 => "log₂ N".into(),
         rows => format!("log₂ N = {}", number((rows as f64).log2())),
     };
+    let (kind, kinds) = (history.token(), history.tokens());
+    let per_token = format!("Bits per {kind}");
+    let unknown = history.run.map_or(f64::NAN, |run| run.unknown_share);
+    let spelling = history.run.map_or(f64::NAN, |run| run.spelling_bits / run.bytes as f64);
     let rows: Vec<(&str, String, &str, String)> = vec![
         (
             "Perplexity",
             number(perplexity),
-            "words",
-            "As unsure as a fair choice among so many words. Lower is better.".into(),
+            &kinds,
+            format!("As unsure as a fair choice among so many {kinds}. Lower is better."),
         ),
         (
-            "Bits per word",
-            number(last.bits_per_word),
+            &per_token,
+            number(last.bits_per_token),
             "bits",
-            "What an ideal coder with this model would need for a word.".into(),
+            format!("What an ideal coder with this model would need for the class of a {kind}."),
         ),
-        ("Loss", number(last.loss), "nats", "The same in nats: mean −ln p of the word that comes.".into()),
+        (
+            "Bits per byte",
+            number(last.bits_per_byte),
+            "bits",
+            format!(
+                "What it would need for a byte of the held-out text, from which all of it can be read \
+                 again: {} of it spell unknown {kinds} and the white space. It can be compared between \
+                 words, characters and bytes.",
+                number(spelling)
+            ),
+        ),
+        (
+            "Unknown",
+            percent(unknown),
+            "%",
+            format!("The share of the held-out {kinds} that have no class of their own, and are easy to guess."),
+        ),
+        (
+            "Loss",
+            number(last.loss),
+            "nats",
+            format!(
+                "Mean −ln p of the {kind} that comes, ± {} as the standard error.",
+                number(last.loss_standard_error)
+            ),
+        ),
         (
             "Entropy",
             number(last.entropy),
@@ -54,7 +83,7 @@ pub fn final_figures(history: &History<'_>) -> String {
             "Accuracy",
             percent(last.accuracy),
             "%",
-            "How often the most probable word comes. Higher is better.".into(),
+            "How often the most probable class comes. Higher is better.".into(),
         ),
         (
             "RankMe",
@@ -89,7 +118,7 @@ pub fn final_figures(history: &History<'_>) -> String {
             "DSMI",
             number(last.dsmi),
             "bits",
-            "Diffusion spectral mutual information with the next word’s class. Higher: states of a class \
+            "Diffusion spectral mutual information with the next token’s class. Higher: states of a class \
              lie together. It may be below 0."
                 .into(),
         ),
@@ -141,6 +170,7 @@ pub fn every_measurement(history: &History<'_>) -> String {
         "Time (s)",
         "Loss (nats)",
         "Perplexity",
+        "Bits a byte",
         "Entropy (nats)",
         "Varentropy (nats²)",
         "Accuracy (%)",
@@ -162,6 +192,7 @@ pub fn every_measurement(history: &History<'_>) -> String {
             (m.seconds, 1),
             (m.loss, 3),
             (m.perplexity, 1),
+            (m.bits_per_byte, 3),
             (m.entropy, 3),
             (m.varentropy, 3),
             (100.0 * m.accuracy, 1),

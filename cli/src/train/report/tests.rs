@@ -9,13 +9,19 @@ fn run() -> Run {
         model: "transformer".into(),
         parameters: 1_387_520,
         text: "/home/reader/texts/<six> \"tragedies\" & more.txt".into(),
+        token_kind: "words".into(),
         tokens: 225_318,
         training_tokens: 202_786,
         held_out: 22_532,
+        unknown_share: 0.061,
+        training_unknown_share: 0.032,
+        bytes: 104_000,
+        spelling_bits: 20_800.0,
         vocabulary: 6143,
         width: 128,
         context: 32,
         steps: 600,
+        steps_at_first: 600,
         batch: 1024,
         seed: 0,
         threads: 2,
@@ -63,8 +69,11 @@ fn measurement(step: usize) -> Measurement {
         seconds: 0.11 * time + 0.4,
         positions: 22_532,
         loss,
+        loss_standard_error: 0.02,
         perplexity: loss.exp(),
-        bits_per_word: loss / std::f64::consts::LN_2,
+        bits_per_token: loss / std::f64::consts::LN_2,
+        bits_per_word: Some(loss / std::f64::consts::LN_2),
+        bits_per_byte: 0.2 + 22_532.0 * loss / std::f64::consts::LN_2 / 104_000.0,
         entropy: loss - 0.3 + 0.4 * (-time / 30.0).exp(),
         varentropy: 2.0 + 3.4 * (1.0 - (-time / 40.0).exp()),
         accuracy: 0.06 + 0.19 * (1.0 - (-time / 90.0).exp()),
@@ -229,6 +238,31 @@ fn a_whole_run() {
     assert_eq!(chart(&page, "eigenspectrum").matches("class=\"fit\"").count(), 4);
 }
 
+/// What a token is, how many are unknown, and that the plan was changed.
+#[test]
+fn tokens_and_plans_of_other_kinds() {
+    let run = Run {
+        token_kind: "characters".into(),
+        unknown_share: 0.25,
+        training_unknown_share: 0.08,
+        steps_at_first: 300,
+        ..run()
+    };
+    let page = page("characters", &[Line::Run(run), Line::Measurement(measurement(600))]);
+    has(
+        &page,
+        &[
+            "25 % of the held-out characters and 8 % of the others are unknown",
+            "6143 <span class=\"unit\">characters</span>",
+            "Bits per character",
+            "losses are per character",
+            "600 of 600, at first 300",
+        ],
+    );
+    let finished = super::html(&record());
+    assert!(!finished.contains("are unknown, all of one") && !finished.contains("at first"));
+}
+
 #[test]
 fn every_final_figure_has_its_row() {
     let page = page("whole", &record());
@@ -236,7 +270,8 @@ fn every_final_figure_has_its_row() {
     let table = element(&page, "<table class=\"figures\">", "</table>");
     for (name, value) in [
         ("Perplexity", finish().perplexity),
-        ("Bits per word", last.bits_per_word),
+        ("Bits per word", last.bits_per_token),
+        ("Bits per byte", last.bits_per_byte),
         ("Loss", last.loss),
         ("Entropy", last.entropy),
         ("Varentropy", last.varentropy),

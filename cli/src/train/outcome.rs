@@ -1,0 +1,133 @@
+//! What a run prints when it ends.
+
+use std::path::Path;
+
+use super::record::{Finish, Measurement, Run};
+use crate::output::{number, optional};
+use crate::report::{Report, bytes, duration, percent, significant, with_error};
+
+/// The results, with their units.
+pub fn report(run: &Run, last: &Measurement, finish: &Finish, out: &Path) -> Report {
+    let (kinds, kind) = (&run.token_kind, run.token());
+    let bits = last.bits_per_token;
+    let error = last.loss_standard_error;
+    let bits_error = error / std::f64::consts::LN_2;
+    let per_token = format!("{} bits", with_error(bits, bits_error));
+    let mut report = Report::new();
+    report.add(
+        "perplexity",
+        number(last.perplexity),
+        format!(
+            "{}, as unsure as a fair choice among so many {kinds}",
+            with_error(last.perplexity, last.perplexity * error)
+        ),
+    );
+    match last.bits_per_word {
+        Some(bits) => report.add("bits_per_word", number(bits), per_token.clone()),
+        None => report.add_json("bits_per_word", optional(None)),
+    }
+    match last.bits_per_word {
+        Some(_) => report.add_json("bits_per_token", number(bits)),
+        None => report.add("bits_per_token", number(bits), format!("{per_token} a {kind}")),
+    }
+    let spelling = match run.spelling_bits / run.bytes as f64 {
+        share if share < 0.005 => String::new(),
+        share => format!(
+            ", of which {} spell unknown {kinds} and the white space",
+            significant(share, 2)
+        ),
+    };
+    report.add(
+        "bits_per_byte",
+        number(last.bits_per_byte),
+        format!("{} bits{spelling}", significant(last.bits_per_byte, 3)),
+    );
+    report.add(
+        "bytes",
+        run.bytes,
+        format!("{} of held-out text, {} {kinds}", bytes(run.bytes as usize), run.held_out),
+    );
+    report.add_json("spelling_bits", number(run.spelling_bits));
+    report.add(
+        "unknown_share",
+        number(run.unknown_share),
+        format!(
+            "{} of the held-out {kinds} ({} in training)",
+            percent(run.unknown_share),
+            percent(run.training_unknown_share)
+        ),
+    );
+    report.add_json("training_unknown_share", number(run.training_unknown_share));
+    report.add(
+        "unigram_perplexity",
+        number(run.unigram_perplexity),
+        format!("{}, from how often each comes", significant(run.unigram_perplexity, 4)),
+    );
+    report.add(
+        "kneser_ney_perplexity",
+        number(run.kneser_ney_perplexity),
+        format!("{}, from counts of three in a row", significant(run.kneser_ney_perplexity, 4)),
+    );
+    report.add("model", run.model.as_str(), run.model.as_str());
+    report.add("parameters", run.parameters, format!("{} trained numbers", run.parameters));
+    report.add("vocabulary", run.vocabulary, format!("{} classes", run.vocabulary));
+    report.add_json("token_kind", kinds.as_str());
+    let marks = if run.is_words() { ", punctuation marks and line breaks" } else { "" };
+    report.add("tokens", run.tokens, format!("{} {kinds}{marks} in all", run.tokens));
+    let interrupted = if finish.interrupted { ", interrupted" } else { "" };
+    report.add("steps", last.step, format!("{} of {}{interrupted}", last.step, run.steps));
+    report.add_json("interrupted", finish.interrupted);
+    report.add("seconds", number(finish.seconds), duration(finish.seconds));
+    let out = out.display().to_string();
+    let shown = printable(&out);
+    report.add("out", out, shown);
+    report
+}
+
+/// What to open or run next.
+pub fn next(run: &Run, text: Option<&Path>, out: &Path) -> String {
+    let of = |name: &str| quoted(&out.join(name).display().to_string());
+    let out = quoted(&out.display().to_string());
+    let text = text
+        .map_or(String::new(), |text| format!("--text {} ", quoted(&text.display().to_string())));
+    format!(
+        "\nHow it learnt, in pictures: open {}\nIts loss from the files:    surprisal loss --hidden {} \
+         --classifier {} --bias {} --targets {}\nTo train it longer:         surprisal train {text}--out \
+         {out} --resume --steps {}\n",
+        of("report.html"),
+        of("hidden.npy"),
+        of("model.safetensors:classifier"),
+        of("model.safetensors:bias"),
+        of("targets.npy"),
+        2 * run.steps
+    )
+}
+
+/// As a shell reads it back, where it can be printed.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-:+,@%=\\".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.into(),
+        false => format!("'{}'", printable(&text.replace('\'', "'\\''"))),
+    }
+}
+
+/// Without control characters, which a terminal would obey.
+pub fn printable(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_names_back() {
+        assert_eq!(quoted("run-1/hidden.npy"), "run-1/hidden.npy");
+        assert_eq!(quoted("my run"), "'my run'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+        assert_eq!(quoted("a\u{1b}b"), "'a\\u{1b}b'");
+        assert_eq!(quoted(""), "''");
+    }
+}
