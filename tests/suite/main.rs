@@ -18,6 +18,7 @@ mod gpu_spectra;
 #[cfg(feature = "io")]
 mod io;
 mod properties;
+mod rooms;
 mod shards;
 #[cfg(feature = "spectral")]
 mod spectrum;

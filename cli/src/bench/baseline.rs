@@ -5,8 +5,8 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, LinalgScalar};
 use std::time::Instant;
 use surprisal::{Element, Gradients, Inputs, LinearCrossEntropy, MatrixMut, Real, Upstream};
 
-use super::Pair;
 use super::data::{Data, Number, Sizes};
+use super::passes::Pair;
 use crate::Failure;
 use crate::parallel;
 

@@ -3,6 +3,7 @@
 mod baseline;
 mod data;
 mod memory;
+mod passes;
 mod resident;
 mod sparsity;
 
@@ -11,16 +12,15 @@ use half::{bf16, f16};
 use indicatif::{ProgressBar, ProgressStyle};
 use ndarray::{Array2, ArrayViewMut2, LinalgScalar};
 use serde_json::Map;
-use std::time::Instant;
 
 use surprisal::{
-    Element, Filter, Gradients, Inputs, Isa, LinearCrossEntropy, MatrixMut, Pass, Precision,
-    Shapes, Upstream,
+    Element, Filter, Inputs, Isa, LinearCrossEntropy, MatrixMut, Pass, Precision, Shapes,
 };
 
 use self::baseline::Baseline;
 pub use self::baseline::product;
 use self::data::{Data, Number, Sizes};
+use self::passes::{Pair, timed};
 use self::resident::Resident;
 use self::sparsity::Sparsity;
 use crate::device::{Device, Place};
@@ -134,9 +134,6 @@ impl std::str::FromStr for FilterName {
         }
     }
 }
-
-/// Hidden states and classifier, or their gradients.
-type Pair<R> = (Array2<R>, Array2<R>);
 
 impl Sizes {
     /// How many numbers hidden states and classifier hold.
@@ -371,36 +368,6 @@ impl Bench {
             && memory::given(needed + baseline);
         Ok(fits && !self.no_baseline && self.device == Device::Cpu)
     }
-}
-
-/// What is known of one pass.
-struct Timed {
-    kept: Option<f64>,
-    dropped: Option<(f64, f64)>,
-    seconds: f64,
-}
-
-/// One pass of the fused loss on the processor.
-fn timed<R>(
-    loss: &LinearCrossEntropy,
-    inputs: &Inputs<'_, R>,
-    gradients: Option<&mut Pair<R>>,
-) -> Result<Timed, Failure>
-where
-    R: surprisal::Real,
-    for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, R>>,
-{
-    let start = Instant::now();
-    let forward = match gradients {
-        Some((hidden, classifier)) => {
-            let gradients =
-                Gradients::new().hidden(hidden.view_mut()).classifier(classifier.view_mut());
-            loss.loss_and_gradients(inputs, &Upstream::default(), gradients)?
-        }
-        None => loss.forward(inputs)?,
-    };
-    let seconds = start.elapsed().as_secs_f64();
-    Ok(Timed { kept: forward.tiles_kept(), dropped: forward.dropped_mass(), seconds })
 }
 
 /// ‖a − b‖ / ‖b‖.

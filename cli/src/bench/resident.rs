@@ -4,8 +4,8 @@
 use std::time::Instant;
 use surprisal::LinearCrossEntropy;
 
-use super::Timed;
 use super::data::{Data, Number};
+use super::passes::Timed;
 use crate::Failure;
 use crate::device::Place;
 

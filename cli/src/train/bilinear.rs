@@ -7,7 +7,7 @@
 use ndarray::Array2;
 use surprisal::autodiff::Variable;
 
-use super::model::{Dropout, EMBEDDING, Layers, Leaves, Parameter, WIDTH};
+use super::layers::{Dropout, EMBEDDING, Layers, Leaves, Parameter, WIDTH};
 use super::windows::Windows;
 use crate::random::Random;
 

@@ -8,7 +8,8 @@ use surprisal::autodiff::{self, AdamW, Schedule, Shared, Tape, clip_gradient_nor
 
 use super::bilinear::PLACES;
 use super::corpus::Corpus;
-use super::model::{Dropout, Kind, Model, Parameter, classifier_of};
+use super::layers::{Dropout, Parameter};
+use super::model::{Kind, Model, classifier_of};
 use super::windows::{Order, Windows};
 use crate::Failure;
 use crate::random::Random;

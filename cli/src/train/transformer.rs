@@ -9,7 +9,7 @@ use ndarray::Array1;
 use surprisal::autodiff::Variable;
 
 use super::bilinear::{self, Bilinear};
-use super::model::{Dropout, Layers, Leaves, Parameter, WIDTH};
+use super::layers::{Dropout, Layers, Leaves, Parameter, WIDTH};
 use super::windows::Windows;
 use crate::random::Random;
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::chart::{Bar, bars};
 use super::history::History;
-use super::section;
+use super::parts::section;
 use super::text::{bytes, grouped, seconds};
 
 /// Memory and time beside the loss whose logits are stored.

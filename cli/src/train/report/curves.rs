@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::chart::{Chart, Horizontal, Reference, Series, Spacing};
 use super::history::History;
+use super::parts::{chart, figure, line, section};
 use super::phases::Phases;
 use super::text::{MISSING, grouped, number};
-use super::{chart, figure, line, section};
 
 /// Loss and perplexity over the steps.
 pub fn learning(history: &History<'_>) -> String {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::history::History;
-use super::section;
+use super::parts::section;
 use super::text::{escaped, grouped, number, percent, seconds};
 use crate::train::unknown::WARNED;
 

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::chart::{Horizontal, Spacing};
 use super::history::History;
+use super::parts::{chart, figure, line, section};
 use super::phases::Phases;
 use super::text::{MISSING, decimals, grouped, number};
-use super::{chart, figure, line, section};
 use crate::train::record::Measurement;
 
 /// Spectra in one chart.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::history::History;
-use super::section;
+use super::parts::section;
 use super::text::{decimals, grouped, number, percent};
 
 /// The last measurement, with how each figure is read.

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::text::{bytes, seconds};
+use super::text::{bytes, grouped, number, seconds};
 use super::*;
 use crate::train::record::{Finish, Measurement, Run, Step};
 
