@@ -18,6 +18,7 @@ pub mod io;
 mod linear_cross_entropy;
 mod matrix;
 mod parallel;
+mod quotient;
 mod simd;
 mod softmax;
 #[cfg(feature = "spectral")]

@@ -4,7 +4,7 @@ use crate::autodiff::lanes;
 use crate::autodiff::random::{Generator, two_decisions};
 use crate::autodiff::tape::Variable;
 use crate::element::Real;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, short};
 use crate::simd::{Isa, Kernel, Simd};
 
 impl<'t, T: Real> Variable<'t, T> {
@@ -28,7 +28,7 @@ impl<'t, T: Real> Variable<'t, T> {
         if !(0.0..1.0).contains(&probability) {
             return Err(Error::Option {
                 name: "probability",
-                value: probability.to_string(),
+                value: short(probability),
                 expected: "a number from 0 to 1, without 1",
             });
         }
