@@ -3,7 +3,7 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
-use std::fmt::{Debug, Display};
+use std::fmt::{Debug, Display, LowerExp};
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Range, Sub};
 
 use crate::gemm;
@@ -79,6 +79,7 @@ pub trait Real:
     + AddAssign
     + PartialOrd
     + Display
+    + LowerExp
 {
     /// Zero.
     const ZERO: Self;
@@ -86,6 +87,10 @@ pub trait Real:
     const ONE: Self;
     /// Minus infinity.
     const NEG_INFINITY: Self;
+    /// A sum of a block's exponentials below which those that are not normal numbers, and so 0, may be
+    /// missed: 2^8 of them at the least normal number are a quarter of its last bit.
+    #[doc(hidden)]
+    const FADED: f64;
     #[doc(hidden)]
     fn square_root(self) -> Self;
     /// The narrowest format whose products have their sums in this type.
@@ -267,6 +272,7 @@ macro_rules! real {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const NEG_INFINITY: Self = <$type>::NEG_INFINITY;
+            const FADED: f64 = <$type>::MIN_POSITIVE as f64 * 1024.0 / <$type>::EPSILON as f64;
             #[inline(always)]
             fn square_root(self) -> Self {
                 self.sqrt()

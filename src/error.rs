@@ -102,7 +102,7 @@ impl Error {
 
     /// An element that is NaN or infinite.
     pub(crate) fn not_finite(argument: &'static str, index: &[usize], value: f64) -> Self {
-        let (index, value) = (index.to_vec(), value.to_string());
+        let (index, value) = (index.to_vec(), short(value));
         Error::Value { argument, index, value, expected: "a finite number" }
     }
 }
@@ -152,5 +152,32 @@ impl std::error::Error for Error {
     }
 }
 
+/// A number in a message: with few characters, whatever its exponent.
+pub(crate) fn short(value: impl fmt::Display + fmt::LowerExp) -> String {
+    let plain = value.to_string();
+    if plain.len() <= 20 { plain } else { format!("{value:e}") }
+}
+
 /// The result of every function that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn numbers_in_messages_are_short() {
+        for (value, expected) in [
+            (1e300, "1e300"),
+            (-1e-320, "-1e-320"),
+            (0.5, "0.5"),
+            (1e15, "1000000000000000"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(short(value), expected);
+        }
+        assert_eq!(short(-0.1_f32), "-0.1");
+        assert!(short(-f64::MAX / 3.0).len() < 25 && short(-f64::from_bits(1)).len() < 25);
+    }
+}

@@ -19,6 +19,7 @@ pub mod io;
 mod linear_cross_entropy;
 mod matrix;
 mod parallel;
+mod quotient;
 mod reading;
 mod simd;
 mod softmax;

@@ -19,7 +19,9 @@ use crate::simd::{Isa, Kernel, Simd};
 /// ```
 ///
 /// A gradient that is not finite makes its parameter so: the norm that
-/// [`clip_gradient_norm`](super::clip_gradient_norm) gives tells it beforehand.
+/// [`clip_gradient_norm`](super::clip_gradient_norm) gives tells it beforehand. v holds squares: in f32 a
+/// gradient above 10¹⁹ has none (clip it), one below 10⁻¹⁹ counts as 0 in it, which with an ε above 0
+/// makes no difference.
 ///
 /// ```
 /// use surprisal::autodiff::{AdamW, Parameter, Shared};

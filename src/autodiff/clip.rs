@@ -4,6 +4,7 @@ use super::array::{self, Shared};
 use super::lanes;
 use crate::element::{Real, compiled};
 use crate::error::Result;
+use crate::quotient::{exponent, times_power};
 use crate::simd::Isa;
 
 /// Scales all gradients by min(1, bound/‖g‖), with ‖g‖ the Euclidean norm of all of them together
@@ -38,16 +39,24 @@ fn clip<T: Real>(mut gradients: Vec<&mut Shared<T>>, bound: f64) -> Result<f64> 
         **gradient = lanes::standard(std::mem::take(*gradient));
         squares += lanes::total_of_squares(isa, array::slice(gradient));
     }
-    if !squares.is_finite() {
-        // The squares may be beyond the type's range where their root is not.
-        let squares_of = |of: &Shared<T>| -> f64 { of.iter().map(|g| g.to_f64().powi(2)).sum() };
-        squares = gradients.iter().map(|gradient| squares_of(gradient)).sum();
+    let mut norm = squares.sqrt();
+    if !(T::FADED..f64::INFINITY).contains(&squares) {
+        // The squares may be beyond the type's range, or below it, where their root is not.
+        let all = || gradients.iter().flat_map(|gradient| gradient.iter()).map(|g| g.to_f64());
+        let power = exponent(all().fold(0.0, |most, g| g.abs().max(most)));
+        let squares: f64 = all().map(|g| times_power(g, -power).powi(2)).sum();
+        norm = times_power(squares.sqrt(), power);
     }
-    let norm = squares.sqrt();
     if norm.is_finite() && norm > bound {
+        // Two factors: one alone may be no normal number of the type where what it gives is.
+        let root = T::from_f64(bound.sqrt() / norm.sqrt());
         let factor = T::from_f64(bound / norm);
+        let whole = factor.to_f64() >= T::FADED;
         for gradient in gradients {
-            lanes::for_every(isa, array::slice_mut(gradient), |g| g * factor);
+            lanes::for_every(isa, array::slice_mut(gradient), |g| match whole {
+                true => g * factor,
+                false => g * root * root,
+            });
         }
     }
     Ok(norm)

@@ -87,13 +87,13 @@ pub use schedule::Schedule;
 pub use sgd::Sgd;
 pub use tape::{Gradients, Tape, Values, Variable};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, short};
 
 /// # Errors
 /// Unless the option is good.
 fn check_option(name: &'static str, value: f64, good: bool, expected: &'static str) -> Result<()> {
     match good {
         true => Ok(()),
-        false => Err(Error::Option { name, value: value.to_string(), expected }),
+        false => Err(Error::Option { name, value: short(value), expected }),
     }
 }

@@ -4,7 +4,7 @@ use ndarray::IxDyn;
 
 use super::array::{self, Shared};
 use crate::element::Real;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, short};
 
 /// What SplitMix64 adds for each number.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -101,7 +101,7 @@ impl Generator {
         if !(deviation.is_finite() && deviation >= 0.0) {
             return Err(Error::Option {
                 name: "deviation",
-                value: deviation.to_string(),
+                value: short(deviation),
                 expected: "a finite number of at least 0",
             });
         }

@@ -11,6 +11,7 @@ use super::options::{Bandwidth, Epsilon, Method, Operator, SpectralEntropy};
 use super::points::Points;
 use super::sampling::sample_rows;
 use crate::algebra::{eigenvalue_moduli, symmetric_eigenvalues};
+use crate::error::short;
 use crate::{Error, Real, Result};
 
 /// Up to so many rows `Auto` does not look further.
@@ -126,7 +127,7 @@ impl SpectralEntropy {
             return Err(Error::Value {
                 argument: "eigenvalues",
                 index: vec![0],
-                value: eigenvalues[0].to_string(),
+                value: short(eigenvalues[0]),
                 expected: "one that is not 0",
             });
         }

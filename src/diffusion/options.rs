@@ -1,5 +1,6 @@
 //! What an entropy is, apart from its data.
 
+use crate::error::short;
 use crate::{Error, Isa, Result};
 
 /// Whose spectrum, or whose entries, the entropy is taken of. d_ij is the Euclidean distance.
@@ -414,9 +415,9 @@ fn positive(name: &'static str, value: f64) -> Result<()> {
 
 fn option(
     name: &'static str,
-    value: impl ToString,
+    value: impl std::fmt::Display + std::fmt::LowerExp,
     valid: bool,
     expected: &'static str,
 ) -> Result<()> {
-    if valid { Ok(()) } else { Err(Error::Option { name, value: value.to_string(), expected }) }
+    if valid { Ok(()) } else { Err(Error::Option { name, value: short(value), expected }) }
 }

@@ -77,6 +77,12 @@ impl<'a> DeviceInputs<'a> {
         self
     }
 
+    /// As [`Inputs::ignore`].
+    pub fn ignore(mut self, flags: &'a [bool]) -> Self {
+        self.inputs = self.inputs.ignore(flags);
+        self
+    }
+
     /// As [`Inputs::rows`].
     pub fn rows(mut self, rows: &'a [usize]) -> Self {
         self.inputs = self.inputs.rows(rows);
@@ -302,6 +308,7 @@ impl Encoded<'_, '_> {
             let [start, end] = [chunk.rows.start, chunk.rows.end].map(|row| call.state_bytes(row));
             call.merge(chunk, &words[start..end], &logits, &mut folded.states);
         }
+        call.weigh_others(&mut folded.states);
         call.add_sparse(&logits, &mut folded.states);
         Ok(Forward::new(call.problem, folded, None).without_dropped())
     }

@@ -8,6 +8,7 @@ use super::shader::{Kind, Params, Weighing};
 use crate::error::Result;
 use crate::linear_cross_entropy::Targets;
 use crate::linear_cross_entropy::forward::{Folded, weigh_sparse};
+use crate::linear_cross_entropy::tile::Weights;
 use crate::softmax::RowState;
 
 /// The highest bit of a class marks +∞.
@@ -208,6 +209,7 @@ impl Call<'_, '_> {
             let words = context.read(&staging, bytes, index, waiting).await?;
             self.merge(chunk, &words, &logits, &mut folded.states);
         }
+        self.weigh_others(&mut folded.states);
         self.add_sparse(&logits, &mut folded.states);
         Ok((folded, logits))
     }
@@ -299,6 +301,36 @@ impl Call<'_, '_> {
             state.weight = float(6);
         }
         state
+    }
+
+    /// Sums the weights of all classes but the arg-max, which the device has not told apart: a
+    /// difference of two sums would lose its digits where that class has nearly all the weight.
+    pub(super) fn weigh_others(&self, states: &mut [RowState]) {
+        let problem = &self.problem;
+        let sum = |weights: &[f32]| weights.iter().map(|&weight| f64::from(weight)).sum::<f64>();
+        let others = |weights: &[f32], total: f64, argmax: usize| {
+            let own = weights.get(argmax).map_or(0.0, |&weight| f64::from(weight));
+            match own <= 0.5 * total {
+                true => total - own,
+                false => sum(&weights[..argmax]) + sum(&weights[argmax + 1..]),
+            }
+        };
+        let classes = problem.columns;
+        let mut buffer = vec![0.0; classes];
+        for (state, row) in states.iter_mut().zip(&problem.rows) {
+            let argmax = state.argmax as usize;
+            state.other_weight = match problem.weights_of(row, 0..classes, &mut buffer) {
+                Weights::None => 0.0,
+                Weights::Uniform => classes as f64 - 1.0,
+                Weights::Each(weights) => {
+                    let total = match self.weighing() {
+                        Weighing::Dense => sum(weights),
+                        _ => problem.total_weight,
+                    };
+                    others(weights, total, argmax)
+                }
+            };
+        }
     }
 
     pub(super) fn add_sparse(&self, logits: &[[f32; 2]], states: &mut [RowState]) {

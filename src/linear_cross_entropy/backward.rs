@@ -16,6 +16,7 @@ use super::tile::{RowScratch, Weights};
 use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::matrix::MatrixMut;
+use crate::quotient::quotient;
 use crate::softmax::RowState;
 use crate::softmax::gradient::{RowGradient, Slope};
 
@@ -36,6 +37,10 @@ pub(crate) struct Active<R> {
     pub(crate) cross_entropy: f64,
     /// A without `picked`.
     pub(crate) rest: f64,
+    /// A without what the arg-max alone is weighed with: summed without it, not by a difference.
+    pub(crate) others: f64,
+    /// What smoothing takes from the arg-max.
+    pub(crate) spread_of_argmax: f64,
     /// k, the coefficient of the weights.
     pub(crate) weights: f64,
     pub(crate) entropy: f64,
@@ -243,27 +248,43 @@ pub(crate) fn active_rows<R: Real>(
             continue;
         }
         let loss = &problem.loss;
-        let cross_entropy = match above.loss {
-            0.0 => 0.0,
-            weighted => weighted / problem.divisors.cross_entropy,
-        };
+        let share = |factors: &[f64]| problem.share(&above, factors);
         let mut rest = above.log_sum_exp;
-        if loss.z_loss != 0.0 && above.loss != 0.0 {
-            rest += 2.0 * loss.z_loss * state.log_sum_exp() * above.loss / problem.divisors.z_loss;
+        if loss.z_loss != 0.0 && !above.has_no_loss() {
+            let [upstream, token_weight] = above.loss;
+            let factors = [2.0 * loss.z_loss, state.log_sum_exp(), upstream, token_weight];
+            rest += quotient(&factors, problem.divisors.z_loss, 0);
         }
-        let spread = cross_entropy * loss.label_smoothing / problem.vocabulary as f64;
-        let keep = cross_entropy * (1.0 - loss.label_smoothing);
+        let mut others = rest;
+        let smoothing = [loss.label_smoothing, 1.0 / problem.vocabulary as f64];
+        let spread = |weight: f64| share(&[smoothing[0], smoothing[1], weight]);
+        let keep = 1.0 - loss.label_smoothing;
+        let cross_entropy = share(&[]);
         let (picked, weights) = match &problem.targets {
-            Targets::Hard(_) => (keep * problem.class_weight(row.target as usize), spread),
+            Targets::Hard(_) => {
+                let picked = share(&[keep, problem.class_weight(row.target as usize)]);
+                others += spread(state.other_weight);
+                if state.argmax != i64::from(row.target) {
+                    others += picked;
+                }
+                (picked, spread(1.0))
+            }
             Targets::Sparse { .. } => {
                 let targets = problem.sparse_of(row, 0..problem.columns);
                 let sum: f64 = targets.iter().map(|&(_, weight)| weight).sum();
-                (cross_entropy * sum, spread)
+                others += share(&[state.other_weight]);
+                (share(&[sum]), spread(1.0))
             }
-            Targets::Soft(_) => (cross_entropy * state.weight, cross_entropy),
+            Targets::Soft(_) => {
+                others += share(&[state.other_weight]);
+                (share(&[state.weight]), cross_entropy)
+            }
         };
+        let mut spread_of_argmax = 0.0;
         if !matches!(problem.targets, Targets::Soft(_)) {
-            rest += weights * problem.total_weight;
+            rest += spread(problem.total_weight);
+            let argmax = usize::try_from(state.argmax).ok().filter(|&v| v < problem.vocabulary);
+            spread_of_argmax = weights * argmax.map_or(0.0, |v| problem.class_weight(v));
         }
         let mean = state.first_moment / (1.0 + state.remainder);
         active.push(Active {
@@ -285,6 +306,8 @@ pub(crate) fn active_rows<R: Real>(
             picked,
             cross_entropy,
             rest,
+            others,
+            spread_of_argmax,
             weights,
             entropy: above.entropy,
             remainder: state.remainder,
@@ -395,12 +418,14 @@ impl<R: Real> Active<R> {
         let u = (logit - self.maximum).max(-1e4);
         let r = self.remainder;
         let p = u.exp() / (1.0 + r);
-        // p − 1 = −r/(1+r) keeps the digits of a confident row.
-        let own = if self.argmax == class as i64 && r < 1.0 {
-            (self.picked - picked) - self.picked * (r / (1.0 + r))
-        } else {
-            self.picked * p - picked
-        };
-        own + p * (self.rest - self.entropy * (u - self.mean)) - spread + 0.0
+        let rise = self.entropy * (u - self.mean);
+        if self.argmax == class as i64 {
+            // p (A − own) + (p − 1) own, where p − 1 = −r/(1+r) keeps the digits of a confident row.
+            let own = picked + self.spread_of_argmax;
+            return p * (self.others - rise) - own * (r / (1.0 + r))
+                + (self.spread_of_argmax - spread)
+                + 0.0;
+        }
+        p * (self.picked + self.rest - rise) - picked - spread + 0.0
     }
 }

@@ -15,6 +15,7 @@ use crate::element::{Element, Operand, Real};
 use crate::error::{Error, Result};
 use crate::gemm::{GROUP, PANEL, steps_length};
 use crate::parallel;
+use crate::quotient::{quotient, sum_of_products};
 use crate::softmax::RowState;
 use crate::softmax::block::{self, Moments};
 use crate::softmax::top_k::{self, Entry};
@@ -493,8 +494,12 @@ pub(crate) fn weigh_sparse(
 ) {
     state.deviation = scaled(spread, state.deviation);
     state.weight *= spread;
-    for (&(_, weight), logit) in targets.iter().zip(logits) {
+    state.other_weight *= spread;
+    for (&(class, weight), logit) in targets.iter().zip(logits) {
         state.weight += weight;
+        if state.argmax != i64::from(class) {
+            state.other_weight += weight;
+        }
         state.deviation += scaled(weight, state.maximum - logit);
     }
 }
@@ -592,9 +597,10 @@ impl<R: Real> Problem<'_, R> {
             state.remainder += remainder;
             state.first_moment += first;
             if let Some(weights) = weights {
-                let (deviation, weight) = block::deviation(isa, logits, known, weights);
-                state.deviation += deviation;
-                state.weight += weight;
+                let own = block::deviation(isa, logits, known, weights, None);
+                state.deviation += own.deviation;
+                state.weight += own.weight;
+                state.other_weight += own.weight;
             }
             self.see_target(first_class, logits, state);
             if let (Some(logit), Some(above)) = (state.ahead, &mut state.above) {
@@ -606,7 +612,10 @@ impl<R: Real> Problem<'_, R> {
         let mut part = RowState::new();
         part.set_block(&block, first_class as i64);
         if let Some(weights) = weights {
-            (part.deviation, part.weight) = block::deviation(isa, logits, block.maximum, weights);
+            let argmax = Some(block.argmax);
+            let own = block::deviation(isa, logits, block.maximum, weights, argmax);
+            part.deviation = own.deviation;
+            (part.weight, part.other_weight) = (own.weight, own.other_weight);
         }
         part.target = state.target;
         self.see_target(first_class, logits, &mut part);
@@ -726,7 +735,8 @@ impl<R: Real> Fold<R> {
         let same = mine.loss.same_function(&theirs.loss)
             && mine.loss.statistics == theirs.loss.statistics
             && mine.vocabulary == theirs.vocabulary
-            && mine.class_weights_of_targets == theirs.class_weights_of_targets;
+            && mine.class_weights_of_targets == theirs.class_weights_of_targets
+            && mine.divisors.of_weights == theirs.divisors.of_weights;
         if !same {
             let what = "the folds are of other options or vocabularies, expected the same".into();
             return Err(Error::Conflict { what });
@@ -881,13 +891,14 @@ impl<R: Real> Forward<R> {
         Ok(())
     }
 
-    /// Cross-entropy and z-loss of a kept row, without its token weight.
+    /// Cross-entropy (without the power of two of the divisors) and z-loss of a kept row, without its
+    /// token weight.
     fn terms(&self, i: usize) -> (f64, f64) {
         let state = &self.states[i];
         let log_sum = state.log_sum();
         let z = match self.loss.z_loss {
             0.0 => 0.0,
-            z_loss => z_loss * state.log_sum_exp().powi(2),
+            z_loss => quotient(&[z_loss, state.log_sum_exp(), state.log_sum_exp()], 1.0, 0),
         };
         if self.soft {
             return (state.weight * log_sum + state.deviation, z);
@@ -915,17 +926,15 @@ impl<R: Real> Forward<R> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn loss(&self) -> R {
-        let (mut cross_entropy, mut z_loss) = (0.0, 0.0);
-        for (i, row) in self.rows.iter().enumerate() {
-            if row.token_weight != 0.0 {
-                let (ce, z) = self.terms(i);
-                cross_entropy += row.token_weight * ce;
-                z_loss += row.token_weight * z;
-            }
-        }
-        let mut loss = cross_entropy / self.divisors.cross_entropy;
+        let weighed = self.rows.iter().enumerate().filter(|(_, row)| row.token_weight != 0.0);
+        let terms: Vec<(f64, (f64, f64))> =
+            weighed.map(|(i, row)| (row.token_weight, self.terms(i))).collect();
+        let (sum, exponent) = sum_of_products(terms.iter().map(|&(weight, (ce, _))| (weight, ce)));
+        let Divisors { cross_entropy, exponent: taken, z_loss, .. } = self.divisors;
+        let mut loss = quotient(&[sum], cross_entropy, exponent + taken);
         if self.loss.z_loss != 0.0 {
-            loss += z_loss / self.divisors.z_loss;
+            let (sum, exponent) = sum_of_products(terms.iter().map(|&(w, (_, z))| (w, z)));
+            loss += quotient(&[sum], z_loss, exponent);
         }
         R::from_f64(loss)
     }
@@ -973,7 +982,13 @@ impl<R: Real> Forward<R> {
                 Statistic::Loss if row.token_weight == 0.0 => 0.0,
                 Statistic::Loss => {
                     let (cross_entropy, z) = self.terms(i);
-                    row.token_weight * (cross_entropy + z)
+                    match self.divisors.of_weights {
+                        0 => row.token_weight * (cross_entropy + z),
+                        power => {
+                            quotient(&[row.token_weight, cross_entropy], 1.0, power)
+                                + row.token_weight * z
+                        }
+                    }
                 }
                 Statistic::LogSumExp => state.log_sum_exp(),
                 Statistic::LogProbability => 0.0 - state.surprisal().unwrap_or(f64::NAN),
@@ -1082,8 +1097,8 @@ impl<R: Real> Forward<R> {
         Ok(self.integers(rank))
     }
 
-    /// The k most likely classes of every row with ln p, most likely first; class −1 and ln p of 0
-    /// at ignored rows and beyond the vocabulary.
+    /// The k most likely classes of every row with ln p, most likely first; beyond the vocabulary class
+    /// −1 and ln p of −∞, at ignored rows class −1 and 0.
     ///
     /// ```
     /// # use surprisal::{Inputs, LinearCrossEntropy};
@@ -1101,7 +1116,9 @@ impl<R: Real> Forward<R> {
         let mut log_probabilities = Array2::from_elem((self.outputs, k), R::ZERO);
         for (i, (state, row)) in self.states.iter().zip(&self.rows).enumerate() {
             for (j, entry) in self.top[i * k..(i + 1) * k].iter().enumerate() {
-                if entry.class != u32::MAX {
+                if entry.class == u32::MAX {
+                    log_probabilities[[row.output, j]] = R::NEG_INFINITY;
+                } else {
                     let surprisal = state.surprisal_of(entry.logit.to_f64());
                     classes[[row.output, j]] = i64::from(entry.class);
                     log_probabilities[[row.output, j]] = R::from_f64(0.0 - surprisal);
@@ -1168,7 +1185,10 @@ impl<R: Real> Forward<R> {
     }
 
     fn mean(&self, value: impl Fn(usize) -> f64) -> f64 {
-        (0..self.rows.len()).map(value).sum::<f64>() / self.rows.len() as f64
+        let values: Vec<f64> = (0..self.rows.len()).map(value).collect();
+        let values = values.iter().map(|&value| (value, 1.0));
+        let (sum, exponent) = sum_of_products(values);
+        quotient(&[sum], self.rows.len() as f64, exponent)
     }
 
     /// The mean of −ln p_y over the kept rows in nats, whatever weights and smoothing the loss has:

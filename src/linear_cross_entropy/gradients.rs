@@ -38,16 +38,22 @@ impl<R: Real> Default for Upstream<'_, R> {
 /// What one row gets from above.
 #[derive(Clone, Copy)]
 pub(crate) struct RowUpstream {
-    /// Times the token weight.
-    pub(crate) loss: f64,
+    /// Of the loss, and the token weight: their product may be beyond f64 where what comes of it is
+    /// not.
+    pub(crate) loss: [f64; 2],
     pub(crate) log_sum_exp: f64,
     pub(crate) entropy: f64,
 }
 
 impl RowUpstream {
+    /// Whether nothing comes in of the loss.
+    pub(crate) fn has_no_loss(&self) -> bool {
+        self.loss.contains(&0.0) && self.loss.iter().all(|x| x.is_finite())
+    }
+
     /// Whether nothing comes in.
     pub(crate) fn is_zero(&self) -> bool {
-        self.loss == 0.0 && self.log_sum_exp == 0.0 && self.entropy == 0.0
+        self.has_no_loss() && self.log_sum_exp == 0.0 && self.entropy == 0.0
     }
 }
 
@@ -176,7 +182,7 @@ impl<'a, R: Real> Upstream<'a, R> {
             Loss::Rows(rows) => rows[row.output].to_f64(),
         };
         RowUpstream {
-            loss: loss * row.token_weight,
+            loss: [loss, row.token_weight],
             log_sum_exp: at(self.log_sum_exp),
             entropy: at(self.entropy),
         }

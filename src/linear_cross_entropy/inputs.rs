@@ -172,6 +172,7 @@ pub struct Inputs<'a, R> {
     pub(crate) bias: Option<Vector<'a>>,
     pub(crate) class_weights: Option<Vector<'a>>,
     pub(crate) token_weights: Option<Vector<'a>>,
+    pub(crate) ignored: Option<&'a [bool]>,
     pub(crate) selection: Selection<'a>,
     pub(crate) shard: Option<Shard>,
     pub(crate) target_logits: Option<ArrayView1<'a, R>>,
@@ -280,6 +281,7 @@ impl<'a, R: Real> Inputs<'a, R> {
             bias: None,
             class_weights: None,
             token_weights: None,
+            ignored: None,
             selection: Selection::All,
             shard: None,
             target_logits: None,
@@ -340,6 +342,27 @@ impl<'a, R: Real> Inputs<'a, R> {
     /// ```
     pub fn token_weights(mut self, weights: impl Into<Vector<'a>>) -> Self {
         self.token_weights = Some(weights.into());
+        self
+    }
+
+    /// Leaves out the rows whose flag is set, whatever their targets are: soft ones have no class that
+    /// could say so. As a row of the ignore index, such a row has no loss and no gradient, nothing of it
+    /// is read but the targets, and a mean does not count it: with soft targets the mean is over the rows
+    /// that are kept. A flag for each target.
+    ///
+    /// ```
+    /// use ndarray::{arr1, arr2};
+    /// use surprisal::{Inputs, LinearCrossEntropy, Targets};
+    /// let logits = arr2(&[[1.0_f64, 2.0, 3.0], [0.0, 5.0, 0.0]]);
+    /// let teacher = arr2(&[[0.0_f64, 0.5, 0.5], [1.0, 0.0, 0.0]]);
+    /// let inputs = Inputs::from_logits(logits.view(), Targets::Soft(teacher.view().into()));
+    /// let forward = LinearCrossEntropy::builder().build()?.forward(&inputs.ignore(&[false, true]))?;
+    /// assert_eq!((forward.kept(), forward.losses()[1]), (1, 0.0));
+    /// assert_eq!(forward.loss(), forward.losses()[0]);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn ignore(mut self, flags: &'a [bool]) -> Self {
+        self.ignored = Some(flags);
         self
     }
 

@@ -1,6 +1,6 @@
 //! What the loss is, apart from its data.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, short};
 use crate::simd::Isa;
 use crate::softmax::transform::Transform;
 
@@ -368,7 +368,7 @@ impl LinearCrossEntropyBuilder {
     pub fn build(self) -> Result<LinearCrossEntropy> {
         let check = |name, value: f64, good: bool, expected| match good {
             true => Ok(()),
-            false => Err(Error::Option { name, value: value.to_string(), expected }),
+            false => Err(Error::Option { name, value: short(value), expected }),
         };
         check("scale", self.scale, self.scale.is_finite(), "a finite number")?;
         if let Some(softcap) = self.softcap {

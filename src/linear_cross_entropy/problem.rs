@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 
+use super::gradients::RowUpstream;
 use super::inputs::{Inputs, Selection, Source, Targets};
 use super::options::{Filter, LinearCrossEntropy, Reduction};
 use super::plan::Shapes;
 use crate::element::Real;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, short};
 use crate::matrix::{Matrix, Vector};
+use crate::quotient::{exponent, quotient, times_power};
 
 /// A row that takes part.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +30,11 @@ pub(crate) struct Row {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Divisors {
     pub(crate) cross_entropy: f64,
+    /// The power of two that was taken out of the class weights.
+    pub(crate) of_weights: i64,
+    /// The same, or 0 where it is taken out of the divisor too: the quotient is to be multiplied with 2
+    /// to this.
+    pub(crate) exponent: i64,
     pub(crate) z_loss: f64,
 }
 
@@ -54,7 +61,7 @@ pub(crate) struct Problem<'a, R> {
     pub(crate) vocabulary: usize,
     /// Of this shard.
     pub(crate) bias: Option<Vec<R>>,
-    /// Of the whole vocabulary.
+    /// Of the whole vocabulary, without the power of two that is in the divisors.
     pub(crate) class_weights: Option<Vec<R>>,
     /// W, of the whole vocabulary.
     pub(crate) total_weight: f64,
@@ -114,6 +121,15 @@ impl<'a, R: Real> Problem<'a, R> {
             _ => hidden_rows,
         };
         check_targets::<R>(&inputs.targets, target_rows, vocabulary, inputs.shard.is_some())?;
+        if let Some(ignored) = inputs.ignored
+            && ignored.len() != target_rows
+        {
+            return Err(Error::Shape {
+                argument: "the ignored rows",
+                found: vec![ignored.len()],
+                expected: format!("[{target_rows}], one for each target"),
+            });
+        }
         expect_length("token_weights", inputs.token_weights.as_ref(), target_rows, "targets")?;
         check_vector::<R>("token_weights", inputs.token_weights.as_ref(), Domain::Finite)?;
         if let Some(logits) = inputs.target_logits
@@ -143,9 +159,18 @@ impl<'a, R: Real> Problem<'a, R> {
 
         let mut rows = Vec::with_capacity(outputs);
         let mut weight_of_kept = 0.0;
-        let class_weights = inputs.class_weights.map(|w| w.to_vec::<R>());
+        let (class_weights, of_weights) = match inputs.class_weights {
+            Some(weights) => {
+                let (weights, exponent) = scaled_weights::<R>(weights);
+                (Some(weights), exponent)
+            }
+            None => (None, 0),
+        };
         for output in 0..outputs {
             let (hidden, target_row) = selected.at(output);
+            if inputs.ignored.is_some_and(|ignored| ignored[target_row]) {
+                continue;
+            }
             let mut target = 0;
             if let Targets::Hard(classes) = &inputs.targets {
                 let class = classes.at(target_row);
@@ -203,16 +228,14 @@ impl<'a, R: Real> Problem<'a, R> {
                 sparse_starts.push(sparse.len());
             }
         }
-        let divisors = match (loss.reduction, &inputs.targets) {
-            (Reduction::None | Reduction::Sum, _) => Divisors { cross_entropy: 1.0, z_loss: 1.0 },
-            (Reduction::Divide(divisor), _) => Divisors { cross_entropy: divisor, z_loss: divisor },
-            (Reduction::Mean, Targets::Hard(_)) => {
-                Divisors { cross_entropy: weight_of_kept, z_loss: rows.len() as f64 }
-            }
-            (Reduction::Mean, _) => {
-                Divisors { cross_entropy: outputs as f64, z_loss: outputs as f64 }
-            }
+        let kept = rows.len() as f64;
+        let (cross_entropy, exponent, z_loss) = match (loss.reduction, &inputs.targets) {
+            (Reduction::None | Reduction::Sum, _) => (1.0, of_weights, 1.0),
+            (Reduction::Divide(divisor), _) => (divisor, of_weights, divisor),
+            (Reduction::Mean, Targets::Hard(_)) => (weight_of_kept, 0, kept),
+            (Reduction::Mean, _) => (kept, of_weights, kept),
         };
+        let divisors = Divisors { cross_entropy, of_weights, exponent, z_loss };
         Ok(Self {
             loss: loss.clone(),
             source: inputs.source,
@@ -249,10 +272,44 @@ impl<'a, R: Real> Problem<'a, R> {
         &all[from..to]
     }
 
-    /// w_v.
+    /// w_v, without the power of two that is in the divisors.
     pub(crate) fn class_weight(&self, class: usize) -> f64 {
         self.class_weights.as_ref().map_or(1.0, |weights| weights[class].to_f64())
     }
+
+    /// Of a row the upstream of its cross-entropy over the divisor, times these factors: one quotient,
+    /// of which no step leaves the range of f64 where the result does not.
+    pub(crate) fn share(&self, upstream: &RowUpstream, factors: &[f64]) -> f64 {
+        if upstream.has_no_loss() {
+            return 0.0;
+        }
+        let Divisors { cross_entropy, exponent, .. } = self.divisors;
+        let all = [&upstream.loss[..], factors].concat();
+        quotient(&all, cross_entropy, exponent)
+    }
+}
+
+/// The class weights as they are computed with, and the power of two that they are to be multiplied
+/// with: 0 for weights of ordinary sizes, whose bits stay. Others come nearer to 1, so that no sum of
+/// them and no product with them leaves the type.
+fn scaled_weights<R: Real>(weights: Vector<'_>) -> (Vec<R>, i64) {
+    let room = if R::EPSILON > f64::EPSILON { 40 } else { 300 };
+    let (mut least, mut most) = (i64::MAX, i64::MIN);
+    let exponents = (0..weights.len()).map(|i| weights.at(i)).filter(|&weight| weight != 0.0);
+    for exponent in exponents.map(exponent) {
+        (least, most) = (least.min(exponent), most.max(exponent));
+    }
+    let taken = match (least < -room, most > room) {
+        _ if least > most => 0,
+        (_, true) => most - room,
+        (true, false) => (least + room).max(most - room),
+        (false, false) => 0,
+    };
+    if taken == 0 {
+        return (weights.to_vec(), 0);
+    }
+    let near = |i| R::from_f64(times_power(weights.at(i), -taken));
+    ((0..weights.len()).map(near).collect(), taken)
 }
 
 /// ε of the filter; `None` without one, and where there are no products to save.
@@ -281,14 +338,17 @@ fn threshold<R: Real>(loss: &LinearCrossEntropy, inputs: &Inputs<'_, R>) -> Resu
 fn check_options<R: Real>(loss: &LinearCrossEntropy) -> Result<()> {
     let scale = R::from_f64(loss.transform.scale).to_f64();
     if !scale.is_finite() {
-        let value = loss.transform.scale.to_string();
-        return Err(Error::Option { name: "scale", value, expected: "a finite f32" });
+        let value = short(loss.transform.scale);
+        let expected = "a finite number that is not beyond f32, in which this is computed";
+        return Err(Error::Option { name: "scale", value, expected });
     }
     if let Some(softcap) = loss.transform.softcap {
         let rounded = R::from_f64(softcap).to_f64();
         if !(rounded.is_finite() && rounded > 0.0) {
-            let value = softcap.to_string();
-            return Err(Error::Option { name: "softcap", value, expected: "a finite f32 above 0" });
+            let value = short(softcap);
+            let expected =
+                "a finite number above 0 that is not beyond f32, in which this is computed";
+            return Err(Error::Option { name: "softcap", value, expected });
         }
     }
     Ok(())
@@ -322,10 +382,13 @@ impl Domain {
         R::from_f64(value).to_f64().is_finite() && (self == Domain::Finite || value >= 0.0)
     }
 
-    fn words(self) -> &'static str {
-        match self {
-            Domain::Finite => "a finite number",
-            Domain::NonNegative => "a finite number of at least 0",
+    /// What is expected in place of a number that is none of the domain.
+    fn words(self, value: f64) -> &'static str {
+        let within = value.is_finite() && (self == Domain::Finite || value >= 0.0);
+        match (self, within) {
+            (_, true) => "a number that is not beyond f32, in which this is computed",
+            (Domain::Finite, false) => "a finite number",
+            (Domain::NonNegative, false) => "a finite number of at least 0",
         }
     }
 }
@@ -341,8 +404,8 @@ fn check_vector<R: Real>(
         Some(i) => Err(Error::Value {
             argument,
             index: vec![i],
-            value: vector.at(i).to_string(),
-            expected: domain.words(),
+            value: short(vector.at(i)),
+            expected: domain.words(vector.at(i)),
         }),
     }
 }
@@ -361,8 +424,8 @@ fn check_soft<R: Real>(argument: &'static str, matrix: &Matrix<'_>) -> Result<()
             return Err(Error::Value {
                 argument,
                 index: vec![i, j],
-                value: row[j].to_string(),
-                expected: Domain::NonNegative.words(),
+                value: short(matrix.at(i, j)),
+                expected: Domain::NonNegative.words(matrix.at(i, j)),
             });
         }
     }

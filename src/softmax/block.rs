@@ -22,31 +22,46 @@ pub(crate) struct Block<R> {
     pub(crate) maximum: R,
     /// Where the maximum (or the first NaN) stands; the first of equals.
     pub(crate) argmax: usize,
-    /// Σ e^u over all but the arg-max, u = x − m.
-    pub(crate) remainder: R,
+    pub(crate) sums: BlockSums,
+}
+
+/// Sums over the logits of a block, u = x − m.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct BlockSums {
+    /// Σ e^u over all but the arg-max.
+    pub(crate) remainder: f64,
     /// Σ e^u u.
-    pub(crate) first: R,
+    pub(crate) first: f64,
     /// Σ e^u (u − μ)² with μ = first / (1 + remainder).
-    pub(crate) second: R,
+    pub(crate) second: f64,
+}
+
+/// Σ w (m − x) and Σ w over a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Weighed {
+    pub(crate) deviation: f64,
+    pub(crate) weight: f64,
+    /// Σ w over all but the arg-max.
+    pub(crate) other_weight: f64,
 }
 
 /// Reduces one block. A block must not be empty; it is the same again on return.
 pub(crate) fn reduce<R: Real>(isa: Isa, logits: &mut [R], moments: Moments) -> Block<R> {
     let (maximum, argmax) = isa.dispatch(Maximum { logits });
-    let nothing = Block { maximum, argmax, remainder: R::ZERO, first: R::ZERO, second: R::ZERO };
+    let nothing = Block { maximum, argmax, sums: BlockSums::default() };
     if maximum == R::NEG_INFINITY {
         return nothing;
     }
-    let value = maximum.to_f64();
-    if !value.is_finite() {
-        let nan = R::from_f64(f64::NAN);
-        return Block { remainder: nan, first: nan, second: nan, ..nothing };
+    if !maximum.to_f64().is_finite() {
+        let nan = f64::NAN;
+        let sums = BlockSums { remainder: nan, first: nan, second: nan };
+        return Block { sums, ..nothing };
     }
     // The arg-max stays out of every sum: it is the 1 of 1 + r.
     logits[argmax] = R::NEG_INFINITY;
-    let (_, remainder, first, second) = isa.dispatch(Sums { logits, maximum, moments });
+    let (_, sums) = sums(isa, logits, maximum, moments);
     logits[argmax] = maximum;
-    Block { remainder, first, second, ..nothing }
+    Block { sums, ..nothing }
 }
 
 /// Σ e^u and Σ e^u u with u = x − m, for a maximum m that is known from elsewhere; `None` where a
@@ -57,30 +72,93 @@ pub(crate) fn reduce_below<R: Real>(
     maximum: R,
     moments: Moments,
 ) -> Option<(f64, f64)> {
-    let (largest, remainder, first, _) = isa.dispatch(Sums { logits, maximum, moments });
+    let (largest, sums) = sums(isa, logits, maximum, moments);
     // A sum with a NaN is NaN.
-    let below = largest <= maximum && remainder.to_f64() >= 0.0;
-    below.then(|| (remainder.to_f64(), first.to_f64()))
+    let below = largest <= maximum && sums.remainder >= 0.0;
+    below.then_some((sums.remainder, sums.first))
 }
 
-/// Σ w (m − x) and Σ w; with no `weights` each is 1. A logit of −∞ counts where its weight is not 0.
+/// The largest logit and the sums over a block that is below a maximum.
+///
+/// An exponential below the least normal number of the type is 0: where the sum is so small that
+/// this could be seen in it, the block is summed once more, relative to its own largest logit, and
+/// put in its place in f64. So no sum depends on which classes stand in a block together.
+fn sums<R: Real>(isa: Isa, logits: &[R], maximum: R, moments: Moments) -> (R, BlockSums) {
+    let (largest, remainder, first, second) = isa.dispatch(Sums { logits, maximum, moments });
+    let plain =
+        BlockSums { remainder: remainder.to_f64(), first: first.to_f64(), second: second.to_f64() };
+    let finite = largest > R::NEG_INFINITY && largest <= maximum;
+    if !(plain.remainder < R::FADED && finite) {
+        return (largest, plain);
+    }
+    let (_, sum, first, second) = isa.dispatch(Sums { logits, maximum: largest, moments });
+    let [sum, first, second] = [sum, first, second].map(R::to_f64);
+    let gap = maximum.to_f64() - largest.to_f64();
+    let remainder = faded(gap, sum);
+    let moved = faded(gap, first - gap * sum);
+    // The second moment about `mean`, where the arg-max adds its square, moved to that about μ.
+    let mean = first / (1.0 + sum);
+    let mu = moved / (1.0 + remainder);
+    let (about, shift) = (second - mean * mean, mean - gap - mu);
+    let second = match moments {
+        Moments::Second => {
+            faded(gap, about + 2.0 * shift * (first - mean * sum) + shift * shift * sum) + mu * mu
+        }
+        _ => 0.0,
+    };
+    let first = if moments == Moments::Zeroth { 0.0 } else { moved };
+    (largest, BlockSums { remainder, first, second })
+}
+
+/// e^−gap · value, where e^−gap alone may be too small for f64 or for its digits.
+pub(super) fn faded(gap: f64, value: f64) -> f64 {
+    if gap < 700.0 {
+        return (-gap).exp() * value;
+    }
+    let half = (-0.5 * gap).exp();
+    if half == 0.0 { 0.0 } else { half * value * half }
+}
+
+/// Σ w (m − x), Σ w and Σ w over all but the arg-max, where that is among these; with no `weights`
+/// each is 1. A logit of −∞ counts where its weight is not 0.
 pub(crate) fn deviation<R: Real>(
     isa: Isa,
     logits: &[R],
     maximum: R,
     weights: Option<&[R]>,
-) -> (f64, f64) {
+    argmax: Option<usize>,
+) -> Weighed {
+    // An arg-max is m − m = 0 from the maximum.
+    if let Some(at) = argmax.filter(|_| maximum.to_f64().is_finite()) {
+        let part = |range: std::ops::Range<usize>| {
+            let weights = weights.map(|weights| &weights[range.clone()]);
+            deviation(isa, &logits[range], maximum, weights, None)
+        };
+        let (before, after) = (part(0..at), part(at + 1..logits.len()));
+        let other_weight = before.weight + after.weight;
+        let own = weights.map_or(1.0, |weights| weights[at].to_f64());
+        return Weighed {
+            deviation: before.deviation + after.deviation,
+            weight: other_weight + own,
+            other_weight,
+        };
+    }
     let reference = if maximum == R::NEG_INFINITY { R::ZERO } else { maximum };
     let (sum, total) = isa.dispatch(Deviation { logits, maximum: reference, weights });
-    if sum.to_f64().is_finite() {
-        return (sum.to_f64(), total.to_f64());
+    let (mut sum, mut total) = (sum.to_f64(), total.to_f64());
+    // A sum may be beyond the type where none of its terms is.
+    let weight = |v: usize| weights.map_or(1.0, |weights| weights[v].to_f64());
+    if !total.is_finite() {
+        total = (0..logits.len()).map(weight).sum();
     }
-    // The sum may be beyond the type where none of its terms is.
-    let terms = logits.iter().enumerate().map(|(v, x)| {
-        let w = weights.map_or(1.0, |weights| weights[v].to_f64());
-        if w == 0.0 { 0.0 } else { w * (reference.to_f64() - x.to_f64()) }
-    });
-    (terms.sum(), total.to_f64())
+    if !sum.is_finite() {
+        let term = |(v, x): (usize, &R)| match weight(v) {
+            0.0 => 0.0,
+            w => w * (reference.to_f64() - x.to_f64()),
+        };
+        sum = logits.iter().enumerate().map(term).sum();
+    }
+    Weighed { deviation: sum, weight: total, other_weight: total }
 }
 
 /// How many logits are above `threshold`.

@@ -1,6 +1,6 @@
 //! One row of a softmax, folded.
 
-use super::block::{self, Block, Moments};
+use super::block::{self, Block, Moments, faded};
 use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::simd::Isa;
@@ -53,6 +53,8 @@ pub struct RowState {
     pub deviation: f64,
     /// Σ w_v over the classes seen.
     pub weight: f64,
+    /// Σ w_v over the classes seen but the arg-max: what its gradient is made of.
+    pub other_weight: f64,
     /// The class of the maximum (the lowest of equals, the first NaN), −1 before any.
     pub argmax: i64,
     /// The target class, −1 for none.
@@ -89,6 +91,7 @@ impl RowState {
             second_moment: 0.0,
             deviation: 0.0,
             weight: 0.0,
+            other_weight: 0.0,
             argmax: -1,
             target: -1,
             target_logit: None,
@@ -171,9 +174,9 @@ impl RowState {
     pub(crate) fn set_block<R: Real>(&mut self, block: &Block<R>, first_class: i64) {
         self.maximum = block.maximum.to_f64();
         self.argmax = first_class + block.argmax as i64;
-        self.remainder = block.remainder.to_f64();
-        self.first_moment = block.first.to_f64();
-        self.second_moment = block.second.to_f64();
+        self.remainder = block.sums.remainder;
+        self.first_moment = block.sums.first;
+        self.second_moment = block.sums.second;
     }
 
     /// Folds in the state of other classes of the same row.
@@ -232,6 +235,7 @@ impl RowState {
             return joined;
         }
         joined.weight += other.weight;
+        joined.other_weight += other.weight;
         joined.deviation += other.deviation;
         let gap = self.maximum - other.maximum;
         if other.weight != 0.0 && gap > 0.0 {
@@ -240,16 +244,15 @@ impl RowState {
         if other.maximum == f64::NEG_INFINITY {
             return joined;
         }
-        let factor = (-gap).exp();
-        if factor == 0.0 {
+        let (w, scaled) = (1.0 + self.remainder, faded(gap, 1.0 + other.remainder));
+        if scaled == 0.0 {
             return joined;
         }
-        let (w, scaled) = (1.0 + self.remainder, factor * (1.0 + other.remainder));
         let mean = self.first_moment / w;
         let other_mean = other.first_moment / (1.0 + other.remainder) - gap;
         joined.remainder += scaled;
-        joined.first_moment += factor * (other.first_moment - gap * (1.0 + other.remainder));
-        joined.second_moment += factor * other.second_moment
+        joined.first_moment += faded(gap, other.first_moment - gap * (1.0 + other.remainder));
+        joined.second_moment += faded(gap, other.second_moment)
             + (other_mean - mean).powi(2) * (w * scaled / (w + scaled));
         joined
     }

@@ -2,6 +2,7 @@
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
+use crate::error::short;
 use crate::parallel;
 use crate::{Element, Error, Result};
 
@@ -73,7 +74,7 @@ pub(super) fn check_within_range(values: &[f64]) -> Result<()> {
         Some(at) => Err(Error::Value {
             argument: "singular_values",
             index: vec![at],
-            value: values[at].to_string(),
+            value: short(values[at]),
             expected: "features whose norm is within the range of f64",
         }),
     }

@@ -6,6 +6,7 @@ use std::f64::consts::LN_2;
 use super::features::{check_not_empty, exponent, power_of_two, unit_rows};
 use super::renyi::{renyi, shares_above};
 use crate::algebra::{symmetric_eigenvalues, zeros};
+use crate::error::short;
 use crate::parallel;
 use crate::{Element, Error, Result};
 
@@ -52,7 +53,7 @@ impl KernelMatrix {
         if !(sigma > 0.0 && sigma.is_finite()) {
             return Err(Error::Option {
                 name: "sigma",
-                value: sigma.to_string(),
+                value: short(sigma),
                 expected: "a finite number above 0",
             });
         }
@@ -135,7 +136,7 @@ impl KernelMatrix {
             });
         }
         let fail = |i, j, expected| {
-            let value = kernel[[i, j]].to_f64().to_string();
+            let value = short(kernel[[i, j]].to_f64());
             Err(Error::Value { argument: "kernel", index: vec![i, j], value, expected })
         };
         let mut roots = zeros(rows, 1)?;

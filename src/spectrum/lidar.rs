@@ -4,6 +4,7 @@ use ndarray::{Array2, ArrayView3, Axis, s};
 
 use super::renyi::shannon;
 use crate::algebra::{singular_values, symmetric_eigen, zeros};
+use crate::error::short;
 use crate::{Element, Error, Result};
 
 /// The constants of [`lidar`], on which published codes differ.
@@ -58,9 +59,8 @@ impl Lidar {
     }
 
     fn check(&self, (objects, views): (usize, usize)) -> Result<()> {
-        let fail = |name, value: f64, expected| {
-            Err(Error::Option { name, value: value.to_string(), expected })
-        };
+        let fail =
+            |name, value: f64, expected| Err(Error::Option { name, value: short(value), expected });
         if !(self.delta > 0.0 && self.delta.is_finite()) {
             return fail("delta", self.delta, "a finite number above 0");
         }

@@ -2,6 +2,7 @@
 
 use super::Spectrum;
 use super::renyi::shannon;
+use crate::error::short;
 use crate::{Error, Result};
 
 /// What RankMe's authors add to each share.
@@ -12,7 +13,7 @@ fn rank_of(shares: &[f64], epsilon: f64) -> Result<f64> {
     if !(epsilon >= 0.0 && epsilon.is_finite()) {
         return Err(Error::Option {
             name: "epsilon",
-            value: epsilon.to_string(),
+            value: short(epsilon),
             expected: "a finite number, at least 0",
         });
     }

@@ -1,6 +1,7 @@
 //! Rényi entropies of shares that sum to 1.
 
 use super::Spectrum;
+use crate::error::short;
 use crate::{Error, Result};
 
 /// The Rényi entropy of any order ≥ 0 in nats. Shares are ≥ 0 and sum to 1; none at all give 0.
@@ -8,7 +9,7 @@ pub(super) fn renyi(shares: &[f64], order: f64) -> Result<f64> {
     if order.is_nan() || order < 0.0 {
         return Err(Error::Option {
             name: "order",
-            value: order.to_string(),
+            value: short(order),
             expected: "a number from 0 to infinity",
         });
     }

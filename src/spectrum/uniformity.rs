@@ -3,6 +3,7 @@
 use ndarray::{ArrayView2, s};
 
 use super::features::unit_rows;
+use crate::error::short;
 use crate::parallel;
 use crate::{Element, Error, Result};
 
@@ -36,7 +37,7 @@ pub fn uniformity<T: Element>(features: ArrayView2<'_, T>, t: f64) -> Result<f64
     if !(t > 0.0 && t.is_finite()) {
         return Err(Error::Option {
             name: "t",
-            value: t.to_string(),
+            value: short(t),
             expected: "a finite number above 0",
         });
     }

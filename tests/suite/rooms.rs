@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// The rooms of the library, from the ground up: a room imports those above it in this list alone.
 const FLOORS: &[&[&str]] = &[
-    &["gpu_failure", "matrix", "parallel"],
+    &["gpu_failure", "matrix", "parallel", "quotient"],
     &["error"],
     &["simd"],
     &["gemm"],
@@ -253,7 +253,8 @@ fn no_lower_room_imports_a_higher_one() {
 
 #[test]
 fn the_reader_of_the_sources_sees_what_is_there() {
-    let text = "use a::{b, c::{d, self}};\npub(crate) use x::y as z;\nlet f = crate::m::n(super::o);";
+    let text =
+        "use a::{b, c::{d, self}};\npub(crate) use x::y as z;\nlet f = crate::m::n(super::o);";
     assert_eq!(used(text, false), ["a::b", "a::c::d", "a::c"]);
     assert_eq!(used(text, true), ["x::y"]);
     assert_eq!(inline(text), ["crate::m::n", "super::o"]);

@@ -5,7 +5,7 @@ use crate::autodiff::lanes;
 use crate::autodiff::random::{Generator, two_decisions};
 use crate::autodiff::tape::Variable;
 use crate::element::{Real, compiled};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, short};
 use crate::simd::{Isa, Kernel, Simd};
 
 impl<'t, T: Real> Variable<'t, T> {
@@ -39,7 +39,7 @@ impl<'t, T: Real> Variable<'t, T> {
         if !(0.0..1.0).contains(&probability) {
             return Err(Error::Option {
                 name: "probability",
-                value: probability.to_string(),
+                value: short(probability),
                 expected: "a number from 0 to 1, without 1",
             });
         }

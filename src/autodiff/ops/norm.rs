@@ -4,7 +4,8 @@ use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes::{self, sum_lanes};
 use crate::autodiff::tape::{Variable, shape_error};
 use crate::element::{Real, compiled};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, short};
+use crate::quotient::{exponent, times_power};
 use crate::simd::{Isa, Kernel, Simd, Vector, for_each_vector, read, splat};
 
 impl<'t, T: Real> Variable<'t, T> {
@@ -72,7 +73,7 @@ impl<'t, T: Real> Variable<'t, T> {
         if !(epsilon.is_finite() && epsilon >= 0.0) {
             return Err(Error::Option {
                 name: "epsilon",
-                value: epsilon.to_string(),
+                value: short(epsilon),
                 expected: "a finite number of at least 0",
             });
         }
@@ -208,7 +209,7 @@ impl<T: Real, const CENTER: bool> Kernel for Forward<'_, T, CENTER> {
     fn run<S: Simd>(self, simd: S) -> [T; 2] {
         let Self { x, y, gain, bias, epsilon } = self;
         let count = T::from_f64(x.len() as f64);
-        let mean = match CENTER {
+        let mut mean = match CENTER {
             true => sum_lanes::<S, T>(simd, x, |x| x) / count,
             false => T::ZERO,
         };
@@ -217,8 +218,19 @@ impl<T: Real, const CENTER: bool> Kernel for Forward<'_, T, CENTER> {
             let x = x.sub(center);
             x.mul(x)
         });
-        let variance = (squares / count).to_f64();
-        let inverse = T::from_f64(1.0 / (variance + epsilon).sqrt());
+        let squares_or_epsilon = squares.to_f64().max(epsilon);
+        let inverse = match squares.to_f64().is_finite() && squares_or_epsilon >= T::FADED {
+            true => {
+                let variance = (squares / count).to_f64();
+                1.0 / (variance + epsilon).sqrt()
+            }
+            false => {
+                let (exact, inverse) = out_of_range::<T, CENTER>(x, epsilon);
+                mean = exact;
+                inverse
+            }
+        };
+        let (center, inverse) = (splat::<S, T>(simd, mean), T::from_f64(inverse));
         let scale = splat::<S, T>(simd, inverse);
         let lanes = <T::Vector<S>>::LANES;
         for_each_vector!(T::Vector<S>, simd, x, T::ZERO, |vector, offset| {
@@ -237,6 +249,19 @@ impl<T: Real, const CENTER: bool> Kernel for Forward<'_, T, CENTER> {
         });
         [mean, inverse]
     }
+}
+
+/// The mean and 1/√(variance + ε) of a row whose squares are beyond the type's range, or below it: of
+/// the numbers without a power of two.
+#[cold]
+fn out_of_range<T: Real, const CENTER: bool>(x: &[T], epsilon: f64) -> (T, f64) {
+    let power = exponent(x.iter().fold(0.0, |most, x| x.to_f64().abs().max(most)));
+    let scaled = || x.iter().map(|x| times_power(x.to_f64(), -power));
+    let count = x.len() as f64;
+    let mean = if CENTER { scaled().sum::<f64>() / count } else { 0.0 };
+    let variance = scaled().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+    let deviation = (variance + times_power(epsilon, -2 * power)).sqrt();
+    (T::from_f64(times_power(mean, power)), times_power(1.0 / deviation, -power))
 }
 
 /// With x̂ = (x − μ)/s and h = gain·g: dx = (h − mean(h) − x̂·mean(h·x̂))/s, without mean(h) where

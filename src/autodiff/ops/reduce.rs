@@ -34,7 +34,12 @@ impl<'t, T: Real> Variable<'t, T> {
 
     fn sum_scaled(self, factor: f64) -> Self {
         let x = lanes::standard(self.value());
-        let sum = T::from_f64(lanes::total(self.tape.isa(), array::slice(&x)) * factor);
+        let mut sum = lanes::total(self.tape.isa(), array::slice(&x)) * factor;
+        if factor != 1.0 && !sum.is_finite() {
+            // The sum may be beyond the type where its mean is not.
+            sum = x.iter().map(|x| x.to_f64() * factor).sum();
+        }
+        let sum = T::from_f64(sum);
         let (operand, shape) = (self.index, x.raw_dim());
         self.tape.push(array::shared(&[], vec![sum]), &[self], move |gradient, flow| {
             let g = *gradient.first().expect("one element");
@@ -91,7 +96,15 @@ impl<'t, T: Real> Variable<'t, T> {
         let factor = T::from_f64(factor(axes.iter().map(|&axis| x.shape()[axis]).product()));
         let mut value = sum_over(isa, &x, axes);
         if factor != T::ONE {
-            lanes::for_every(isa, array::slice_mut(&mut value), |x| x * factor);
+            match value.iter().all(|sum| sum.to_f64().is_finite()) {
+                true => lanes::for_every(isa, array::slice_mut(&mut value), |x| x * factor),
+                // A sum may be beyond the type where its mean is not.
+                false => {
+                    let mut parts = x.clone();
+                    lanes::for_every(isa, array::slice_mut(&mut parts), |x| x * factor);
+                    value = sum_over(isa, &parts, axes);
+                }
+            }
         }
         let kept_shape = value.shape().to_vec();
         if !keep {

@@ -159,7 +159,12 @@ impl<T: Real> Kernel for LogSoftmax<'_, T> {
         let center = splat::<S, T>(simd, m);
         let r = [before, rest.get(1..).unwrap_or_default()]
             .map(|x| sum_lanes::<S, T>(simd, x, |x| exp::<S, T>(simd, x.sub(center))).to_f64());
-        let r = r[0] + r[1];
+        let mut r = r[0] + r[1];
+        if r < T::FADED {
+            // Exponentials below the least normal number are 0 in the lanes.
+            let rest = before.iter().chain(rest.get(1..).unwrap_or_default());
+            r = rest.map(|x| (x.to_f64() - m.to_f64()).exp()).sum();
+        }
         let log = T::from_f64(r.ln_1p());
         for x in row.iter_mut() {
             *x = (*x - m) - log;
