@@ -14,7 +14,7 @@ use ndarray::Array2;
 use std::hint::black_box;
 use std::time::Duration;
 use surprisal::{
-    Backward, Element, Gradients, Inputs, LinearCrossEntropy, Promote, RowState, Upstream,
+    Backward, Element, Gradients, Inputs, LinearCrossEntropy, RowState, Upstream,
 };
 
 /// N, D and V: a few rows, a small batch against a large vocabulary, and two common models.
@@ -43,7 +43,7 @@ struct Arrays<T> {
     targets: Vec<u32>,
 }
 
-impl<T: Element + Promote<T, Computed = f32>> Arrays<T> {
+impl<T: Element + Element<Real = f32>> Arrays<T> {
     fn new([rows, width, classes]: [usize; 3]) -> Self {
         Self {
             hidden: matrix(rows, width, 2.0 / (width as f64).sqrt()),
@@ -52,7 +52,7 @@ impl<T: Element + Promote<T, Computed = f32>> Arrays<T> {
         }
     }
 
-    fn inputs(&self) -> Inputs<'_, f32> {
+    fn inputs(&self) -> Inputs<'_> {
         Inputs::new(self.hidden.view(), self.classifier.view(), &self.targets)
     }
 }
@@ -98,7 +98,7 @@ fn rows(criterion: &mut Criterion) {
 
 fn forward<T>(criterion: &mut Criterion, name: &str, shapes: &[[usize; 3]])
 where
-    T: Element + Promote<T, Computed = f32>,
+    T: Element + Element<Real = f32>,
 {
     let loss = LinearCrossEntropy::builder().build().expect("the defaults");
     let mut group = group(criterion, name);
@@ -115,7 +115,7 @@ where
 
 fn gradients<T>(criterion: &mut Criterion, name: &str, backward: Backward, factor: u64)
 where
-    T: Element + Promote<T, Computed = f32>,
+    T: Element + Element<Real = f32>,
 {
     let loss = LinearCrossEntropy::builder().backward(backward).build().expect("the defaults");
     let mut group = group(criterion, name);

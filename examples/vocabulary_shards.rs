@@ -65,7 +65,7 @@ fn machine(
 ) -> surprisal::Result<(f64, Array2<f64>, Array2<f64>)> {
     let shard = Shard { first_class: classes.start, vocabulary: CLASSES };
     let inputs = Inputs::new(hidden, part, targets).shard(shard);
-    let own: Fold<f64> = loss.fold(&inputs)?;
+    let own: Fold = loss.fold(&inputs)?;
     for sender in senders {
         sender.send((classes.clone(), own.states().to_vec())).expect("a machine that lives");
     }

@@ -28,14 +28,6 @@ macro_rules! view_enum {
             /// Of [`f16`](struct@half::f16).
             F16($view<'a, f16>),
         }
-        view_enum!(@from $name, $view, F64 f64, F32 f32, Bf16 bf16, F16 f16);
-    };
-    (@from $name:ident, $view:ident, $($variant:ident $type:ty),*) => {
-        $(impl<'a> From<$view<'a, $type>> for $name<'a> {
-            fn from(view: $view<'a, $type>) -> Self {
-                $name::$variant(view)
-            }
-        })*
     };
 }
 

@@ -1,10 +1,48 @@
-//! What is read from a view whose element type is a value.
+//! Views whose element type is a value: how they are made, and what is read from them.
 
-use ndarray::{ArrayView1, ArrayView2, Axis, Slice};
+use ndarray::{
+    ArrayBase, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, Data, Ix1, Ix2, Slice,
+};
 use std::ops::Range;
 
 use crate::element::{Element, Real};
-use crate::matrix::{Matrix, Vector, each};
+use crate::matrix::{Matrix, MatrixMut, Vector, VectorMut, each};
+
+impl<'a, T: Element> From<ArrayView2<'a, T>> for Matrix<'a> {
+    fn from(view: ArrayView2<'a, T>) -> Self {
+        T::matrix(view)
+    }
+}
+
+impl<'a, T: Element, S: Data<Elem = T>> From<&'a ArrayBase<S, Ix2>> for Matrix<'a> {
+    fn from(array: &'a ArrayBase<S, Ix2>) -> Self {
+        T::matrix(array.view())
+    }
+}
+
+impl<'a, T: Element> From<ArrayView1<'a, T>> for Vector<'a> {
+    fn from(view: ArrayView1<'a, T>) -> Self {
+        T::vector(view)
+    }
+}
+
+impl<'a, T: Element, S: Data<Elem = T>> From<&'a ArrayBase<S, Ix1>> for Vector<'a> {
+    fn from(array: &'a ArrayBase<S, Ix1>) -> Self {
+        T::vector(array.view())
+    }
+}
+
+impl<'a, T: Element> From<ArrayViewMut2<'a, T>> for MatrixMut<'a> {
+    fn from(view: ArrayViewMut2<'a, T>) -> Self {
+        T::matrix_view_mut(view)
+    }
+}
+
+impl<'a, T: Element> From<ArrayViewMut1<'a, T>> for VectorMut<'a> {
+    fn from(view: ArrayViewMut1<'a, T>) -> Self {
+        T::vector_view_mut(view)
+    }
+}
 
 impl Matrix<'_> {
     /// The name of the element type: `f64`, `f32`, `bf16` or `f16`.

@@ -91,24 +91,24 @@ pub trait Computed: Real {
     fn forward(
         place: &Place,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, Self>,
-    ) -> surprisal::Result<Forward<Self>>;
+        inputs: &Inputs<'_>,
+    ) -> surprisal::Result<Forward>;
 
     fn loss_and_gradients(
         place: &Place,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, Self>,
-        upstream: &Upstream<'_, Self>,
+        inputs: &Inputs<'_>,
+        upstream: &Upstream<'_>,
         gradients: Gradients<'_>,
-    ) -> surprisal::Result<Forward<Self>>;
+    ) -> surprisal::Result<Forward>;
 }
 
 impl Computed for f32 {
     fn forward(
         place: &Place,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, f32>,
-    ) -> surprisal::Result<Forward<f32>> {
+        inputs: &Inputs<'_>,
+    ) -> surprisal::Result<Forward> {
         match place {
             Place::Processor => loss.forward(inputs),
             #[cfg(feature = "gpu")]
@@ -119,10 +119,10 @@ impl Computed for f32 {
     fn loss_and_gradients(
         place: &Place,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, f32>,
-        upstream: &Upstream<'_, f32>,
+        inputs: &Inputs<'_>,
+        upstream: &Upstream<'_>,
         gradients: Gradients<'_>,
-    ) -> surprisal::Result<Forward<f32>> {
+    ) -> surprisal::Result<Forward> {
         match place {
             Place::Processor => loss.loss_and_gradients(inputs, upstream, gradients),
             #[cfg(feature = "gpu")]
@@ -136,18 +136,18 @@ impl Computed for f64 {
     fn forward(
         _: &Place,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, f64>,
-    ) -> surprisal::Result<Forward<f64>> {
+        inputs: &Inputs<'_>,
+    ) -> surprisal::Result<Forward> {
         loss.forward(inputs)
     }
 
     fn loss_and_gradients(
         _: &Place,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, f64>,
-        upstream: &Upstream<'_, f64>,
+        inputs: &Inputs<'_>,
+        upstream: &Upstream<'_>,
         gradients: Gradients<'_>,
-    ) -> surprisal::Result<Forward<f64>> {
+    ) -> surprisal::Result<Forward> {
         loss.loss_and_gradients(inputs, upstream, gradients)
     }
 }

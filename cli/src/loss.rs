@@ -300,9 +300,9 @@ impl Loss {
         };
         let mut inputs = match (&arrays.hidden, &arrays.classifier, &arrays.logits) {
             (Some(hidden), Some(classifier), _) => {
-                Inputs::<R>::from_matrices(hidden.matrix()?, classifier.matrix()?, targets)?
+                Inputs::from_matrices(hidden.matrix()?, classifier.matrix()?, targets)?
             }
-            (_, _, Some(logits)) => Inputs::<R>::from_logits_matrix(logits.matrix()?, targets)?,
+            (_, _, Some(logits)) => Inputs::from_logits_matrix(logits.matrix()?, targets)?,
             _ => return Err(Failure::Input("--hidden and --classifier are missing".into())),
         };
         if let Some(bias) = &arrays.bias {
@@ -381,10 +381,10 @@ impl Loss {
         &self,
         loss: &LinearCrossEntropy,
         arrays: &Arrays,
-        inputs: &Inputs<'_, R>,
+        inputs: &Inputs<'_>,
         out: &Path,
         place: &Place,
-    ) -> Result<(Forward<R>, f64), Failure>
+    ) -> Result<(Forward, f64), Failure>
     where
         R: Computed + NpyElement,
         for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, R>>,
@@ -442,7 +442,7 @@ impl Loss {
         Ok((forward, seconds))
     }
 
-    fn write<R: Real + NpyElement>(&self, forward: &Forward<R>, out: &Path) -> Result<(), Failure> {
+    fn write<R: Real + NpyElement>(&self, forward: &Forward, out: &Path) -> Result<(), Failure> {
         for emit in &self.emit {
             match *emit {
                 Emit::Statistic(name, statistic) => {

@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMut2, Axis};
 use shared::{Case, Config, Droppable, Sparse, Stream, Tolerance, cast, inputs, inputs_with};
 use std::sync::LazyLock;
-use surprisal::{Gradients, MatrixMut, Promote, Real, Reduction, Upstream, VectorMut};
+use surprisal::{Gradients, MatrixMut, Real, Reduction, Upstream, VectorMut};
 
 static POOLS: LazyLock<[rayon::ThreadPool; 2]> = LazyLock::new(|| {
     [1, 3].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads"))
@@ -18,7 +18,7 @@ static POOLS: LazyLock<[rayon::ThreadPool; 2]> = LazyLock::new(|| {
 
 fn check<T, R>(config: &Config, case: &Case)
 where
-    T: Promote<T, Computed = R>,
+    T: Element<Real = R>,
     R: Real,
     for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, R>>,
     for<'a> VectorMut<'a>: From<ArrayViewMut1<'a, R>>,
@@ -36,7 +36,7 @@ where
     let d_entropy = case.d_entropy.as_ref().map(cast);
     let mut upstream = match case.reduction {
         Reduction::None => Upstream::rows(d_loss.view()),
-        _ => Upstream::scalar(R::ONE),
+        _ => Upstream::scalar(1.0),
     };
     if let Some(d_lse) = &d_lse {
         upstream = upstream.log_sum_exp(d_lse.view());

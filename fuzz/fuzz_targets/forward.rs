@@ -7,9 +7,9 @@ mod shared;
 
 use libfuzzer_sys::fuzz_target;
 use shared::{Case, Config, Sparse, Tolerance, cast, inputs, inputs_with};
-use surprisal::{Promote, Real, Reduction, Statistic};
+use surprisal::{Element, Real, Reduction, Statistic};
 
-fn check<T: Promote<T, Computed = R>, R: Real>(config: &Config, case: &Case) {
+fn check<T: Element<Real = R>, R: Real>(config: &Config, case: &Case) {
     let (hidden, classifier) = (cast::<T>(&case.hidden), cast::<T>(&case.classifier));
     let sparse = Sparse::of(config, case);
     let inputs = match &sparse {

@@ -58,7 +58,7 @@ impl Call<'_, '_> {
     pub(super) fn active(
         &self,
         states: &[RowState],
-        upstream: &Upstream<'_, f32>,
+        upstream: &Upstream<'_>,
         logits: &[[f32; 2]],
     ) -> ActiveRows {
         let problem = &self.problem;
@@ -358,7 +358,7 @@ impl Call<'_, '_> {
     pub(super) async fn backward(
         &self,
         states: &[RowState],
-        upstream: &Upstream<'_, f32>,
+        upstream: &Upstream<'_>,
         logits: &[[f32; 2]],
         gradients: Gradients<'_>,
         waiting: Waiting,

@@ -35,9 +35,12 @@ pub(super) struct Chunk {
 }
 
 /// A GPU does not do everything that the processor does.
-pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_, f32>) -> Result<()> {
+pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()> {
     use crate::linear_cross_entropy::inputs::Source;
     let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
+    if inputs.is_double() {
+        return conflict("the GPU computes no f64, expected matrices of f32, bf16 or f16");
+    }
     if matches!(inputs.source, Source::Given(_)) {
         return conflict(
             "the GPU computes no loss of given logits, expected hidden states and a classifier",

@@ -34,11 +34,7 @@ impl Context {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn forward(
-        &self,
-        loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, f32>,
-    ) -> Result<Forward<f32>> {
+    pub fn forward(&self, loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<Forward> {
         now(self.fold(loss, inputs, Waiting::Blocking))
     }
 
@@ -49,8 +45,8 @@ impl Context {
     pub async fn forward_async(
         &self,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, f32>,
-    ) -> Result<Forward<f32>> {
+        inputs: &Inputs<'_>,
+    ) -> Result<Forward> {
         self.fold(loss, inputs, Waiting::Async).await
     }
 
@@ -79,9 +75,9 @@ impl Context {
     pub fn vjp(
         &self,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, f32>,
-        forward: &Forward<f32>,
-        upstream: &Upstream<'_, f32>,
+        inputs: &Inputs<'_>,
+        forward: &Forward,
+        upstream: &Upstream<'_>,
         gradients: Gradients<'_>,
     ) -> Result<()> {
         now(self.back(loss, inputs, forward, upstream, gradients, Waiting::Blocking))
@@ -94,9 +90,9 @@ impl Context {
     pub async fn vjp_async(
         &self,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, f32>,
-        forward: &Forward<f32>,
-        upstream: &Upstream<'_, f32>,
+        inputs: &Inputs<'_>,
+        forward: &Forward,
+        upstream: &Upstream<'_>,
         gradients: Gradients<'_>,
     ) -> Result<()> {
         self.back(loss, inputs, forward, upstream, gradients, Waiting::Async).await
@@ -126,10 +122,10 @@ impl Context {
     pub fn loss_and_gradients(
         &self,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, f32>,
-        upstream: &Upstream<'_, f32>,
+        inputs: &Inputs<'_>,
+        upstream: &Upstream<'_>,
         gradients: Gradients<'_>,
-    ) -> Result<Forward<f32>> {
+    ) -> Result<Forward> {
         now(self.both(loss, inputs, upstream, gradients, Waiting::Blocking))
     }
 
@@ -140,21 +136,21 @@ impl Context {
     pub async fn loss_and_gradients_async(
         &self,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, f32>,
-        upstream: &Upstream<'_, f32>,
+        inputs: &Inputs<'_>,
+        upstream: &Upstream<'_>,
         gradients: Gradients<'_>,
-    ) -> Result<Forward<f32>> {
+    ) -> Result<Forward> {
         self.both(loss, inputs, upstream, gradients, Waiting::Async).await
     }
 
     async fn both(
         &self,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, f32>,
-        upstream: &Upstream<'_, f32>,
+        inputs: &Inputs<'_>,
+        upstream: &Upstream<'_>,
         gradients: Gradients<'_>,
         waiting: Waiting,
-    ) -> Result<Forward<f32>> {
+    ) -> Result<Forward> {
         let call = self.call(loss, inputs, true)?;
         upstream.check(&call.problem)?;
         check_gradients(inputs, &gradients)?;
@@ -166,9 +162,9 @@ impl Context {
     async fn back(
         &self,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, f32>,
-        forward: &Forward<f32>,
-        upstream: &Upstream<'_, f32>,
+        inputs: &Inputs<'_>,
+        forward: &Forward,
+        upstream: &Upstream<'_>,
         gradients: Gradients<'_>,
         waiting: Waiting,
     ) -> Result<()> {
@@ -187,9 +183,9 @@ impl Context {
     async fn fold(
         &self,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_, f32>,
+        inputs: &Inputs<'_>,
         waiting: Waiting,
-    ) -> Result<Forward<f32>> {
+    ) -> Result<Forward> {
         let call = self.call(loss, inputs, false)?;
         let (folded, _) = call.fold(waiting).await?;
         Ok(Forward::new(call.problem, folded, None).without_dropped())
@@ -199,7 +195,7 @@ impl Context {
     fn call<'c, 'a>(
         &'c self,
         loss: &LinearCrossEntropy,
-        inputs: &Inputs<'a, f32>,
+        inputs: &Inputs<'a>,
         gradients: bool,
     ) -> Result<Call<'c, 'a>> {
         check(loss, inputs)?;

@@ -32,7 +32,7 @@ use crate::matrix::{Matrix, Vector};
 pub struct DeviceInputs<'a> {
     hidden: DeviceMatrix,
     classifier: DeviceMatrix,
-    inputs: Inputs<'a, f32>,
+    inputs: Inputs<'a>,
 }
 
 /// A matrix of these sizes that takes no memory: nothing reads its elements.
@@ -54,8 +54,7 @@ impl<'a> DeviceInputs<'a> {
         classifier: DeviceMatrix,
         targets: impl Into<Targets<'a>>,
     ) -> Self {
-        let inputs = Inputs::from_matrices(sizes_of(&hidden), sizes_of(&classifier), targets)
-            .expect("nothing wider than f32");
+        let inputs = Inputs::new(sizes_of(&hidden), sizes_of(&classifier), targets);
         Self { hidden, classifier, inputs }
     }
 
@@ -279,7 +278,7 @@ impl Encoded<'_, '_> {
     ///
     /// # Errors
     /// [`Error::Gpu`] for what the device does.
-    pub fn finish(self, submission: wgpu::SubmissionIndex) -> Result<Forward<f32>> {
+    pub fn finish(self, submission: wgpu::SubmissionIndex) -> Result<Forward> {
         now(self.merge(submission, Waiting::Blocking))
     }
 
@@ -287,11 +286,11 @@ impl Encoded<'_, '_> {
     ///
     /// # Errors
     /// As [`finish`](Self::finish).
-    pub async fn finish_async(self, submission: wgpu::SubmissionIndex) -> Result<Forward<f32>> {
+    pub async fn finish_async(self, submission: wgpu::SubmissionIndex) -> Result<Forward> {
         self.merge(submission, Waiting::Async).await
     }
 
-    async fn merge(self, index: wgpu::SubmissionIndex, waiting: Waiting) -> Result<Forward<f32>> {
+    async fn merge(self, index: wgpu::SubmissionIndex, waiting: Waiting) -> Result<Forward> {
         let Self { call, chunks, staging, logits } = self;
         let context = call.context;
         let logits: Vec<[f32; 2]> = match logits {
@@ -370,7 +369,7 @@ impl Context {
     ///
     /// ```no_run
     /// # use surprisal::gpu::{Context, DeviceGradients, DeviceInputs, Workspace};
-    /// # fn given<'a>() -> (Context, DeviceInputs<'a>, surprisal::Forward<f32>, DeviceGradients) { panic!() }
+    /// # fn given<'a>() -> (Context, DeviceInputs<'a>, surprisal::Forward, DeviceGradients) { panic!() }
     /// use surprisal::{LinearCrossEntropy, Upstream};
     /// let (context, inputs, forward, gradients) = given();
     /// let loss = LinearCrossEntropy::builder().build()?;
@@ -392,8 +391,8 @@ impl Context {
         encoder: &mut wgpu::CommandEncoder,
         loss: &LinearCrossEntropy,
         inputs: &DeviceInputs<'_>,
-        forward: &Forward<f32>,
-        upstream: &Upstream<'_, f32>,
+        forward: &Forward,
+        upstream: &Upstream<'_>,
         gradients: &DeviceGradients,
         workspace: &mut Workspace,
     ) -> Result<()> {
@@ -436,7 +435,7 @@ impl Context {
         &self,
         loss: &LinearCrossEntropy,
         inputs: &DeviceInputs<'_>,
-    ) -> Result<Forward<f32>> {
+    ) -> Result<Forward> {
         let call = self.device_call(loss, inputs, false)?;
         let (folded, _) = now(call.fold(Waiting::Blocking))?;
         Ok(Forward::new(call.problem, folded, None).without_dropped())
@@ -474,10 +473,10 @@ impl Context {
         &self,
         loss: &LinearCrossEntropy,
         inputs: &DeviceInputs<'_>,
-        upstream: &Upstream<'_, f32>,
+        upstream: &Upstream<'_>,
         gradients: &DeviceGradients,
         workspace: &mut Workspace,
-    ) -> Result<Forward<f32>> {
+    ) -> Result<Forward> {
         let call = self.device_call(loss, inputs, true)?;
         upstream.check(&call.problem)?;
         let sums = call.device_sums(inputs, gradients)?;

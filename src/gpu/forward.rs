@@ -173,7 +173,7 @@ impl Call<'_, '_> {
     }
 
     /// Folds all kept rows. Also the single logits that were needed, with their slopes.
-    pub(super) async fn fold(&self, waiting: Waiting) -> Result<(Folded<f32>, Vec<[f32; 2]>)> {
+    pub(super) async fn fold(&self, waiting: Waiting) -> Result<(Folded, Vec<[f32; 2]>)> {
         let context = self.context;
         let chunks = self.forward_chunks();
         let most = chunks.iter().map(|chunk| chunk.rows.len()).max().unwrap_or(0);

@@ -68,7 +68,7 @@ impl Context {
             .rank(true)
             .build()?;
         let inputs = Inputs::new(hidden.view(), classifier.view(), &targets).bias(bias.view());
-        let run = |on_device: bool| -> Result<(Forward<f32>, [Vec<f32>; 3])> {
+        let run = |on_device: bool| -> Result<(Forward, [Vec<f32>; 3])> {
             let mut d_hidden = Array2::<f32>::zeros((rows, width));
             let mut d_classifier = Array2::<f32>::zeros((classes, width));
             let mut d_bias = Array1::<f32>::zeros(classes);
@@ -95,7 +95,7 @@ impl Context {
             [Statistic::Loss, Statistic::LogSumExp, Statistic::Entropy, Statistic::Varentropy]
         {
             let (a, b) = (found.statistic(statistic)?, expected.statistic(statistic)?);
-            near(name(&format!("{statistic:?}")), a.iter(), b.iter())?;
+            near(name(&format!("{statistic:?}")), a.iter().copied(), b.iter().copied())?;
         }
         if found.argmax() != expected.argmax() {
             let what = name("the most likely classes");
@@ -103,23 +103,24 @@ impl Context {
         }
         let names = ["the hidden gradient", "the classifier gradient", "the bias gradient"];
         for (what, (a, b)) in names.into_iter().zip(gradients.iter().zip(&expected_gradients)) {
-            near(name(what), a.iter(), b.iter())?;
+            let [a, b] = [a, b].map(|of| of.iter().map(|&x| f64::from(x)));
+            near(name(what), a, b)?;
         }
         Ok(())
     }
 }
 
-fn near<'a>(
+fn near(
     what: String,
-    found: impl Iterator<Item = &'a f32>,
-    expected: impl Iterator<Item = &'a f32>,
+    found: impl Iterator<Item = f64>,
+    expected: impl Iterator<Item = f64>,
 ) -> Result<()> {
     let (mut off, mut largest) = (0.0_f64, 0.0_f64);
-    for (&a, &b) in found.zip(expected) {
-        let difference = f64::from(a) - f64::from(b);
+    for (a, b) in found.zip(expected) {
+        let difference = a - b;
         // A NaN is infinitely far away.
         off = off.max(if difference.is_nan() { f64::INFINITY } else { difference.abs() });
-        largest = largest.max(f64::from(b.abs()));
+        largest = largest.max(b.abs());
     }
     match off <= TOLERANCE * largest {
         true => Ok(()),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::filter::Cut;
-use super::forward::{Forward, fold_rows, in_format};
+use super::forward::{Forward, fold_rows, in_format, in_precision};
 use super::gradients::{Gradients, Sink, Upstream};
 use super::inputs::{Inputs, Source, Targets};
 use super::options::LinearCrossEntropy;
@@ -97,15 +97,25 @@ impl LinearCrossEntropy {
     /// assert!(gradient.iter().all(|g| *g != 0.0));
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn vjp<R: Real>(
+    pub fn vjp(
         &self,
-        inputs: &Inputs<'_, R>,
-        forward: &Forward<R>,
-        upstream: &Upstream<'_, R>,
+        inputs: &Inputs<'_>,
+        forward: &Forward,
+        upstream: &Upstream<'_>,
         gradients: Gradients<'_>,
     ) -> Result<()> {
-        let plan = self.plan(&shapes_with(inputs, &gradients), Pass::Vjp)?;
-        let problem = Problem::new(&self.without_rank(), inputs)?;
+        in_precision!(inputs, self.vjp_in(inputs, forward, upstream, gradients))
+    }
+
+    fn vjp_in<R: Real>(
+        &self,
+        inputs: &Inputs<'_>,
+        forward: &Forward,
+        upstream: &Upstream<'_>,
+        gradients: Gradients<'_>,
+    ) -> Result<()> {
+        let plan = self.plan(&shapes_with::<R>(inputs, &gradients), Pass::Vjp)?;
+        let problem = Problem::<R>::new(&self.without_rank(), inputs)?;
         check_gradients(inputs, &gradients)?;
         forward.check_upstream(&problem, upstream)?;
         let active = active_rows(&problem, &forward.states, &problem.rows, upstream);
@@ -137,15 +147,24 @@ impl LinearCrossEntropy {
     /// assert!(forward.loss() > 0.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn loss_and_gradients<R: Real>(
+    pub fn loss_and_gradients(
         &self,
-        inputs: &Inputs<'_, R>,
-        upstream: &Upstream<'_, R>,
+        inputs: &Inputs<'_>,
+        upstream: &Upstream<'_>,
         gradients: Gradients<'_>,
-    ) -> Result<Forward<R>> {
+    ) -> Result<Forward> {
+        in_precision!(inputs, self.loss_and_gradients_in(inputs, upstream, gradients))
+    }
+
+    fn loss_and_gradients_in<R: Real>(
+        &self,
+        inputs: &Inputs<'_>,
+        upstream: &Upstream<'_>,
+        gradients: Gradients<'_>,
+    ) -> Result<Forward> {
         inputs.check_whole()?;
-        let plan = self.plan(&shapes_with(inputs, &gradients), Pass::LossAndGradients)?;
-        let mut problem = Problem::new(self, inputs)?;
+        let plan = self.plan(&shapes_with::<R>(inputs, &gradients), Pass::LossAndGradients)?;
+        let mut problem = Problem::<R>::new(self, inputs)?;
         upstream.check(&problem)?;
         check_gradients(inputs, &gradients)?;
         let (folded, dropped) = match plan.strategy {
@@ -168,7 +187,7 @@ impl LinearCrossEntropy {
     }
 }
 
-fn shapes_with<R: Real>(inputs: &Inputs<'_, R>, gradients: &Gradients<'_>) -> Shapes {
+fn shapes_with<R: Real>(inputs: &Inputs<'_>, gradients: &Gradients<'_>) -> Shapes {
     fn rounded<R: Real>(sink: &Option<Sink<MatrixMut<'_>>>) -> bool {
         sink.as_ref().is_some_and(|sink| !is_direct::<R>(&sink.array))
     }
@@ -179,10 +198,7 @@ fn shapes_with<R: Real>(inputs: &Inputs<'_, R>, gradients: &Gradients<'_>) -> Sh
     }
 }
 
-pub(crate) fn check_gradients<R: Real>(
-    inputs: &Inputs<'_, R>,
-    gradients: &Gradients<'_>,
-) -> Result<()> {
+pub(crate) fn check_gradients(inputs: &Inputs<'_>, gradients: &Gradients<'_>) -> Result<()> {
     let shape = |argument, found: Vec<usize>, expected: Vec<usize>, like: &str| match found
         == expected
     {
@@ -239,7 +255,7 @@ pub(crate) fn active_rows<R: Real>(
     problem: &Problem<'_, R>,
     states: &[RowState],
     rows: &[Row],
-    upstream: &Upstream<'_, R>,
+    upstream: &Upstream<'_>,
 ) -> Vec<Active<R>> {
     let mut active = Vec::with_capacity(rows.len());
     for (index, (state, row)) in states.iter().zip(rows).enumerate() {

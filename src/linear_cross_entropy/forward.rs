@@ -1,11 +1,11 @@
 //! The fold over the vocabulary, and what comes out of it.
 
-use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1};
+use ndarray::{Array1, Array2, ArrayView2};
 use std::ops::Range;
 
 use super::few_rows::{FewRows, few_scratch};
 use super::filter::{Cut, Dropped, Record, RecordPart};
-use super::gradients::Upstream;
+use super::gradients::{Upstream, clear_vector, put_vector};
 use super::inputs::{Inputs, Targets};
 use super::options::{LinearCrossEntropy, Statistics};
 use super::plan::{Pass, Plan, Shapes, TILE_GROUPS, TILE_ROWS, spans};
@@ -14,6 +14,7 @@ use super::tile::{Hidden, Slot, Weights, sized};
 use crate::element::{Element, Operand, Real};
 use crate::error::{Error, Result};
 use crate::gemm::{GROUP, PANEL, steps_length};
+use crate::matrix::VectorMut;
 use crate::parallel;
 use crate::quotient::{quotient, sum_of_products};
 use crate::softmax::RowState;
@@ -30,6 +31,17 @@ macro_rules! in_format {
     };
 }
 pub(crate) use in_format;
+
+/// Calls a method that is generic in what is computed in, for the precision of the inputs.
+macro_rules! in_precision {
+    ($inputs:expr, $on:ident.$method:ident($($argument:expr),* $(,)?)) => {
+        match $inputs.is_double() {
+            true => $on.$method::<f64>($($argument),*),
+            false => $on.$method::<f32>($($argument),*),
+        }
+    };
+}
+pub(crate) use in_precision;
 
 /// A number that each row has.
 ///
@@ -80,8 +92,8 @@ pub enum Statistic {
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Fold<R> {
-    forward: Forward<R>,
+pub struct Fold {
+    forward: Forward,
 }
 
 /// The loss of every row, and whatever else the fold was asked for.
@@ -98,16 +110,16 @@ pub struct Fold<R> {
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Forward<R> {
+pub struct Forward {
     pub(crate) states: Vec<RowState>,
     pub(crate) rows: Vec<Row>,
-    top: Vec<Entry<R>>,
+    top: Vec<Entry>,
     outputs: usize,
     loss: LinearCrossEntropy,
     vocabulary: usize,
     /// The classes that have been folded in, in order.
     covered: Vec<Range<usize>>,
-    class_weights_of_targets: Option<Vec<R>>,
+    class_weights_of_targets: Option<Vec<f64>>,
     soft: bool,
     divisors: Divisors,
     /// What a filter decides by, until shards are merged.
@@ -133,7 +145,7 @@ impl LinearCrossEntropy {
     /// # Errors
     /// Every argument outside its domain, see [`Error`]; [`Error::MemoryBudget`] for a budget
     /// under which not one tile fits.
-    pub fn forward<R: Real>(&self, inputs: &Inputs<'_, R>) -> Result<Forward<R>> {
+    pub fn forward(&self, inputs: &Inputs<'_>) -> Result<Forward> {
         inputs.check_whole()?;
         self.fold(inputs)?.finish()
     }
@@ -161,9 +173,13 @@ impl LinearCrossEntropy {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn fold<R: Real>(&self, inputs: &Inputs<'_, R>) -> Result<Fold<R>> {
+    pub fn fold(&self, inputs: &Inputs<'_>) -> Result<Fold> {
+        in_precision!(inputs, self.fold_in(inputs))
+    }
+
+    fn fold_in<R: Real>(&self, inputs: &Inputs<'_>) -> Result<Fold> {
         let plan = self.plan(&Shapes::of(inputs), Pass::Forward)?;
-        let problem = Problem::new(self, inputs)?;
+        let problem = Problem::<R>::new(self, inputs)?;
         let mut folded = in_format!(problem, fold_rows(&problem, &plan));
         let record = folded.record.take();
         let cut = Cut::new(&problem, record.as_ref());
@@ -190,13 +206,22 @@ impl LinearCrossEntropy {
     ///
     /// # Errors
     /// As [`forward`](Self::forward); [`Error::Value`] for a class that is not the classifier's.
-    pub fn log_probabilities<R: Real>(
+    pub fn log_probabilities(
         &self,
-        inputs: &Inputs<'_, R>,
-        forward: &Forward<R>,
+        inputs: &Inputs<'_>,
+        forward: &Forward,
         candidates: ArrayView2<'_, u32>,
-    ) -> Result<Array2<R>> {
-        let problem = Problem::new(&self.without_rank(), inputs)?;
+    ) -> Result<Array2<f64>> {
+        in_precision!(inputs, self.log_probabilities_in(inputs, forward, candidates))
+    }
+
+    fn log_probabilities_in<R: Real>(
+        &self,
+        inputs: &Inputs<'_>,
+        forward: &Forward,
+        candidates: ArrayView2<'_, u32>,
+    ) -> Result<Array2<f64>> {
+        let problem = Problem::<R>::new(&self.without_rank(), inputs)?;
         forward.check_rows(&problem)?;
         let (rows, k) = candidates.dim();
         if rows != problem.outputs {
@@ -216,7 +241,7 @@ impl LinearCrossEntropy {
                 expected: "a class of the classifier",
             });
         }
-        let mut to = Array2::from_elem((rows, k), R::ZERO);
+        let mut to = Array2::zeros((rows, k));
         in_format!(problem, log_probabilities(&problem, &forward.states, candidates, &mut to));
         Ok(to)
     }
@@ -262,17 +287,21 @@ impl LinearCrossEntropy {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn target_logits<R: Real>(&self, inputs: &Inputs<'_, R>) -> Result<Array1<R>> {
+    pub fn target_logits(&self, inputs: &Inputs<'_>) -> Result<Array1<f64>> {
+        in_precision!(inputs, self.target_logits_in(inputs))
+    }
+
+    fn target_logits_in<R: Real>(&self, inputs: &Inputs<'_>) -> Result<Array1<f64>> {
         if !matches!(inputs.targets, Targets::Hard(_)) {
             let what = "soft targets have no target logit, expected hard targets".into();
             return Err(Error::Conflict { what });
         }
-        let problem = Problem::new(&self.without_rank(), inputs)?;
+        let problem = Problem::<R>::new(&self.without_rank(), inputs)?;
         let plan = self.plan(&Shapes::of(inputs), Pass::Forward)?;
-        let mut logits = Array1::from_elem(problem.outputs, R::from_f64(f64::NAN));
+        let mut logits = Array1::from_elem(problem.outputs, f64::NAN);
         let owned = in_format!(problem, owned_target_logits(&problem, &plan));
         for (row, logit) in problem.rows.iter().zip(owned) {
-            logits[row.output] = logit;
+            logits[row.output] = logit.to_f64();
         }
         Ok(logits)
     }
@@ -283,7 +312,7 @@ fn log_probabilities<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     states: &[RowState],
     candidates: ArrayView2<'_, u32>,
-    to: &mut Array2<F::Sum>,
+    to: &mut Array2<f64>,
 ) {
     let mut slot = Slot::<F>::several(1);
     let k = candidates.dim().1;
@@ -294,7 +323,7 @@ fn log_probabilities<F: Operand>(
         }
         problem.logits_at(row, &columns, &mut slot[0], &mut logits);
         for (to, logit) in to.row_mut(row.output).iter_mut().zip(&logits) {
-            *to = F::Sum::from_f64(0.0 - state.surprisal_of(logit.to_f64()));
+            *to = 0.0 - state.surprisal_of(logit.to_f64());
         }
     }
 }
@@ -342,25 +371,22 @@ fn initial_states<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Vec
 }
 
 /// The states of the kept rows, and the k most likely classes of each, row after row.
-pub(crate) struct Folded<R> {
+pub(crate) struct Folded {
     pub(crate) states: Vec<RowState>,
-    pub(crate) top: Vec<Entry<R>>,
+    pub(crate) top: Vec<Entry>,
     /// What a filter decides by.
     pub(crate) record: Option<Record>,
 }
 
-impl<R: Real> Folded<R> {
+impl Folded {
     /// Nothing but what must be known ahead: the targets, and for the rank their logits.
-    pub(crate) fn new<F: Operand<Real = R, Sum = R>>(
-        problem: &Problem<'_, R>,
-        plan: &Plan,
-    ) -> Self {
+    pub(crate) fn new<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Self {
         let top = vec![Entry::empty(); problem.rows.len() * problem.loss.statistics.top_k];
         Self { states: initial_states::<F>(problem, plan), top, record: None }
     }
 
     /// Joins in what each of some columns has made of these rows, in the order of the columns.
-    pub(crate) fn merge(&mut self, rows: Range<usize>, partial: &[RowState], top: &[Entry<R>]) {
+    pub(crate) fn merge(&mut self, rows: Range<usize>, partial: &[RowState], top: &[Entry]) {
         let (height, k) = (rows.len(), self.top.len() / self.states.len().max(1));
         for partial in partial.chunks(height.max(1)) {
             for (state, partial) in self.states[rows.clone()].iter_mut().zip(partial) {
@@ -379,7 +405,7 @@ impl<R: Real> Folded<R> {
 }
 
 /// Folds every kept row over all columns.
-pub(crate) fn fold_rows<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Folded<F::Sum> {
+pub(crate) fn fold_rows<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Folded {
     let mut folded = Folded::new::<F>(problem, plan);
     let mut slots = Slot::several(plan.slots);
     let mut hidden = Hidden::<F>::new();
@@ -415,24 +441,24 @@ pub(crate) fn fold_rows<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) 
 }
 
 /// Rows that are to be folded over some columns, from nothing on.
-pub(crate) struct FoldTask<'a, R> {
+pub(crate) struct FoldTask<'a> {
     pub(crate) columns: Range<usize>,
     states: &'a mut [RowState],
-    top: &'a mut [Entry<R>],
+    top: &'a mut [Entry],
     record: Option<RecordPart<'a>>,
 }
 
 /// What each task has made of the rows of a wave.
-pub(crate) struct Partial<R> {
+pub(crate) struct Partial {
     spans: Vec<Range<usize>>,
     pub(crate) states: Vec<RowState>,
-    pub(crate) top: Vec<Entry<R>>,
+    pub(crate) top: Vec<Entry>,
     k: usize,
 }
 
-impl<R: Real> Partial<R> {
+impl Partial {
     /// Room for as many rows as the plan takes at once.
-    pub(crate) fn new(problem: &Problem<'_, R>, plan: &Plan) -> Self {
+    pub(crate) fn new<R: Real>(problem: &Problem<'_, R>, plan: &Plan) -> Self {
         let spans: Vec<_> = spans(problem.columns, plan.tile_columns).collect();
         let most = plan.rows_at_once.min(problem.rows.len()) * spans.len();
         let k = problem.loss.statistics.top_k;
@@ -440,7 +466,7 @@ impl<R: Real> Partial<R> {
     }
 
     /// A task for each span; their states begin as copies of what is known of the rows.
-    pub(crate) fn tasks(&mut self, known: &[RowState]) -> Vec<FoldTask<'_, R>> {
+    pub(crate) fn tasks(&mut self, known: &[RowState]) -> Vec<FoldTask<'_>> {
         self.states.clear();
         for _ in &self.spans {
             self.states.extend_from_slice(known);
@@ -516,7 +542,7 @@ impl<R: Real> Problem<'_, R> {
         &self,
         (hidden, few): (&Hidden<F>, Option<&FewRows<'_, F>>),
         rows: &[Row],
-        task: FoldTask<'_, R>,
+        task: FoldTask<'_>,
         tile_columns: usize,
         slot: &mut Slot<F>,
         mut keep: impl FnMut(Range<usize>, Range<usize>, &[R]),
@@ -575,7 +601,7 @@ impl<R: Real> Problem<'_, R> {
         products: &mut [R],
         buffer: &mut [R],
         state: &mut RowState,
-        top: &mut [Entry<R>],
+        top: &mut [Entry],
     ) -> R {
         let LinearCrossEntropy { isa, transform, statistics, .. } = self.loss;
         let first_class = self.first_class + columns.start;
@@ -646,7 +672,7 @@ impl Statistics {
     }
 }
 
-impl<R: Real> Fold<R> {
+impl Fold {
     /// The state of each kept row.
     ///
     /// ```
@@ -773,7 +799,7 @@ impl<R: Real> Fold<R> {
     ///
     /// # Errors
     /// [`Error::Conflict`] where classes of the vocabulary are missing.
-    pub fn finish(self) -> Result<Forward<R>> {
+    pub fn finish(self) -> Result<Forward> {
         let forward = self.forward;
         let mut next = 0;
         for classes in forward.covered.iter().filter(|classes| !classes.is_empty()) {
@@ -803,7 +829,7 @@ impl<R: Real> Fold<R> {
     }
 }
 
-impl<R: Real> Forward<R> {
+impl Forward {
     /// Where nothing is known of what a filter drops.
     #[cfg(feature = "gpu")]
     pub(crate) fn without_dropped(self) -> Self {
@@ -816,9 +842,9 @@ impl<R: Real> Forward<R> {
         self.dropped = self.dropped.map(|_| Dropped::NOTHING);
     }
 
-    pub(crate) fn new(
+    pub(crate) fn new<R: Real>(
         problem: Problem<'_, R>,
-        folded: Folded<R>,
+        folded: Folded,
         dropped: Option<Dropped>,
     ) -> Self {
         let Folded { states, top, .. } = folded;
@@ -826,7 +852,7 @@ impl<R: Real> Forward<R> {
         let class_weights_of_targets = problem
             .class_weights
             .as_ref()
-            .map(|w| problem.rows.iter().map(|row| w[row.target as usize]).collect());
+            .map(|w| problem.rows.iter().map(|row| w[row.target as usize].to_f64()).collect());
         Self {
             states,
             top,
@@ -845,7 +871,7 @@ impl<R: Real> Forward<R> {
     }
 
     /// Whether this forward was made from these rows and targets with these options.
-    pub(crate) fn check_rows(&self, problem: &Problem<'_, R>) -> Result<()> {
+    pub(crate) fn check_rows<R: Real>(&self, problem: &Problem<'_, R>) -> Result<()> {
         let row = |row: &Row| (row.hidden, row.output, row.target);
         let same = self.outputs == problem.outputs
             && self.rows.len() == problem.rows.len()
@@ -862,10 +888,10 @@ impl<R: Real> Forward<R> {
     }
 
     /// The same, and whether it has what these upstream gradients need.
-    pub(crate) fn check_upstream(
+    pub(crate) fn check_upstream<R: Real>(
         &self,
         problem: &Problem<'_, R>,
-        upstream: &Upstream<'_, R>,
+        upstream: &Upstream<'_>,
     ) -> Result<()> {
         upstream.check(problem)?;
         self.check_rows(problem)?;
@@ -903,7 +929,7 @@ impl<R: Real> Forward<R> {
         if self.soft {
             return (state.weight * log_sum + state.deviation, z);
         }
-        let weight = self.class_weights_of_targets.as_ref().map_or(1.0, |w| w[i].to_f64());
+        let weight = self.class_weights_of_targets.as_ref().map_or(1.0, |w| w[i]);
         let surprisal = state.surprisal().unwrap_or(f64::NAN);
         let smoothing = self.loss.label_smoothing;
         let mut cross_entropy = scaled((1.0 - smoothing) * weight, surprisal);
@@ -925,7 +951,7 @@ impl<R: Real> Forward<R> {
     /// assert!((forward.loss() - 1.4076059644443804).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn loss(&self) -> R {
+    pub fn loss(&self) -> f64 {
         let weighed = self.rows.iter().enumerate().filter(|(_, row)| row.token_weight != 0.0);
         let terms: Vec<(f64, (f64, f64))> =
             weighed.map(|(i, row)| (row.token_weight, self.terms(i))).collect();
@@ -936,7 +962,7 @@ impl<R: Real> Forward<R> {
             let (sum, exponent) = sum_of_products(terms.iter().map(|&(w, (_, z))| (w, z)));
             loss += quotient(&[sum], z_loss, exponent);
         }
-        R::from_f64(loss)
+        loss
     }
 
     /// Writes a statistic of every row, 0 at ignored ones.
@@ -955,7 +981,11 @@ impl<R: Real> Forward<R> {
     /// # Errors
     /// [`Error::Shape`] where `to` has another length than there are losses; [`Error::Conflict`]
     /// for a statistic that was not asked for, or that soft targets do not have.
-    pub fn write(&self, statistic: Statistic, mut to: ArrayViewMut1<'_, R>) -> Result<()> {
+    pub fn write<'a>(&self, statistic: Statistic, to: impl Into<VectorMut<'a>>) -> Result<()> {
+        self.write_to(statistic, &mut to.into())
+    }
+
+    fn write_to(&self, statistic: Statistic, to: &mut VectorMut<'_>) -> Result<()> {
         if to.len() != self.outputs {
             return Err(Error::Shape {
                 argument: "the output",
@@ -976,7 +1006,7 @@ impl<R: Real> Forward<R> {
             };
             return Err(Error::Conflict { what });
         }
-        to.fill(R::ZERO);
+        clear_vector(to);
         for (i, (state, row)) in self.states.iter().zip(&self.rows).enumerate() {
             let value = match statistic {
                 Statistic::Loss if row.token_weight == 0.0 => 0.0,
@@ -996,7 +1026,7 @@ impl<R: Real> Forward<R> {
                 Statistic::Varentropy => state.varentropy(),
                 Statistic::MinEntropy => state.min_entropy(),
             };
-            to[row.output] = R::from_f64(value);
+            put_vector(to, row.output, &[value], false);
         }
         Ok(())
     }
@@ -1015,8 +1045,8 @@ impl<R: Real> Forward<R> {
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub fn statistic(&self, statistic: Statistic) -> Result<Array1<R>> {
-        let mut to = Array1::from_elem(self.outputs, R::ZERO);
+    pub fn statistic(&self, statistic: Statistic) -> Result<Array1<f64>> {
+        let mut to = Array1::zeros(self.outputs);
         self.write(statistic, to.view_mut())?;
         Ok(to)
     }
@@ -1031,7 +1061,7 @@ impl<R: Real> Forward<R> {
     /// assert_eq!(forward.losses()[1], 0.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn losses(&self) -> Array1<R> {
+    pub fn losses(&self) -> Array1<f64> {
         self.statistic(Statistic::Loss).expect("the loss is always there")
     }
 
@@ -1045,7 +1075,7 @@ impl<R: Real> Forward<R> {
     /// assert!((forward.log_sum_exp()[0] - 3.4076059644443806).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn log_sum_exp(&self) -> Array1<R> {
+    pub fn log_sum_exp(&self) -> Array1<f64> {
         self.statistic(Statistic::LogSumExp).expect("the log-sum-exp is always there")
     }
 
@@ -1110,18 +1140,18 @@ impl<R: Real> Forward<R> {
     /// assert!((log_probabilities[[0, 1]] + 1.4076059644443804).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn top_k(&self) -> (Array2<i64>, Array2<R>) {
+    pub fn top_k(&self) -> (Array2<i64>, Array2<f64>) {
         let k = self.loss.statistics.top_k;
         let mut classes = Array2::from_elem((self.outputs, k), -1);
-        let mut log_probabilities = Array2::from_elem((self.outputs, k), R::ZERO);
+        let mut log_probabilities = Array2::zeros((self.outputs, k));
         for (i, (state, row)) in self.states.iter().zip(&self.rows).enumerate() {
             for (j, entry) in self.top[i * k..(i + 1) * k].iter().enumerate() {
                 if entry.class == u32::MAX {
-                    log_probabilities[[row.output, j]] = R::NEG_INFINITY;
+                    log_probabilities[[row.output, j]] = f64::NEG_INFINITY;
                 } else {
-                    let surprisal = state.surprisal_of(entry.logit.to_f64());
+                    let surprisal = state.surprisal_of(entry.logit);
                     classes[[row.output, j]] = i64::from(entry.class);
-                    log_probabilities[[row.output, j]] = R::from_f64(0.0 - surprisal);
+                    log_probabilities[[row.output, j]] = 0.0 - surprisal;
                 }
             }
         }

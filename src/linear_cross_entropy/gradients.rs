@@ -1,12 +1,12 @@
 //! Where gradients go, and what comes in from above.
 
-use ndarray::{ArrayView1, ArrayViewMut2, Axis, s};
+use ndarray::{ArrayViewMut2, Axis, s};
 use std::ops::Range;
 
 use super::problem::{Problem, Row};
 use crate::element::{Element, Real};
 use crate::error::{Error, Result};
-use crate::matrix::{MatrixMut, VectorMut, each};
+use crate::matrix::{MatrixMut, Vector, VectorMut, each};
 
 /// The derivative of whatever is minimised by what the loss returns.
 ///
@@ -16,22 +16,22 @@ use crate::matrix::{MatrixMut, VectorMut, each};
 /// let upstream = Upstream::rows(per_row.view()).entropy(per_row.view());
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Upstream<'a, R> {
-    loss: Loss<'a, R>,
-    log_sum_exp: Option<ArrayView1<'a, R>>,
-    entropy: Option<ArrayView1<'a, R>>,
+pub struct Upstream<'a> {
+    loss: Loss<'a>,
+    log_sum_exp: Option<Vector<'a>>,
+    entropy: Option<Vector<'a>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Loss<'a, R> {
-    Scalar(R),
-    Rows(ArrayView1<'a, R>),
+enum Loss<'a> {
+    Scalar(f64),
+    Rows(Vector<'a>),
 }
 
-impl<R: Real> Default for Upstream<'_, R> {
+impl Default for Upstream<'_> {
     /// One for the loss, nothing for the rest.
     fn default() -> Self {
-        Self::scalar(R::ONE)
+        Self::scalar(1.0)
     }
 }
 
@@ -57,7 +57,7 @@ impl RowUpstream {
     }
 }
 
-impl<'a, R: Real> Upstream<'a, R> {
+impl<'a> Upstream<'a> {
     /// The same number for the loss, however it is reduced.
     ///
     /// ```
@@ -74,7 +74,7 @@ impl<'a, R: Real> Upstream<'a, R> {
     /// assert!(gradient.iter().all(|g| *g != 0.0));
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn scalar(loss: R) -> Self {
+    pub fn scalar(loss: f64) -> Self {
         Self { loss: Loss::Scalar(loss), log_sum_exp: None, entropy: None }
     }
 
@@ -95,8 +95,8 @@ impl<'a, R: Real> Upstream<'a, R> {
     /// assert!(gradient[[0, 0]] < 0.0 && gradient[[1, 0]] == 0.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn rows(loss: ArrayView1<'a, R>) -> Self {
-        Self { loss: Loss::Rows(loss), log_sum_exp: None, entropy: None }
+    pub fn rows(loss: impl Into<Vector<'a>>) -> Self {
+        Self { loss: Loss::Rows(loss.into()), log_sum_exp: None, entropy: None }
     }
 
     /// A number for each row's log-sum-exp.
@@ -115,8 +115,8 @@ impl<'a, R: Real> Upstream<'a, R> {
     /// assert!((gradient.row(0).sum() - 1.0).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn log_sum_exp(mut self, upstream: ArrayView1<'a, R>) -> Self {
-        self.log_sum_exp = Some(upstream);
+    pub fn log_sum_exp(mut self, upstream: impl Into<Vector<'a>>) -> Self {
+        self.log_sum_exp = Some(upstream.into());
         self
     }
 
@@ -136,8 +136,8 @@ impl<'a, R: Real> Upstream<'a, R> {
     /// assert!(gradient[[0, 0]] > 0.0 && gradient[[0, 1]] < 0.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn entropy(mut self, upstream: ArrayView1<'a, R>) -> Self {
-        self.entropy = Some(upstream);
+    pub fn entropy(mut self, upstream: impl Into<Vector<'a>>) -> Self {
+        self.entropy = Some(upstream.into());
         self
     }
 
@@ -145,8 +145,8 @@ impl<'a, R: Real> Upstream<'a, R> {
         self.entropy.is_some()
     }
 
-    pub(crate) fn check(&self, problem: &Problem<'_, R>) -> Result<()> {
-        let length = |name, vector: Option<&ArrayView1<'_, R>>| match vector {
+    pub(crate) fn check<R: Real>(&self, problem: &Problem<'_, R>) -> Result<()> {
+        let length = |name, vector: Option<&Vector<'_>>| match vector {
             Some(vector) if vector.len() != problem.outputs => Err(Error::Shape {
                 argument: name,
                 found: vec![vector.len()],
@@ -176,10 +176,10 @@ impl<'a, R: Real> Upstream<'a, R> {
     }
 
     pub(crate) fn of(&self, row: &Row) -> RowUpstream {
-        let at = |vector: Option<ArrayView1<'_, R>>| vector.map_or(0.0, |v| v[row.output].to_f64());
+        let at = |vector: Option<Vector<'_>>| vector.map_or(0.0, |v| v.at(row.output));
         let loss = match self.loss {
-            Loss::Scalar(scalar) => scalar.to_f64(),
-            Loss::Rows(rows) => rows[row.output].to_f64(),
+            Loss::Scalar(scalar) => scalar,
+            Loss::Rows(rows) => rows.at(row.output),
         };
         RowUpstream {
             loss: [loss, row.token_weight],

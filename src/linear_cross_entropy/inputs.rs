@@ -2,7 +2,6 @@
 
 use ndarray::{Array1, ArrayView1, ArrayView2};
 
-use crate::element::{Element, Promote, Real};
 use crate::error::{Error, Result};
 use crate::matrix::{Matrix, Vector};
 
@@ -150,8 +149,8 @@ impl Selection<'_> {
 /// The arrays of one call: hidden states `[N,D]` and classifier `[V,D]` (or logits `[N,V]`),
 /// targets, and what weighs them.
 ///
-/// Views of any strides; contiguous rows are the fastest. `R` is what is computed in: `f64` where
-/// either matrix is, else `f32`.
+/// Arrays and views of any strides; contiguous rows are the fastest. `f64` is computed in where either
+/// matrix holds it, else `f32`.
 ///
 /// ```
 /// use ndarray::{arr1, arr2};
@@ -166,7 +165,7 @@ impl Selection<'_> {
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Inputs<'a, R> {
+pub struct Inputs<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) targets: Targets<'a>,
     pub(crate) bias: Option<Vector<'a>>,
@@ -175,10 +174,12 @@ pub struct Inputs<'a, R> {
     pub(crate) ignored: Option<&'a [bool]>,
     pub(crate) selection: Selection<'a>,
     pub(crate) shard: Option<Shard>,
-    pub(crate) target_logits: Option<ArrayView1<'a, R>>,
+    pub(crate) target_logits: Option<Vector<'a>>,
+    /// Whether f64 is asked for.
+    pub(crate) double: bool,
 }
 
-impl<'a, R: Real> Inputs<'a, R> {
+impl<'a> Inputs<'a> {
     /// Hidden states `[N,D]`, a classifier `[V,D]`, and N targets.
     ///
     /// ```
@@ -191,17 +192,12 @@ impl<'a, R: Real> Inputs<'a, R> {
     /// assert_eq!(loss.forward(&inputs)?.len(), 4);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn new<E, C>(
-        hidden: ArrayView2<'a, E>,
-        classifier: ArrayView2<'a, C>,
+    pub fn new(
+        hidden: impl Into<Matrix<'a>>,
+        classifier: impl Into<Matrix<'a>>,
         targets: impl Into<Targets<'a>>,
-    ) -> Self
-    where
-        E: Promote<C, Computed = R>,
-        C: Element,
-    {
-        let source =
-            Source::Product { hidden: E::matrix(hidden), classifier: C::matrix(classifier) };
+    ) -> Self {
+        let source = Source::Product { hidden: hidden.into(), classifier: classifier.into() };
         Self::with_source(source, targets.into())
     }
 
@@ -216,62 +212,39 @@ impl<'a, R: Real> Inputs<'a, R> {
     /// assert!((forward.loss() - 2.4076059644443806).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn from_logits<L: Element<Real = R>>(
-        logits: ArrayView2<'a, L>,
-        targets: impl Into<Targets<'a>>,
-    ) -> Self {
-        Self::with_source(Source::Given(L::matrix(logits)), targets.into())
+    pub fn from_logits(logits: impl Into<Matrix<'a>>, targets: impl Into<Targets<'a>>) -> Self {
+        Self::with_source(Source::Given(logits.into()), targets.into())
     }
 
-    /// As [`new`](Self::new), for types that are known only at run time; computed in `R`.
+    /// Computes in f64, whatever the arrays hold.
     ///
     /// ```
-    /// # use ndarray::{arr1, arr2};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
-    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
-    /// let inputs = Inputs::<f64>::from_matrices(
-    ///     hidden.view().into(),
-    ///     classifier.view().into(),
-    ///     &[0_u32, 1, 0, 1],
-    /// )?;
-    /// assert_eq!(loss.forward(&inputs)?.len(), 4);
+    /// use surprisal::{Inputs, LinearCrossEntropy};
+    /// let logits = ndarray::arr2(&[[1.0_f32, 2.0, 3.0]]);
+    /// let inputs = Inputs::from_logits(&logits, &[0_u32]).in_double();
+    /// let loss = LinearCrossEntropy::builder().build()?.forward(&inputs)?.loss();
+    /// assert!((loss - 2.4076059644443806).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] where a matrix is wider than `R`.
-    pub fn from_matrices(
-        hidden: Matrix<'a>,
-        classifier: Matrix<'a>,
-        targets: impl Into<Targets<'a>>,
-    ) -> Result<Self> {
-        narrow_enough::<R>("hidden", &hidden)?;
-        narrow_enough::<R>("classifier", &classifier)?;
-        Ok(Self::with_source(Source::Product { hidden, classifier }, targets.into()))
+    pub fn in_double(mut self) -> Self {
+        self.double = true;
+        self
     }
 
-    /// As [`from_logits`](Self::from_logits), for a type that is known only at run time.
+    /// Whether f64 is computed in: where a matrix holds it, or [`in_double`](Self::in_double) asks for
+    /// it. Else f32 is.
     ///
     /// ```
-    /// # use ndarray::{arr1, arr2};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
-    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
-    /// let logits = arr2(&[[1.0_f64, 2.0]]);
-    /// assert!(Inputs::<f32>::from_logits_matrix(logits.view().into(), &[0_u32]).is_err());
-    /// let inputs = Inputs::<f64>::from_logits_matrix(logits.view().into(), &[0_u32])?;
-    /// assert_eq!(loss.forward(&inputs)?.argmax()[0], 1);
-    /// # Ok::<(), surprisal::Error>(())
+    /// let logits = ndarray::arr2(&[[1.0_f32, 2.0, 3.0]]);
+    /// assert!(!surprisal::Inputs::from_logits(&logits, &[0_u32]).is_double());
     /// ```
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] where the logits are wider than `R`.
-    pub fn from_logits_matrix(logits: Matrix<'a>, targets: impl Into<Targets<'a>>) -> Result<Self> {
-        narrow_enough::<R>("logits", &logits)?;
-        Ok(Self::with_source(Source::Given(logits), targets.into()))
+    pub fn is_double(&self) -> bool {
+        let double = |matrix: &Matrix<'_>| matches!(matrix, Matrix::F64(_));
+        self.double
+            || match &self.source {
+                Source::Product { hidden, classifier } => double(hidden) || double(classifier),
+                Source::Given(logits) => double(logits),
+            }
     }
 
     fn with_source(source: Source<'a>, targets: Targets<'a>) -> Self {
@@ -285,6 +258,7 @@ impl<'a, R: Real> Inputs<'a, R> {
             selection: Selection::All,
             shard: None,
             target_logits: None,
+            double: false,
         }
     }
 
@@ -453,21 +427,8 @@ impl<'a, R: Real> Inputs<'a, R> {
     /// The logits of the targets, one for each loss, whichever shard owns them: the rank over shards
     /// needs them. [`LinearCrossEntropy::target_logits`](crate::LinearCrossEntropy::target_logits)
     /// has the example. They count for the rank alone; the loss takes the tile's own.
-    pub fn target_logits(mut self, logits: ArrayView1<'a, R>) -> Self {
-        self.target_logits = Some(logits);
+    pub fn target_logits(mut self, logits: impl Into<Vector<'a>>) -> Self {
+        self.target_logits = Some(logits.into());
         self
-    }
-}
-
-fn narrow_enough<R: Real>(name: &str, matrix: &Matrix<'_>) -> Result<()> {
-    match R::EPSILON > matrix.epsilon() {
-        false => Ok(()),
-        true => Err(Error::Conflict {
-            what: format!(
-                "{name} holds {}, expected nothing wider than {}",
-                matrix.element(),
-                R::NAME
-            ),
-        }),
     }
 }

@@ -6,7 +6,6 @@ use super::filter::{Lists, Record};
 use super::inputs::{Inputs, Source, Targets};
 use super::options::{Backward, Filter, LinearCrossEntropy};
 use super::problem::Row;
-use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::gemm::{GROUP, PANEL, padded_rows};
 use crate::matrix::Matrix;
@@ -144,7 +143,7 @@ impl Shapes {
     /// assert_eq!((shapes.rows, shapes.vocabulary, shapes.real_bytes), (1, 2, 8));
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn of<R: Real>(inputs: &Inputs<'_, R>) -> Self {
+    pub fn of(inputs: &Inputs<'_>) -> Self {
         let (rows, hidden, vocabulary, bf16) = match &inputs.source {
             Source::Product { hidden, classifier } => {
                 let bf16 = [hidden, classifier].iter().all(|m| matches!(m, Matrix::Bf16(_)));
@@ -156,8 +155,8 @@ impl Shapes {
             rows: inputs.selection.count(rows),
             hidden,
             vocabulary,
-            real_bytes: size_of::<R>(),
-            bf16: bf16 && size_of::<R>() == 4,
+            real_bytes: if inputs.is_double() { 8 } else { 4 },
+            bf16: bf16 && !inputs.is_double(),
             bias: inputs.bias.is_some(),
             class_weights: inputs.class_weights.map_or(0, |weights| weights.len()),
             soft_targets: matches!(inputs.targets, Targets::Soft(_)),
@@ -358,11 +357,7 @@ struct Sizes<'a> {
 impl Sizes<'_> {
     /// The state of a row with its list of likely classes.
     fn state(&self) -> Bytes {
-        let entry = match self.shapes.real_bytes {
-            8 => size_of::<Entry<f64>>(),
-            _ => size_of::<Entry<f32>>(),
-        };
-        Bytes::product(&[self.loss.statistics.top_k, entry])
+        Bytes::product(&[self.loss.statistics.top_k, size_of::<Entry>()])
             .plus(Bytes(Some(size_of::<RowState>())))
     }
 

@@ -75,7 +75,7 @@ pub(crate) struct Problem<'a, R> {
 }
 
 impl<'a, R: Real> Problem<'a, R> {
-    pub(crate) fn new(loss: &LinearCrossEntropy, inputs: &Inputs<'a, R>) -> Result<Self> {
+    pub(crate) fn new(loss: &LinearCrossEntropy, inputs: &Inputs<'a>) -> Result<Self> {
         check_options::<R>(loss)?;
         let (hidden_rows, width, columns) = match &inputs.source {
             Source::Product { hidden, classifier } => {
@@ -258,7 +258,7 @@ impl<'a, R: Real> Problem<'a, R> {
             sparse_starts,
             target_logits: inputs
                 .target_logits
-                .map(|logits| rows.iter().map(|row| logits[row.output]).collect()),
+                .map(|logits| rows.iter().map(|row| R::from_f64(logits.at(row.output))).collect()),
             rows,
         })
     }
@@ -313,7 +313,7 @@ fn scaled_weights<R: Real>(weights: Vector<'_>) -> (Vec<R>, i64) {
 }
 
 /// ε of the filter; `None` without one, and where there are no products to save.
-fn threshold<R: Real>(loss: &LinearCrossEntropy, inputs: &Inputs<'_, R>) -> Result<Option<f64>> {
+fn threshold(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<Option<f64>> {
     let (Some(filter), Source::Product { hidden, classifier }) = (loss.filter, &inputs.source)
     else {
         return Ok(None);

@@ -26,9 +26,9 @@ const AS_IT_STANDS: usize = 96;
 pub(super) fn strip<F: Operand>(
     problem: &mut Problem<'_, F::Sum>,
     plan: &Plan,
-    upstream: &Upstream<'_, F::Sum>,
+    upstream: &Upstream<'_>,
     gradients: Gradients<'_>,
-) -> Folded<F::Sum> {
+) -> Folded {
     // Rows without an upstream come last: they are folded, and no gradient sees them.
     let active = problem.rows.iter().filter(|row| !upstream.of(row).is_zero()).count();
     if active == problem.rows.len() {
@@ -50,10 +50,10 @@ pub(super) fn strip<F: Operand>(
 pub(super) fn strip_in_order<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     plan: &Plan,
-    upstream: &Upstream<'_, F::Sum>,
+    upstream: &Upstream<'_>,
     gradients: Gradients<'_>,
     active: usize,
-) -> Folded<F::Sum> {
+) -> Folded {
     let Gradients { hidden: d_hidden, mut classifier, mut bias, .. } = gradients;
     let (width, columns, isa) = (problem.width, problem.columns, problem.loss.isa);
     let mut folded = Folded::new::<F>(problem, plan);

@@ -4,20 +4,20 @@ use crate::element::Real;
 
 /// A class with its logit.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Entry<R> {
-    pub(crate) logit: R,
+pub(crate) struct Entry {
+    pub(crate) logit: f64,
     pub(crate) class: u32,
 }
 
-impl<R: Real> Entry<R> {
+impl Entry {
     /// A place that no class has taken yet.
     pub(crate) fn empty() -> Self {
-        Self { logit: R::NEG_INFINITY, class: u32::MAX }
+        Self { logit: f64::NEG_INFINITY, class: u32::MAX }
     }
 
     /// Larger logits first, then lower classes; a NaN before all.
     fn precedes(&self, other: &Self) -> bool {
-        let (nan, other_nan) = (self.logit.to_f64().is_nan(), other.logit.to_f64().is_nan());
+        let (nan, other_nan) = (self.logit.is_nan(), other.logit.is_nan());
         if nan != other_nan {
             return nan;
         }
@@ -29,7 +29,7 @@ impl<R: Real> Entry<R> {
 }
 
 /// Inserts into a list in order; what falls out at the end is lost.
-fn insert<R: Real>(list: &mut [Entry<R>], entry: Entry<R>) {
+fn insert(list: &mut [Entry], entry: Entry) {
     let at = list.partition_point(|other| other.precedes(&entry));
     if at < list.len() {
         list[at..].rotate_right(1);
@@ -39,12 +39,13 @@ fn insert<R: Real>(list: &mut [Entry<R>], entry: Entry<R>) {
 
 /// Folds in the logits of the classes from `first_class` on, the largest of which (or a NaN) is
 /// `maximum`.
-pub(crate) fn push<R: Real>(list: &mut [Entry<R>], first_class: u32, logits: &[R], maximum: R) {
+pub(crate) fn push<R: Real>(list: &mut [Entry], first_class: u32, logits: &[R], maximum: R) {
     let Some(last) = list.last() else { return };
-    if last.class != u32::MAX && maximum <= last.logit {
+    if last.class != u32::MAX && maximum.to_f64() <= last.logit {
         return;
     }
     for (&logit, class) in logits.iter().zip(first_class..) {
+        let logit = logit.to_f64();
         let last = list[list.len() - 1];
         let behind = last.class != u32::MAX && logit <= last.logit;
         if !behind {
@@ -54,7 +55,7 @@ pub(crate) fn push<R: Real>(list: &mut [Entry<R>], first_class: u32, logits: &[R
 }
 
 /// Folds in the list of other classes of the same row.
-pub(crate) fn merge<R: Real>(list: &mut [Entry<R>], other: &[Entry<R>]) {
+pub(crate) fn merge(list: &mut [Entry], other: &[Entry]) {
     for &entry in other.iter().filter(|entry| entry.class != u32::MAX) {
         insert(list, entry);
     }

@@ -5,7 +5,7 @@ pub mod route;
 
 use ndarray::{Array1, Array2};
 use surprisal::{
-    Element, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Promote, Real, Reduction,
+    Element, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Real, Reduction,
     Targets,
 };
 
@@ -244,11 +244,11 @@ impl Case {
 }
 
 /// The inputs of a case whose arrays were cast.
-pub fn inputs<'a, R: Real, T: Promote<T, Computed = R>>(
+pub fn inputs<'a, R: Real, T: Element<Real = R>>(
     case: &'a Case,
     hidden: &'a Array2<T>,
     classifier: &'a Array2<T>,
-) -> Inputs<'a, R> {
+) -> Inputs<'a> {
     let targets = match &case.targets {
         Wanted::Hard(y) => Targets::from(y),
         Wanted::Soft(t) => Targets::Soft(t.view().into()),
@@ -257,12 +257,12 @@ pub fn inputs<'a, R: Real, T: Promote<T, Computed = R>>(
 }
 
 /// The same with targets that say what the case's do in another way.
-pub fn inputs_with<'a, R: Real, T: Promote<T, Computed = R>>(
+pub fn inputs_with<'a, R: Real, T: Element<Real = R>>(
     case: &'a Case,
     hidden: &'a Array2<T>,
     classifier: &'a Array2<T>,
     targets: Targets<'a>,
-) -> Inputs<'a, R> {
+) -> Inputs<'a> {
     let mut inputs = Inputs::new(hidden.view(), classifier.view(), targets);
     if let Some(bias) = &case.bias {
         inputs = inputs.bias(bias.view());

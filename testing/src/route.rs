@@ -4,11 +4,11 @@ use super::{Answer, Case, Wanted, close};
 use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMut2, Axis};
 use surprisal::{
     Backward, Element, Error, Forward, Gradients, Inputs, Isa, LinearCrossEntropy, MatrixMut,
-    Promote, Real, Reduction, Result, Statistic, Targets, Upstream, VectorMut,
+    Real, Reduction, Result, Statistic, Targets, Upstream, VectorMut,
 };
 
 /// A type that is computed in, with the conversions that a bound on `Real` does not give.
-pub trait Number: Real + Promote<Self, Computed = Self> {
+pub trait Number: Real + Element<Real = Self> {
     fn matrix_mut(view: ArrayViewMut2<'_, Self>) -> MatrixMut<'_>;
     fn vector_mut(view: ArrayViewMut1<'_, Self>) -> VectorMut<'_>;
 }
@@ -209,11 +209,10 @@ fn run_in<R: Number>(case: &Case, route: Route) -> Result<Outcome> {
 
 impl Outcome {
     /// Without gradients.
-    pub fn of_forward<R: Real>(forward: &Forward<R>, hard: bool) -> Result<Self> {
-        let statistic =
-            |which| -> Result<Array1<f64>> { Ok(forward.statistic(which)?.mapv(R::to_f64)) };
+    pub fn of_forward(forward: &Forward, hard: bool) -> Result<Self> {
+        let statistic = |which| forward.statistic(which);
         Ok(Self {
-            loss: forward.loss().to_f64(),
+            loss: forward.loss(),
             losses: statistic(Statistic::Loss)?,
             log_sum_exp: statistic(Statistic::LogSumExp)?,
             entropy: statistic(Statistic::Entropy)?,

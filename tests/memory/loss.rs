@@ -35,9 +35,9 @@ impl<T: Element> Data<T> {
         }
     }
 
-    fn inputs<'a>(&'a self, full: bool) -> Inputs<'a, f32>
+    fn inputs<'a>(&'a self, full: bool) -> Inputs<'a>
     where
-        T: surprisal::Promote<T, Computed = f32>,
+        T: surprisal::Element<Real = f32>,
     {
         let (hidden, classifier) = (self.hidden.view(), self.classifier.view());
         let inputs = Inputs::new(hidden, classifier, &self.targets);
@@ -57,7 +57,7 @@ fn within(what: &str, peak: usize, plan: usize) {
 
 fn check<T>(rows: usize, width: usize, classes: usize, builder: LinearCrossEntropyBuilder)
 where
-    T: surprisal::Promote<T, Computed = f32>,
+    T: surprisal::Element<Real = f32>,
     for<'a> surprisal::MatrixMut<'a>: From<ndarray::ArrayViewMut2<'a, T>>,
 {
     for full in [false, true] {

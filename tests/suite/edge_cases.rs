@@ -928,14 +928,14 @@ fn half_precision_hidden_states_are_computed_in_f32() {
         let classifier = arr2(&[[f16::from_f32(400.0)], [f16::from_f32(400.0)]]);
         let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32]);
         let forward = loss.forward(&inputs).unwrap();
-        assert!((forward.loss() - std::f32::consts::LN_2).abs() < 1e-6);
-        assert_eq!(forward.log_sum_exp()[0], 160000.0 + std::f32::consts::LN_2);
+        assert!((forward.loss() - std::f64::consts::LN_2).abs() < 1e-6);
+        assert!((forward.log_sum_exp()[0] - 160_000.0 - std::f64::consts::LN_2).abs() < 1e-6);
 
         let hidden = Array2::from_elem((1, 1), f16::from_f32(0.0));
         let one = arr2(&[[f16::from_f32(1.0)]]);
         let classifier = one.broadcast((70_000, 1)).unwrap();
         let inputs = Inputs::new(hidden.view(), classifier, &[69_999_u32]);
-        let found = f64::from(loss.forward(&inputs).unwrap().loss());
+        let found = loss.forward(&inputs).unwrap().loss();
         let expected = 70_000.0_f64.ln();
         // 274 tiles that sum exactly, one logarithm, one rounding.
         assert!((found - expected).abs() <= 2.0_f64.powi(-23) * expected, "{found}");
@@ -950,7 +950,7 @@ fn half_precision_hidden_states_are_computed_in_f32() {
             loss.forward(&Inputs::new(hidden.view(), classifier.view(), &targets)).unwrap();
         let (hidden, classifier) = (hidden.mapv(f32::from), classifier.mapv(f32::from));
         let wide = loss.forward(&Inputs::new(hidden.view(), classifier.view(), &targets)).unwrap();
-        let unit = f32::EPSILON / 2.0;
+        let unit = f64::from(f32::EPSILON) / 2.0;
         for (a, b) in narrow.losses().iter().zip(wide.losses()) {
             assert!((a - b).abs() <= 32.0 * unit * (1.0 + b.abs()), "{a} {b}");
         }
@@ -1232,7 +1232,7 @@ fn indices_beyond_32_bits() {
     for i in [0, 50_000, 99_999] {
         targets[i] = (classes - 1 - i / 3) as i64;
     }
-    let expected = (classes as f64).ln() as f32;
+    let expected = (classes as f64).ln();
     for backward in [Backward::Recompute, Backward::Strip] {
         let loss = LinearCrossEntropy::builder().backward(backward).rank(true).build().unwrap();
         let mut d_hidden = Array2::from_elem((rows, 1), f32::NAN);
@@ -1340,7 +1340,7 @@ impl Good {
         }
     }
 
-    fn inputs(&self) -> Inputs<'_, f64> {
+    fn inputs(&self) -> Inputs<'_> {
         Inputs::new(self.hidden.view(), self.classifier.view(), &self.targets)
     }
 }
@@ -1361,7 +1361,7 @@ fn is_shape<T>(result: Result<T>, argument: &str, found: &[usize]) {
 fn arguments_of_the_wrong_length() {
     let good = Good::new();
     let loss = LinearCrossEntropy::builder().build().unwrap();
-    let forward = |inputs: &Inputs<'_, f64>| loss.forward(inputs);
+    let forward = |inputs: &Inputs<'_>| loss.forward(inputs);
     for length in [0, 1, 4, 6] {
         let vector = Array1::<f64>::ones(length);
         is_shape(forward(&good.inputs().bias(vector.view())), "bias", &[length]);
@@ -1419,7 +1419,7 @@ fn arguments_of_the_wrong_length() {
     }
 
     let done = forward(&good.inputs()).unwrap();
-    let mut short = Array1::zeros(3);
+    let mut short = Array1::<f32>::zeros(3);
     is_shape(done.write(Statistic::Loss, short.view_mut()), "output", &[3]);
     error_of(done.statistic(Statistic::Entropy));
     error_of(done.statistic(Statistic::Varentropy));
@@ -1441,11 +1441,11 @@ fn gradients_and_upstreams_of_the_wrong_length() {
             .unwrap();
         let ones = Array1::<f64>::ones(4);
         let call =
-            |upstream: &Upstream<'_, f64>, inputs: &Inputs<'_, f64>, gradients: Gradients<'_>| {
+            |upstream: &Upstream<'_>, inputs: &Inputs<'_>, gradients: Gradients<'_>| {
                 loss.loss_and_gradients(inputs, upstream, gradients)
             };
         let vjp =
-            |upstream: &Upstream<'_, f64>, inputs: &Inputs<'_, f64>, gradients: Gradients<'_>| {
+            |upstream: &Upstream<'_>, inputs: &Inputs<'_>, gradients: Gradients<'_>| {
                 let forward = loss.forward(inputs)?;
                 loss.vjp(inputs, &forward, upstream, gradients)
             };
@@ -1501,8 +1501,8 @@ fn gradients_and_upstreams_of_the_wrong_length() {
 /// All that a call gives, in f32.
 #[derive(Debug, PartialEq)]
 struct Everything {
-    losses: Array1<f32>,
-    top: (Array2<i64>, Array2<f32>),
+    losses: Array1<f64>,
+    top: (Array2<i64>, Array2<f64>),
     d_hidden: Array2<f32>,
     d_classifier: Array2<f32>,
     d_bias: Array1<f32>,
@@ -1524,7 +1524,7 @@ fn loss_of(backward: Backward) -> LinearCrossEntropy {
 
 fn everything(
     loss: &LinearCrossEntropy,
-    inputs: &Inputs<'_, f32>,
+    inputs: &Inputs<'_>,
     shapes: [(usize, usize); 2],
 ) -> Everything {
     let mut d_hidden = Array2::from_elem(shapes[0], f32::NAN);
@@ -1782,7 +1782,7 @@ fn accumulating_with_nothing_kept_changes_no_bit() {
 /// Gradients of `T`, of the same call whose f32 gradients are given, are these rounded once.
 fn narrow_gradients<T: Element>(
     loss: &LinearCrossEntropy,
-    inputs: &Inputs<'_, f32>,
+    inputs: &Inputs<'_>,
     wide: &Everything,
 ) where
     for<'a> surprisal::MatrixMut<'a>: From<ndarray::ArrayViewMut2<'a, T>>,
@@ -1906,7 +1906,7 @@ fn rows_are_those_of_a_copy() {
 /// Rows of a larger matrix, against a copy of them; gradients of the others stay out.
 fn same_as_copy(
     loss: &LinearCrossEntropy,
-    inputs: &Inputs<'_, f32>,
+    inputs: &Inputs<'_>,
     selected: &[usize],
     expected: &Everything,
     shapes: [(usize, usize); 2],
@@ -2023,7 +2023,7 @@ fn sparse_soft_targets_are_dense_ones() {
             for isa in Isa::available() {
                 for backward in BACKWARDS {
                     let loss = case.builder().backward(backward).isa(isa).build().unwrap();
-                    let run = |targets| -> (Forward<f64>, [Array2<f64>; 2]) {
+                    let run = |targets| -> (Forward, [Array2<f64>; 2]) {
                         let mut inputs =
                             Inputs::new(case.hidden.view(), case.classifier.view(), targets);
                         if let Some(weights) = &case.class_weights {
@@ -2293,7 +2293,7 @@ fn no_columns_with_gradients_of_another_type() {
             Gradients::new().hidden(d_hidden.view_mut()).classifier(d_classifier.view_mut());
         let loss = LinearCrossEntropy::builder().backward(backward).build().unwrap();
         let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
-        assert!((forward.loss() - 5_f32.ln()).abs() < 1e-6);
+        assert!((forward.loss() - 5_f64.ln()).abs() < 1e-6);
     }
 }
 

@@ -3,8 +3,8 @@
 use half::bf16;
 use ndarray::{Array1, Array2, Axis, concatenate, s};
 use surprisal::{
-    Backward, Error, Filter, Gradients, Inputs, Isa, LinearCrossEntropy, LinearCrossEntropyBuilder,
-    Pass, Promote, Reduction, Shapes, Shard, Targets, Upstream,
+    Backward, Element, Error, Filter, Gradients, Inputs, Isa, LinearCrossEntropy, LinearCrossEntropyBuilder,
+    Pass, Reduction, Shapes, Shard, Targets, Upstream,
 };
 use testing::route::{Bounds, Number, Precision, Route, cast_vector, error_of, within};
 use testing::{Answer, Case, Stream, Wanted, cast, inputs_with};
@@ -172,7 +172,7 @@ fn run(tail: &Tail, kind: Type, door: Door, builder: &LinearCrossEntropyBuilder)
 }
 
 /// The gradients stand at NaN before, or at what they are added to.
-fn run_in<T: Promote<T, Computed = R>, R: Number>(
+fn run_in<T: Element<Real = R>, R: Number>(
     tail: &Tail,
     door: Door,
     builder: &LinearCrossEntropyBuilder,
@@ -180,7 +180,7 @@ fn run_in<T: Promote<T, Computed = R>, R: Number>(
 ) -> Found {
     let case = &tail.case;
     let (hidden, classifier) = (cast::<T>(&case.hidden), cast::<T>(&case.classifier));
-    let inputs: Inputs<'_, R> = inputs_with(case, &hidden, &classifier, tail.targets());
+    let inputs: Inputs<'_> = inputs_with(case, &hidden, &classifier, tail.targets());
     let vector = |v: &Option<Array1<f64>>| v.as_ref().map(cast_vector::<R>);
     let d_loss = cast_vector::<R>(&case.d_loss);
     let (d_lse, d_entropy) = (vector(&case.d_log_sum_exp), vector(&case.d_entropy));
@@ -824,7 +824,7 @@ fn one_gradient_alone() {
         let builder = tail.builder(isa, Some(Filter::Below(THRESHOLDS[3])));
         let all = run(&tail, Type::F64, Door::Both, &builder);
         let case = &tail.case;
-        let inputs: Inputs<'_, f64> =
+        let inputs: Inputs<'_> =
             inputs_with(case, &case.hidden, &case.classifier, tail.targets());
         let loss = builder.clone().filter_gradients(true, false, false).build().unwrap();
         let mut d_hidden = Array2::from_elem(case.hidden.dim(), f64::NAN);
@@ -929,7 +929,7 @@ fn shards_drop_nothing() {
         let part = |classes: std::ops::Range<usize>| {
             let shard = Shard { first_class: classes.start, vocabulary: 2000 };
             let part = case.classifier.slice(s![classes, ..]);
-            Inputs::<f64>::new(case.hidden.view(), part, tail.targets()).shard(shard)
+            Inputs::new(case.hidden.view(), part, tail.targets()).shard(shard)
         };
         let cuts = [0, 100, 2000];
         let parts = [part(cuts[0]..cuts[1]), part(cuts[1]..cuts[2])];
@@ -1078,7 +1078,7 @@ fn conflicts(builder: &LinearCrossEntropyBuilder, soft: bool, words: &str) {
         true => Targets::Soft(dense.view().into()),
         false => Targets::from(&hard),
     };
-    let inputs = Inputs::<f64>::new(hidden.view(), classifier.view(), targets);
+    let inputs = Inputs::new(hidden.view(), classifier.view(), targets);
     let loss = builder.clone().build().unwrap();
     let mut d_hidden = Array2::<f64>::zeros((3, 2));
     let gradients = Gradients::new().hidden(d_hidden.view_mut());

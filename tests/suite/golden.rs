@@ -3,14 +3,14 @@
 use half::{bf16, f16};
 use ndarray::{Array1, Array2};
 use serde_json::Value;
-use surprisal::{Backward, Gradients, Isa, Promote, Real, Reduction, Upstream};
+use surprisal::{Backward, Element, Gradients, Isa, Real, Reduction, Upstream};
 use testing::golden::{ErrorModel, cases, matrix, numbers};
 use testing::{Case, Wanted, assert_close, cast, inputs};
 
 struct Result<R> {
-    losses: Array1<R>,
-    loss: R,
-    log_sum_exp: Array1<R>,
+    losses: Array1<f64>,
+    loss: f64,
+    log_sum_exp: Array1<f64>,
     argmax: Array1<i64>,
     d_hidden: Array2<R>,
     d_classifier: Array2<R>,
@@ -21,9 +21,7 @@ struct Result<R> {
 fn run<T, R>(case: &Case, backward: Backward, isa: Isa) -> Result<R>
 where
     R: Real,
-    T: Promote<T, Computed = R>,
-    for<'a> surprisal::MatrixMut<'a>: From<ndarray::ArrayViewMut2<'a, R>>,
-    for<'a> surprisal::VectorMut<'a>: From<ndarray::ArrayViewMut1<'a, R>>,
+    T: Element<Real = R>,
 {
     let (hidden, classifier) = (cast::<T>(&case.hidden), cast::<T>(&case.classifier));
     let inputs = inputs(case, &hidden, &classifier);
@@ -32,11 +30,10 @@ where
         Reduction::None => Upstream::rows(up.view()),
         _ => Upstream::default(),
     };
-    let zero = R::from_f64(0.0);
     let mut result = Result {
-        losses: Array1::from_elem(0, zero),
-        loss: zero,
-        log_sum_exp: Array1::from_elem(0, zero),
+        losses: Array1::zeros(0),
+        loss: 0.0,
+        log_sum_exp: Array1::zeros(0),
         argmax: Array1::zeros(0),
         d_hidden: Array2::from_elem(hidden.dim(), R::from_f64(f64::NAN)),
         d_classifier: Array2::from_elem(classifier.dim(), R::from_f64(f64::NAN)),
@@ -105,7 +102,7 @@ fn golden_in_f64() {
 
 fn golden_in<T>()
 where
-    T: Promote<T, Computed = f32>,
+    T: Element<Real = f32>,
 {
     everywhere(|case, _, backward, isa| {
         // The truth of the rounded inputs: rounding them is not this crate's error.
@@ -121,7 +118,7 @@ where
         let result = run::<T, f32>(&rounded, backward, isa);
         let wide = |m: &Array2<f32>| m.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
         assert_close("losses", f64s(&result.losses), &truth.losses, 1e-7, model.loss);
-        assert_close("loss", [f64::from(result.loss)], &[truth.loss], 1e-7, model.loss);
+        assert_close("loss", [result.loss], &[truth.loss], 1e-7, model.loss);
         assert_close("lse", f64s(&result.log_sum_exp), &truth.log_sum_exp, 1e-7, model.loss);
         assert_close("dE", wide(&result.d_hidden), &truth.d_hidden, 1e-6, model.gradient);
         assert_close("dC", wide(&result.d_classifier), &truth.d_classifier, 1e-6, model.gradient);

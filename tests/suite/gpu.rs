@@ -11,7 +11,7 @@ use surprisal::gpu::{
     Context, DeviceGradients, DeviceInputs, DeviceMatrix, Failure, Options, Workspace,
 };
 use surprisal::{
-    Error, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Promote, Reduction, Statistic,
+    Element, Error, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Reduction, Statistic,
     Targets, Upstream,
 };
 use testing::golden::{ErrorModel, cases};
@@ -71,7 +71,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// Loss and all gradients.
 struct Run {
-    forward: Forward<f32>,
+    forward: Forward,
     hidden: Array2<f32>,
     classifier: Array2<f32>,
     bias: Array1<f32>,
@@ -86,14 +86,14 @@ impl Run {
     }
 }
 
-fn upstream_of<'a>(case: &Case, rows: &'a Array1<f32>) -> Upstream<'a, f32> {
+fn upstream_of<'a>(case: &Case, rows: &'a Array1<f32>) -> Upstream<'a> {
     match case.reduction {
         Reduction::None => Upstream::rows(rows.view()),
         _ => Upstream::default(),
     }
 }
 
-fn run_with<T: Promote<T, Computed = f32>>(
+fn run_with<T: Element<Real = f32>>(
     context: &Context,
     case: &Case,
     loss: &LinearCrossEntropy,
@@ -107,7 +107,7 @@ fn run_inputs(
     context: &Context,
     case: &Case,
     loss: &LinearCrossEntropy,
-    inputs: &Inputs<'_, f32>,
+    inputs: &Inputs<'_>,
 ) -> Run {
     let rows = case.d_loss.mapv(|x| x as f32);
     let single = |v: &Option<Array1<f64>>| v.as_ref().map(|v| v.mapv(|x| x as f32));
@@ -131,12 +131,12 @@ fn run_inputs(
     Run { forward, hidden, classifier, bias }
 }
 
-fn wide<'a>(values: impl IntoIterator<Item = &'a f32>) -> Vec<f64> {
-    values.into_iter().map(|&x| f64::from(x)).collect()
+fn wide<'a, T: Element>(values: impl IntoIterator<Item = &'a T>) -> Vec<f64> {
+    values.into_iter().map(|x| x.to_f64()).collect()
 }
 
 /// Against the float64 truth of the rounded inputs.
-fn check<T: Promote<T, Computed = f32>>(case: &Case, loss: &LinearCrossEntropy) -> Answer {
+fn check<T: Element<Real = f32>>(case: &Case, loss: &LinearCrossEntropy) -> Answer {
     let round = |m: &Array2<f64>| m.mapv(|x| T::from_f64(x).to_f64());
     let rounded =
         Case { hidden: round(&case.hidden), classifier: round(&case.classifier), ..case.clone() };
@@ -159,7 +159,7 @@ fn compare(run: &Run, truth: &Answer, model: &ErrorModel) {
     assert_close("db", wide(&run.bias), &truth.d_bias, 1e-6, model.gradient);
 }
 
-fn golden_in<T: Promote<T, Computed = f32>>() {
+fn golden_in<T: Element<Real = f32>>() {
     for (case, _) in &cases() {
         check::<T>(case, &case.builder().build().unwrap());
     }
@@ -582,7 +582,7 @@ fn a_forward_of_the_processor_goes_with_a_backward_of_the_device() {
     let loss = case.builder().rank(true).build().unwrap();
     let rows = case.d_loss.mapv(|x| x as f32);
     let forward = loss.forward(&inputs).unwrap();
-    let (mut there, mut here) = (Array2::zeros((20, 6)), Array2::zeros((20, 6)));
+    let (mut there, mut here) = (Array2::<f32>::zeros((20, 6)), Array2::<f32>::zeros((20, 6)));
     let up = Upstream::rows(rows.view());
     loss.vjp(&inputs, &forward, &up, Gradients::new().hidden(there.view_mut())).unwrap();
     let gradients = Gradients::new().hidden(here.view_mut());
@@ -923,7 +923,7 @@ fn a_device_that_does_not_finish_in_time_is_an_error() {
 #[test]
 fn every_half_is_read_as_it_is() {
     // All finite f16 and bf16, as logits of one class each beside a class of 0.
-    fn check<T: Promote<T, Computed = f32> + Promote<f32, Computed = f32>>(of: fn(u16) -> T) {
+    fn check<T: Element<Real = f32>>(of: fn(u16) -> T) {
         let values: Vec<T> = (0..=u16::MAX).map(of).filter(|x| x.to_f64().is_finite()).collect();
         let hidden = Array2::from_shape_vec((values.len(), 1), values.clone()).unwrap();
         let classifier = Array2::<f32>::ones((1, 1));

@@ -331,7 +331,7 @@ proptest! {
 
 /// Everything of one call in f32, as bits.
 #[cfg_attr(not(feature = "parallel"), allow(dead_code))]
-fn bits(builder: LinearCrossEntropyBuilder, case: &Case, narrow: bool) -> Vec<u32> {
+fn bits(builder: LinearCrossEntropyBuilder, case: &Case, narrow: bool) -> Vec<u64> {
     let hidden = case.hidden.mapv(|x| x as f32);
     let classifier = case.classifier.mapv(|x| x as f32);
     let targets = match &case.targets {
@@ -362,13 +362,15 @@ fn bits(builder: LinearCrossEntropyBuilder, case: &Case, narrow: bool) -> Vec<u3
     let varentropy = forward.statistic(Statistic::Varentropy).unwrap();
     let (classes, top) = forward.top_k();
     let mut bits = vec![forward.loss().to_bits()];
-    for floats in [forward.losses(), forward.log_sum_exp(), varentropy, d_bias] {
+    for floats in [forward.losses(), forward.log_sum_exp(), varentropy] {
         bits.extend(floats.iter().map(|x| x.to_bits()));
     }
-    for floats in [top, d_hidden, d_classifier, d_narrow.mapv(f32::from), again] {
-        bits.extend(floats.iter().map(|x| x.to_bits()));
+    bits.extend(top.iter().map(|x| x.to_bits()));
+    for floats in [d_hidden, d_classifier, d_narrow.mapv(f32::from), again] {
+        bits.extend(floats.iter().map(|x| u64::from(x.to_bits())));
     }
-    bits.extend(forward.argmax().iter().chain(&classes).map(|&v| v as u32));
+    bits.extend(d_bias.iter().map(|x| u64::from(x.to_bits())));
+    bits.extend(forward.argmax().iter().chain(&classes).map(|&v| v as u64));
     bits
 }
 
@@ -423,7 +425,7 @@ fn hard_recipes() -> impl Strategy<Value = Recipe> {
     recipes().prop_map(|recipe| Recipe { soft: false, ..recipe })
 }
 
-fn with_weights<'a>(mut inputs: Inputs<'a, f64>, case: &'a Case) -> Inputs<'a, f64> {
+fn with_weights<'a>(mut inputs: Inputs<'a>, case: &'a Case) -> Inputs<'a> {
     if let Some(weights) = &case.class_weights {
         inputs = inputs.class_weights(weights.view());
     }
@@ -433,7 +435,7 @@ fn with_weights<'a>(mut inputs: Inputs<'a, f64>, case: &'a Case) -> Inputs<'a, f
     inputs
 }
 
-fn upstream_of(case: &Case) -> Upstream<'_, f64> {
+fn upstream_of(case: &Case) -> Upstream<'_> {
     let upstream = match case.reduction {
         Reduction::None => Upstream::rows(case.d_loss.view()),
         _ => Upstream::default(),
@@ -501,7 +503,7 @@ proptest! {
         for &at in &order[1..] {
             merged.merge(&fold(at)).unwrap();
         }
-        let merged: Forward<f64> = merged.finish().unwrap();
+        let merged: Forward = merged.finish().unwrap();
 
         let route = double(Door::Vjp);
         let truth = case.run();

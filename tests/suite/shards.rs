@@ -20,11 +20,11 @@ fn part<'a>(
     hidden: &'a Array2<f64>,
     classifier: ArrayView2<'a, f64>,
     first_class: usize,
-) -> Inputs<'a, f64> {
+) -> Inputs<'a> {
     Inputs::new(hidden.view(), classifier, &[0_u32, 2]).shard(Shard { first_class, vocabulary: 4 })
 }
 
-fn fold(builder: LinearCrossEntropyBuilder, classes: Range<usize>) -> Fold<f64> {
+fn fold(builder: LinearCrossEntropyBuilder, classes: Range<usize>) -> Fold {
     let (hidden, classifier) = (hidden(), classifier());
     let inputs = part(&hidden, classifier.slice(s![classes.clone(), ..]), classes.start);
     builder.build().unwrap().fold(&inputs).unwrap()

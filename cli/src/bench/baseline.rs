@@ -63,7 +63,7 @@ where
             _ => unreachable!("what is not widened is of the type that is computed in"),
         };
         product(&mut self.logits, hidden, classifier.t());
-        let inputs = Inputs::<R>::from_logits(self.logits.view(), &data.targets);
+        let inputs = Inputs::from_logits(self.logits.view(), &data.targets);
         match (gradients, &mut self.d_logits) {
             (Some((d_hidden, d_classifier)), Some(d_logits)) => {
                 let gradients = Gradients::new().logits(d_logits.view_mut());

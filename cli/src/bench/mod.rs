@@ -233,7 +233,7 @@ impl Bench {
             false => None,
         };
 
-        let inputs = Inputs::<T::Real>::from_matrices(
+        let inputs = Inputs::from_matrices(
             T::matrix(data.hidden.view()),
             T::matrix(data.classifier.view()),
             &data.targets,

@@ -20,7 +20,7 @@ pub struct Timed {
 /// One pass of the fused loss on the processor.
 pub fn timed<R>(
     loss: &LinearCrossEntropy,
-    inputs: &Inputs<'_, R>,
+    inputs: &Inputs<'_>,
     gradients: Option<&mut Pair<R>>,
 ) -> Result<Timed, Failure>
 where

@@ -84,7 +84,7 @@ fn materialised(
     fastest(|| {
         product(&mut logits, predictions.hidden, predictions.classifier.t());
         logits += &predictions.bias;
-        let inputs = Inputs::<f32>::from_logits(logits.view(), predictions.targets);
+        let inputs = Inputs::from_logits(logits.view(), predictions.targets);
         let to = Gradients::new().logits(d_logits.view_mut());
         loss.loss_and_gradients(&inputs, &Upstream::default(), to)?;
         product(&mut gradients.hidden, d_logits.view(), predictions.classifier);

@@ -55,7 +55,7 @@ pub struct Predictions<'a> {
 
 impl<'a> Predictions<'a> {
     /// As arguments of the loss.
-    pub fn inputs(&self) -> Inputs<'a, f32> {
+    pub fn inputs(&self) -> Inputs<'a> {
         Inputs::new(self.hidden, self.classifier, self.targets).bias(self.bias)
     }
 

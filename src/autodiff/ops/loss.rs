@@ -87,7 +87,7 @@ impl<'t, T: Real> Node<'t, T> {
             arrays.bias = Some(value);
         }
         let (targets, loss) = (targets, loss.clone());
-        let inputs = arrays.inputs(shorter(&targets))?;
+        let inputs = arrays.inputs(shorter(&targets));
         let operands = [Some(this), Some(classifier), bias];
         let wanted = operands.map(|of| of.is_some_and(|of| of.is_differentiable()));
         let present: Vec<Variable<'t, T>> = operands.into_iter().flatten().collect();
@@ -95,13 +95,16 @@ impl<'t, T: Real> Node<'t, T> {
         let shape = this.shape();
         if loss.reduction == Reduction::None {
             let forward = loss.forward(&inputs)?;
-            let losses = array::shared(&axes, forward.losses().to_vec());
+            let losses = array::shared(
+                &axes,
+                forward.losses().mapv(T::from_f64).into_raw_vec_and_offset().0,
+            );
             let targets = Owned::of(targets);
             return Ok(this.tape.push(losses, &present, move |gradient, flow| {
                 let upstream = ArrayView1::from(array::slice(&gradient));
                 let mut parts = Parts::new(&arrays, wanted);
                 loss.vjp(
-                    &arrays.inputs(targets.view())?,
+                    &arrays.inputs(targets.view()),
                     &forward,
                     &Upstream::rows(upstream),
                     parts.gradients(),
@@ -123,19 +126,23 @@ impl<'t, T: Real> Node<'t, T> {
             }
             false => (loss.forward(&inputs)?.loss(), [None, None, None]),
         };
-        Ok(this.tape.push(array::shared(&[], vec![value]), &present, move |gradient, flow| {
-            let factor = *gradient.first().expect("one element");
-            for (operand, part) in operands.into_iter().zip(&parts) {
-                if let (Some(operand), Some(part)) = (operand, part) {
-                    let mut part = part.clone();
-                    if factor != T::ONE {
-                        lanes::for_every(flow.isa, array::slice_mut(&mut part), |g| g * factor);
+        Ok(this.tape.push(
+            array::shared(&[], vec![T::from_f64(value)]),
+            &present,
+            move |gradient, flow| {
+                let factor = *gradient.first().expect("one element");
+                for (operand, part) in operands.into_iter().zip(&parts) {
+                    if let (Some(operand), Some(part)) = (operand, part) {
+                        let mut part = part.clone();
+                        if factor != T::ONE {
+                            lanes::for_every(flow.isa, array::slice_mut(&mut part), |g| g * factor);
+                        }
+                        flow.add(operand, part);
                     }
-                    flow.add(operand, part);
                 }
-            }
-            Ok(())
-        }))
+                Ok(())
+            },
+        ))
     }
 }
 
@@ -147,18 +154,18 @@ struct Arrays<T> {
 }
 
 impl<T: Real> Arrays<T> {
-    fn inputs<'a>(&'a self, targets: Targets<'a>) -> Result<Inputs<'a, T>> {
+    fn inputs<'a>(&'a self, targets: Targets<'a>) -> Inputs<'a> {
         let matrix = |array: &'a Shared<T>| {
             T::matrix(array.view().into_dimensionality::<Ix2>().expect("two axes"))
         };
         let (hidden, classifier) = (matrix(&self.hidden), matrix(&self.classifier));
-        let inputs = Inputs::from_matrices(hidden, classifier, targets)?;
-        Ok(match &self.bias {
+        let inputs = Inputs::new(hidden, classifier, targets);
+        match &self.bias {
             Some(bias) => {
                 inputs.bias(T::vector(bias.view().into_dimensionality::<Ix1>().expect("one axis")))
             }
             None => inputs,
-        })
+        }
     }
 }
 
