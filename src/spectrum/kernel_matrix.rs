@@ -256,8 +256,8 @@ impl KernelMatrix {
     /// The matrix-based Rényi entropy of any order ≥ 0, in **bits**: `log2(Σλ^α) / (1 − α)`, with
     /// its limits at 1 (`−Σλ log2 λ`), 0 (log2 of the numerical rank) and infinity (`−log2 λ_1`).
     ///
-    /// Eigenvalues up to `N·2⁻⁵²·λ_1`, or up to what rounding of the input leaves (see where the kernel
-    /// is made), are rounding and count as zero; order 2 needs none, as
+    /// Eigenvalues up to `N·2⁻⁵²·λ_1`, and below order 1 up to what rounding of the input leaves (see
+    /// where the kernel is made), are rounding and count as zero; order 2 needs none, as
     /// `Σλ² = Σ A_ij²`. Below order 1 the value rests on small eigenvalues: at ½ expect some 1e-8.
     ///
     /// # Errors
@@ -317,7 +317,8 @@ impl KernelMatrix {
         // An order out of range is refused before any work.
         renyi(&[], order)?;
         let values = self.eigenvalues()?;
-        let resolution = (values.len() as f64 * f64::EPSILON).max(self.noise / values[0]);
+        let noise = if order < 1.0 { self.noise / values[0] } else { 0.0 };
+        let resolution = (values.len() as f64 * f64::EPSILON).max(noise);
         renyi(&shares_above(&values, resolution), order)
     }
 }

@@ -32,7 +32,7 @@
 //! rule says which of them are rounding: those up to the [noise floor](Spectrum::noise_floor), which
 //! follows from the type, the root mean square and the shape of the features ([`Precision`]). It decides
 //! the [rank](Spectrum::rank), the window of α-ReQ, and which eigenvalues have a part in a Rényi
-//! entropy, a Vendi score, and LiDAR's scatter within objects.
+//! entropy or a Vendi score of an order below 1, and LiDAR's scatter within objects.
 //!
 //! # Degenerate spectra
 //! Where all singular values are zero (features that are all zero; one row or a constant one,

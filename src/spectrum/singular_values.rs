@@ -220,10 +220,12 @@ impl Spectrum {
         self.values.first().copied().unwrap_or(0.0)
     }
 
-    /// The noise floor as a share of the largest eigenvalue of the covariance; 1 where all values are
-    /// below it.
-    pub(super) fn resolution_of_eigenvalues(&self) -> f64 {
-        let floor = self.noise_floor() / self.largest();
-        if floor < 1.0 { floor * floor } else { 1.0 }
+    /// Up to which share of the largest eigenvalue of the covariance one has no part in an entropy of this
+    /// order; 1 where none has. From order 1 on what the features' rounding has left weighs no more than it
+    /// is.
+    pub(super) fn resolution_of_eigenvalues(&self, order: f64) -> f64 {
+        let computed = self.resolution;
+        let share = if order < 1.0 { self.noise_floor() / self.largest() } else { computed };
+        if share < 1.0 { share * share } else { 1.0 }
     }
 }

@@ -13,7 +13,7 @@ use crate::{Element, Result};
 /// ```
 ///
 /// with H_q the Rényi entropy of any order from 0 to infinity (q = 1, the usual one: von Neumann).
-/// Between 1 and N. Eigenvalues that are [rounding](super::Precision) are not counted. No N×N matrix is
+/// Between 1 and N. Below order 1 eigenvalues that are [rounding](super::Precision) are not counted. No N×N matrix is
 /// made, and features are read a block of rows at a time; for other kernels take
 /// [`KernelMatrix::vendi_score`](super::KernelMatrix::vendi_score). Friedman and Dieng 2023, "The
 /// Vendi score: a diversity evaluation metric for machine learning"; orders: Pasarkar and Dieng 2024.
@@ -37,6 +37,6 @@ pub fn vendi_score<T: Element>(features: ArrayView2<'_, T>, order: f64) -> Resul
     // An order out of range is refused before any work.
     renyi(&[], order)?;
     let spectrum = unit_spectrum(features)?;
-    let least = spectrum.resolution_of_eigenvalues();
+    let least = spectrum.resolution_of_eigenvalues(order);
     Ok(renyi(&shares_above(&spectrum.explained_variance(), least), order)?.exp())
 }
