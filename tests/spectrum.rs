@@ -1040,6 +1040,23 @@ fn kernels_know_the_precision_of_their_points() {
     assert_near(far.and_then(|k| k.renyi_entropy(0.0)).expect("bits"), 60.0_f64.log2(), 1e-14);
 }
 
+/// A row that differs from the mean by rounding has no direction.
+#[test]
+fn rows_at_the_mean_have_no_direction() {
+    fn check<T: Element>() {
+        let mut stream = Stream(18);
+        let line = stream.vector(20, 1.0);
+        // Two rows on a line through the third.
+        let exact = Array2::from_shape_fn((3, 20), |(i, j)| 0.1 + (i as f64 - 1.0) * line[j]);
+        let rank = diff_erank(exact.mapv(T::from_f64).view()).expect("a rank");
+        assert!((rank - 1.0).abs() < 64.0 * T::EPSILON, "{}: {rank}", T::NAME);
+    }
+    check::<f64>();
+    check::<f32>();
+    check::<half::f16>();
+    check::<half::bf16>();
+}
+
 /// Numbers at and beyond every end.
 const EXTREME: [f64; 27] = [
     0.0,

@@ -36,7 +36,8 @@ const USUAL_END: usize = 100;
 ///
 /// The rank, and the usual window of α-ReQ, leave out what may be rounding: singular values up to
 /// √r·ε·rms/√12·(√N + √D + 2), with ε that of the features' type (or of --precision) and rms their root mean
-/// square, offset included; r is 1 for f16 and bf16, and 64 for f32 and f64, which are computed in.
+/// square, offset included; r is 1 for f16 and bf16, and 64 for f32 and f64, which are computed in. Nor
+/// do values up to max(N, D)·2⁻⁵² of the largest count.
 #[derive(Args)]
 pub struct Spectrum {
     /// Features [N,D], a row each
@@ -279,7 +280,7 @@ impl Spectrum {
         let rows = matrix.dim().0;
         let objects = match (self.views, &self.lidar_groups) {
             (Some(views), _) => {
-                if views == 0 || rows % views != 0 {
+                if views == 0 || !rows.is_multiple_of(views) {
                     return Err(Failure::Input(format!(
                         "--views is {views} and there are {rows} rows, expected a divisor of them"
                     )));
