@@ -4,13 +4,8 @@ use ndarray::ArrayView2;
 use std::ops::Range;
 
 use crate::diffusion::{Bandwidth, EntropyEstimate, Random, SpectralEntropy};
-use crate::spectrum::{Centering, Covariance, Factor, PowerLaw, RANKME_EPSILON};
+use crate::spectrum::{Centering, Covariance, Factor, PowerLaw, Precision, RANKME_EPSILON};
 use crate::{Element, Error, Result};
-
-/// The ranks that α-ReQ is fitted over: indices from 0, half-open, fewer where the rank is lower.
-const ALPHA_RANGE: Range<usize> = 10..100;
-/// The fewest points of a fit.
-const FEWEST: usize = 3;
 
 /// What a [`Watch`] keeps and computes.
 ///
@@ -26,6 +21,7 @@ pub struct WatchOptions {
     seed: u64,
     alpha_range: Option<Range<usize>>,
     entropy: SpectralEntropy,
+    precision: Precision,
 }
 
 impl WatchOptions {
@@ -36,7 +32,8 @@ impl WatchOptions {
     /// [`Error::Option`] where the environment asks for an instruction set that is not there.
     pub fn new() -> Result<Self> {
         let entropy = SpectralEntropy::builder().bandwidth(Bandwidth::MedianDistance).build()?;
-        Ok(Self { reservoir: 1024, seed: 0, alpha_range: None, entropy })
+        let precision = Precision::F64;
+        Ok(Self { reservoir: 1024, seed: 0, alpha_range: None, entropy, precision })
     }
 
     /// How many rows are kept for the diffusion spectral entropy, a uniform sample of all that have
@@ -56,6 +53,13 @@ impl WatchOptions {
     /// numerical rank there is no fit.
     pub fn alpha_range(mut self, range: Range<usize>) -> Self {
         self.alpha_range = Some(range);
+        self
+    }
+
+    /// What the features were computed in, where that is coarser than the type that is pushed: see
+    /// [`Precision`].
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
         self
     }
 
@@ -93,6 +97,8 @@ pub struct Measures {
     pub rankme_covariance: f64,
     /// [α-ReQ](crate::spectrum::Spectrum::alpha_req); `None` where the range leaves the rank.
     pub alpha_req: Option<PowerLaw>,
+    /// The numerical [rank](crate::spectrum::Spectrum::rank) of the features about their mean.
+    pub rank: usize,
     /// [Participation ratio](crate::spectrum::Spectrum::participation_ratio).
     pub participation_ratio: f64,
     /// [NESum](crate::spectrum::Spectrum::nesum).
@@ -150,9 +156,13 @@ impl Watch {
             let value = "0".into();
             return Err(Error::Option { name: "reservoir", value, expected: "at least 1 row" });
         }
+        let mut factor = Factor::new(columns, Centering::Raw)?;
+        factor.declare_precision(options.precision);
+        let mut covariance = Covariance::new(columns)?;
+        covariance.declare_precision(options.precision);
         Ok(Self {
-            factor: Factor::new(columns, Centering::Raw)?,
-            covariance: Covariance::new(columns)?,
+            factor,
+            covariance,
             kept: Vec::new(),
             random: Random::new(options.seed, 0),
             options,
@@ -208,11 +218,13 @@ impl Watch {
     pub fn measures(&self) -> Result<Measures> {
         let raw = self.factor.spectrum()?;
         let centered = self.covariance.spectrum()?;
-        let range = match &self.options.alpha_range {
-            Some(range) => range.clone(),
-            None => ALPHA_RANGE.start..ALPHA_RANGE.end.min(centered.rank()),
+        let alpha_req = match &self.options.alpha_range {
+            // Refused where it leaves the rank.
+            Some(range) => centered.alpha_req(range.clone()).ok(),
+            None => {
+                centered.usual_alpha_range().map(|range| centered.alpha_req(range)).transpose()?
+            }
         };
-        let fits = range.len() >= FEWEST && range.end <= centered.rank();
         let diffusion_entropy = match self.options.entropy.estimate(self.reservoir()) {
             // The rule has found no distance above 0.
             Err(Error::Conflict { .. }) => None,
@@ -225,7 +237,8 @@ impl Watch {
             stable_rank: raw.stable_rank(),
             nuclear_rank: raw.nuclear_rank(),
             rankme_covariance: centered.rankme_covariance(RANKME_EPSILON)?,
-            alpha_req: if fits { Some(centered.alpha_req(range)?) } else { None },
+            alpha_req,
+            rank: centered.rank(),
             participation_ratio: centered.participation_ratio(),
             nesum: centered.nesum(),
             von_neumann_entropy: centered.von_neumann_entropy(),

@@ -10,6 +10,10 @@ use surprisal::classical::{
     kraskov_mutual_information, ross_mutual_information,
 };
 
+#[allow(dead_code)]
+mod extreme;
+use extreme::Count;
+
 #[derive(Arbitrary, Debug)]
 struct Input {
     rows: u8,
@@ -19,8 +23,8 @@ struct Input {
     plain: bool,
     labels: Vec<u8>,
     samples: Vec<u8>,
-    k: u8,
-    bins: u8,
+    k: Count,
+    bins: Count,
 }
 
 fn check(name: &str, result: surprisal::Result<f64>) {
@@ -45,7 +49,7 @@ fuzz_target!(|input: Input| {
     };
     let (x, y) = (features(input.columns.0, 0), features(input.columns.1, 7));
     let labels: Vec<i64> = input.labels.iter().map(|&label| i64::from(label % 4)).collect();
-    let (k, bins) = (usize::from(input.k % 48), usize::from(input.bins % 9));
+    let (k, bins) = (input.k.value(48), input.bins.value(9));
     check("binned", binned_entropy(x.view(), bins));
     let repetitions = input.samples.len() / rows.max(1);
     let samples = input.samples.iter().take(repetitions * rows).map(|&row| usize::from(row) % 48);

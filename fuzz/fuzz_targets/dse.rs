@@ -7,6 +7,9 @@ use libfuzzer_sys::fuzz_target;
 use ndarray::Array2;
 use surprisal::diffusion::{Bandwidth, Base, Epsilon, Method, Operator, SpectralEntropy};
 
+mod extreme;
+use extreme::{Count, Parameter};
+
 #[derive(Arbitrary, Debug)]
 struct Input {
     rows: u8,
@@ -15,14 +18,14 @@ struct Input {
     numbers: Vec<f64>,
     /// Rounded to a coarse grid: coincident points and ties.
     coarse: bool,
-    sigma: f64,
+    sigma: Parameter,
     rule: u8,
-    time: f64,
-    alpha: f64,
+    time: Parameter,
+    alpha: Parameter,
     operator: u8,
-    neighbors: u8,
+    neighbors: Count,
     method: u8,
-    tolerance: Option<f64>,
+    tolerance: Option<Parameter>,
     probes: u8,
     seed: u64,
     indices: Option<Vec<u8>>,
@@ -37,19 +40,20 @@ fuzz_target!(|input: Input| {
         let x = x.unwrap_or(0.5);
         if input.coarse { (x % 8.0).round() } else { x }
     });
-    let neighbors = usize::from(input.neighbors);
+    let neighbors = input.neighbors.value(48);
     let operator = match input.operator % 8 {
         0 => Operator::Adjacency,
         1 => Operator::BinaryNeighbors { neighbors },
         2 => Operator::AdaptiveNeighbors { neighbors },
         3 => Operator::MatrixEntries,
+        4 => Operator::SelfTuning { neighbors },
         _ => Operator::Diffusion,
     };
     let bandwidth = match input.rule % 8 {
         0 => Bandwidth::SqrtDimension,
         1 => Bandwidth::MedianDistance,
         2 => Bandwidth::NeighborDistance { neighbors },
-        _ => Bandwidth::Sigma(input.sigma),
+        _ => Bandwidth::Sigma(input.sigma.value()),
     };
     let method = match input.method % 4 {
         0 => Method::Auto,
@@ -60,15 +64,15 @@ fuzz_target!(|input: Input| {
     let mut builder = SpectralEntropy::builder()
         .operator(operator)
         .bandwidth(bandwidth)
-        .time(input.time)
-        .alpha(input.alpha)
+        .time(input.time.value())
+        .alpha(input.alpha.value())
         .method(method)
         .probes(usize::from(input.probes % 16))
         .base(Base::Bits)
         .epsilon(if input.clean { Epsilon::Clean } else { Epsilon::Reference })
         .seed(input.seed);
     if let Some(tolerance) = input.tolerance {
-        builder = builder.tolerance(tolerance);
+        builder = builder.tolerance(tolerance.value());
     }
     if let Some(indices) = &input.indices {
         builder = builder.indices(indices.iter().map(|&i| usize::from(i)).collect());

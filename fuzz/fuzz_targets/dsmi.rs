@@ -7,15 +7,18 @@ use libfuzzer_sys::fuzz_target;
 use ndarray::{Array1, Array2};
 use surprisal::diffusion::{MutualInformation, SpectralEntropy};
 
+mod extreme;
+use extreme::{Count, Parameter};
+
 #[derive(Arbitrary, Debug)]
 struct Input {
     rows: u8,
     columns: u8,
     numbers: Vec<f32>,
-    sigma: f64,
-    time: f64,
+    sigma: Parameter,
+    time: Parameter,
     categories: Categories,
-    repetitions: u8,
+    repetitions: Count,
     seed: u64,
     samples: Option<Vec<u8>>,
 }
@@ -24,8 +27,8 @@ struct Input {
 enum Categories {
     Labels(Vec<i64>),
     Few(Vec<u8>),
-    Scalar(Vec<f64>, u8),
-    Vectors(Vec<f32>, u8),
+    Scalar(Vec<f64>, Count),
+    Vectors(Vec<f32>, Count),
 }
 
 fuzz_target!(|input: Input| {
@@ -33,7 +36,11 @@ fuzz_target!(|input: Input| {
     let number = |i: usize| input.numbers.get(i % input.numbers.len().max(1)).copied();
     let features =
         Array2::from_shape_fn((rows, columns), |(i, j)| number(i * columns + j).unwrap_or(1.0));
-    let entropy = match SpectralEntropy::builder().sigma(input.sigma).time(input.time).build() {
+    let entropy = match SpectralEntropy::builder()
+        .sigma(input.sigma.value())
+        .time(input.time.value())
+        .build()
+    {
         Ok(entropy) => entropy,
         Err(error) => return one_line(&error),
     };
@@ -45,7 +52,11 @@ fuzz_target!(|input: Input| {
             let samples = Array2::from_shape_vec((repetitions, rows), samples).unwrap();
             information.samples(samples)
         }
-        None => information.repetitions(usize::from(input.repetitions % 5)),
+        None => information.repetitions(match input.repetitions {
+            // Of a million repetitions an input takes minutes.
+            Count::Plain(_) => input.repetitions.value(5),
+            Count::End(_) => input.repetitions.value(5).max(1 << 21),
+        }),
     };
     let information = match information {
         Ok(information) => information,
@@ -60,13 +71,13 @@ fuzz_target!(|input: Input| {
         }
         Categories::Scalar(scalar, bins) => {
             let scalar = Array1::from(scalar);
-            information.of_scalar(features, scalar.view(), usize::from(bins))
+            information.of_scalar(features, scalar.view(), bins.value(256))
         }
         Categories::Vectors(numbers, clusters) => {
             let width = numbers.len() / rows.max(1);
             let numbers = numbers.into_iter().take(width * rows).collect();
             let reference = Array2::from_shape_vec((rows, width), numbers).unwrap();
-            information.of_vectors(features, reference.view(), usize::from(clusters))
+            information.of_vectors(features, reference.view(), clusters.value(256))
         }
     };
     match found {

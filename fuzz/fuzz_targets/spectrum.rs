@@ -7,9 +7,13 @@ use libfuzzer_sys::fuzz_target;
 use ndarray::{Array2, ArrayView2, Axis, s};
 use surprisal::Element;
 use surprisal::spectrum::{
-    Centering, Covariance, Factor, KernelMatrix, Lidar, Spectrum, cosine_von_neumann_entropy,
-    diff_erank, lidar, self_cluster, uniformity, vendi_score,
+    Centering, Covariance, Factor, KernelMatrix, Lidar, Precision, Spectrum,
+    cosine_von_neumann_entropy, diff_erank, lidar, self_cluster, uniformity, vendi_score,
 };
+
+#[allow(dead_code)]
+mod extreme;
+use extreme::Parameter;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -17,15 +21,16 @@ struct Input {
     columns: u8,
     /// Of small integers, which have coincident rows and missing ranks.
     plain: bool,
-    narrow: bool,
+    element: u8,
     transposed: bool,
     stride: u8,
     centered: bool,
     batch: u8,
     merges: Vec<(u8, u8)>,
-    epsilon: f64,
-    order: f64,
-    sigma: f64,
+    epsilon: Parameter,
+    order: Parameter,
+    sigma: Parameter,
+    precision: Parameter,
     range: (u8, u8),
     views: u8,
 }
@@ -116,19 +121,26 @@ fn of_spectrum(spectrum: &Spectrum, input: &Input) {
         values.is_sorted_by(|a, b| a >= b) && values.iter().all(|x| x.is_finite() && *x >= 0.0)
     );
     let count = values.len() as f64;
-    assert!(spectrum.rank() <= values.len());
+    assert!(spectrum.rank() <= values.len() && !spectrum.noise_floor().is_nan());
+    if let Some(precision) = value(Precision::new(input.precision.value())) {
+        let known = spectrum.clone().with_precision(precision);
+        assert!(known.rank() <= spectrum.rank());
+        assert!(known.usual_alpha_range().is_none_or(|range| range.end <= known.rank()));
+    }
     within("effective rank", spectrum.effective_rank(), 0.0, count);
     within("participation ratio", spectrum.participation_ratio(), 0.0, count);
     within("stable rank", spectrum.stable_rank(), 0.0, count);
     within("nuclear rank", spectrum.nuclear_rank(), 0.0, count);
     within("NESum", spectrum.nesum(), 0.0, count);
     within("von Neumann entropy", spectrum.von_neumann_entropy(), 0.0, count.ln());
-    for rank in [spectrum.rankme(input.epsilon), spectrum.rankme_covariance(input.epsilon)] {
+    for rank in
+        [spectrum.rankme(input.epsilon.value()), spectrum.rankme_covariance(input.epsilon.value())]
+    {
         if let Some(rank) = value(rank) {
             assert!(!rank.is_nan() && rank >= 0.0);
         }
     }
-    if let Some(bits) = value(spectrum.renyi_entropy(input.order)) {
+    if let Some(bits) = value(spectrum.renyi_entropy(input.order.value())) {
         within("Rényi entropy", bits, 0.0, count.log2());
     }
     let range = usize::from(input.range.0)..usize::from(input.range.1);
@@ -149,35 +161,45 @@ fn measures<T: Element>(features: ArrayView2<'_, T>, input: &Input) {
     if let Some(rank) = value(diff_erank(features)) {
         within("Diff-eRank", rank, 0.0, least);
     }
-    if let Some(score) = value(vendi_score(features, input.order)) {
+    if let Some(score) = value(vendi_score(features, input.order.value())) {
         within("Vendi", score, 1.0, least);
     }
     if let Some(nats) = value(cosine_von_neumann_entropy(features)) {
         within("cosine entropy", nats, 0.0, least.ln());
     }
-    if let Some(value) = value(uniformity(features, input.sigma)) {
+    if let Some(value) = value(uniformity(features, input.sigma.value())) {
         assert!(!value.is_nan() && value <= 1e-9);
     }
     if let Some(value) = value(self_cluster(features)) {
         within("SelfCluster", value, -2.0, 1.0);
     }
-    if let Some(kernel) = value(KernelMatrix::gaussian(features, input.sigma)) {
-        let entropy = value(kernel.renyi_entropy(input.order));
+    if let Some(kernel) = value(KernelMatrix::gaussian(features, input.sigma.value())) {
+        let entropy = value(kernel.renyi_entropy(input.order.value()));
         if let Some(bits) = entropy {
             within("kernel entropy", bits, 0.0, n.log2());
         }
-        if let Some(bits) = value(kernel.mutual_information(&kernel, input.order)) {
+        if let Some(bits) = value(kernel.mutual_information(&kernel, input.order.value())) {
             assert!(bits.is_finite());
         }
     }
-    value(KernelMatrix::from_matrix(features).and_then(|kernel| kernel.vendi_score(input.order)));
+    value(
+        KernelMatrix::from_matrix(features)
+            .and_then(|kernel| kernel.vendi_score(input.order.value())),
+    );
     let views = 1 + usize::from(input.views % 5);
     let whole = rows / views * views;
     let objects = features.slice(s![..whole, ..]).as_standard_layout().into_owned();
     let shape = (rows / views, views, columns);
     let objects = objects.into_shape_with_order(shape).expect("whole objects");
-    let options = Lidar::new().delta(input.sigma).epsilon(0.0).unbiased(input.centered);
+    let options = Lidar::new().delta(input.sigma.value()).unbiased(input.centered);
+    if let Some(rank) = value(lidar(objects.view(), options.epsilon(0.0))) {
+        within("LiDAR", rank, 0.0, columns as f64);
+    }
+    let options = options.epsilon(input.epsilon.value());
     if let Some(rank) = value(lidar(objects.view(), options)) {
+        assert!(!rank.is_nan() && rank >= 0.0);
+    }
+    if let Some(rank) = value(lidar(objects.view(), options.renormalized(true))) {
         within("LiDAR", rank, 0.0, columns as f64);
     }
 }
@@ -198,10 +220,10 @@ fuzz_target!(|input: Input| {
     }
     let step = 1 + isize::from(input.stride % 3 == 1);
     let step = if input.stride % 2 == 1 { -step } else { step };
-    if input.narrow {
-        let features = features.mapv(|x| x as f32);
-        run(features.slice(s![..;step, ..]), &input);
-    } else {
-        run(features.slice(s![..;step, ..]), &input);
+    match input.element % 8 {
+        0 => run(features.mapv(half::f16::from_f64).slice(s![..;step, ..]), &input),
+        1 => run(features.mapv(half::bf16::from_f64).slice(s![..;step, ..]), &input),
+        2..5 => run(features.mapv(|x| x as f32).slice(s![..;step, ..]), &input),
+        _ => run(features.slice(s![..;step, ..]), &input),
     }
 });

@@ -17,9 +17,12 @@ use crate::{Error, Real, Result};
 /// ```
 ///
 /// # Errors
-/// [`Error::Option`] for no bins, [`Error::Value`] for NaN and infinity.
+/// [`Error::Option`] for no bins or more than 2³²−1, [`Error::Value`] for NaN and infinity.
 pub fn equal_width_bins<T: Real>(scalar: ArrayView1<'_, T>, bins: usize) -> Result<Vec<i64>> {
-    check_count("bins", bins)?;
+    if u32::try_from(bins).ok().is_none_or(|bins| bins == 0) {
+        let value = bins.to_string();
+        return Err(Error::Option { name: "bins", value, expected: "1 to 2^32 - 1" });
+    }
     let mut values = Vec::with_capacity(scalar.len());
     for (i, x) in scalar.iter().enumerate() {
         let x = x.to_f64();
@@ -66,7 +69,10 @@ pub fn equal_width_bins<T: Real>(scalar: ArrayView1<'_, T>, bins: usize) -> Resu
 /// [`Error::Option`] for no clusters, [`Error::Shape`] for no rows or columns, [`Error::Value`] for NaN
 /// and infinity.
 pub fn k_means<T: Real>(rows: ArrayView2<'_, T>, clusters: usize, seed: u64) -> Result<Vec<i64>> {
-    check_count("clusters", clusters)?;
+    if clusters == 0 {
+        let value = "0".into();
+        return Err(Error::Option { name: "clusters", value, expected: "at least 1" });
+    }
     let (n, columns) = rows.dim();
     if n == 0 || columns == 0 {
         return Err(Error::empty_matrix("reference", &[n, columns]));
@@ -157,11 +163,4 @@ fn one_run(points: &Array2<f64>, clusters: usize, random: &mut Random) -> (f64, 
 
 fn squared_distance(x: ArrayView1<'_, f64>, y: ArrayView1<'_, f64>) -> f64 {
     x.iter().zip(y).map(|(x, y)| (x - y) * (x - y)).sum()
-}
-
-fn check_count(name: &'static str, count: usize) -> Result<()> {
-    if count > 0 {
-        return Ok(());
-    }
-    Err(Error::Option { name, value: "0".into(), expected: "at least 1" })
 }

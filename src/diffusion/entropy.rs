@@ -6,7 +6,7 @@ use super::bandwidth::resolve;
 use super::kernel::{GaussianProducts, Products, for_each_row, gaussian_matrix, normalise};
 use super::lanczos::lanczos;
 use super::lowrank::{low_rank, rank_limit};
-use super::neighbors::{adaptive_matrix, binary_matrix};
+use super::neighbors::{adaptive_matrix, binary_matrix, self_tuning_matrix};
 use super::options::{Bandwidth, Epsilon, Method, Operator, SpectralEntropy};
 use super::points::Points;
 use super::sampling::sample_rows;
@@ -18,6 +18,8 @@ use crate::{Error, Real, Result};
 const SMALL: usize = 2048;
 /// Up to so many rows `Auto` prefers the exact way to a stochastic one.
 const MODERATE: usize = 8192;
+/// Below this a relative error of λᵗ is of no interest.
+const NEGLIGIBLE: f64 = 1e-6;
 /// The low-rank path's tolerance in bits, where none is set.
 const TOLERANCE: f64 = 1e-4;
 
@@ -148,7 +150,12 @@ impl SpectralEntropy {
     /// σ of these points, `None` where there is no need of one.
     pub(crate) fn resolve_sigma(&self, points: &Points) -> Result<Option<f64>> {
         match (self.operator, self.bandwidth) {
-            (Operator::BinaryNeighbors { .. } | Operator::AdaptiveNeighbors { .. }, _) => Ok(None),
+            (
+                Operator::BinaryNeighbors { .. }
+                | Operator::AdaptiveNeighbors { .. }
+                | Operator::SelfTuning { .. },
+                _,
+            ) => Ok(None),
             (_, Bandwidth::Sigma(sigma)) => Ok(Some(sigma)),
             _ if points.rows() == 1 => Ok(None),
             (_, rule) => resolve(points, rule).map(Some),
@@ -236,6 +243,7 @@ impl SpectralEntropy {
     fn matrix(&self, points: &Points, sigma: Option<f64>) -> Result<Array2<f64>> {
         let mut matrix = match self.operator {
             Operator::AdaptiveNeighbors { neighbors } => adaptive_matrix(points, neighbors)?,
+            Operator::SelfTuning { neighbors } => self_tuning_matrix(points, neighbors)?,
             _ => gaussian_matrix(points, sigma.expect("of every operator that has a σ"))?,
         };
         if self.operator != Operator::Adjacency {
@@ -275,11 +283,18 @@ pub(crate) fn entropy_of(eigenvalues: &[f64], time: f64, epsilon: Epsilon) -> f6
     if eigenvalues.len() == 1 {
         return 0.0;
     }
-    // Relative to the largest: a large t must leave it standing.
+    // Relative to the largest: a large t must leave it standing, and all that rounding has parted from
+    // it, which is of no account at a small one.
     let largest = eigenvalues.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
+    let rounding = eigenvalues.len() as f64 * f64::EPSILON;
+    let decides = rounding * time > NEGLIGIBLE;
     let power = |x: f64| {
         let x = x.abs() / largest;
-        if time == 1.0 { x } else { x.powf(time) }
+        match time {
+            1.0 => x,
+            _ if decides && 1.0 - x <= rounding => 1.0,
+            _ => x.powf(time),
+        }
     };
     let total: f64 = eigenvalues.iter().map(|&x| power(x)).sum();
     let epsilon = added(epsilon);

@@ -10,6 +10,9 @@ use super::points::Points;
 use super::sampling::sample_rows;
 use crate::{Error, Real, Result};
 
+/// The most repetitions: each takes entropies of as many rows as there are.
+const MOST_REPETITIONS: usize = 1 << 20;
+
 /// Diffusion spectral mutual information with its options; made by [`new`](Self::new).
 ///
 /// For N rows of features Z and a category for each row, n_c of them in category c:
@@ -127,13 +130,13 @@ impl MutualInformation {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Option`] for 0.
+    /// [`Error::Option`] for 0, or more than a million (2²⁰).
     pub fn repetitions(mut self, repetitions: usize) -> Result<Self> {
-        if repetitions == 0 {
+        if !(1..=MOST_REPETITIONS).contains(&repetitions) {
             return Err(Error::Option {
                 name: "repetitions",
-                value: "0".into(),
-                expected: "at least 1",
+                value: repetitions.to_string(),
+                expected: "a number from 1 to 1048576",
             });
         }
         self.repetitions = repetitions;

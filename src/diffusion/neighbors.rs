@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 /// A_ij = \[d_ij ≤ the k-th smallest distance of row i\], itself included.
 pub(crate) fn binary_matrix(points: &Points, neighbors: usize) -> Result<Array2<f64>> {
-    check(neighbors, points.rows(), "at most the number of rows")?;
+    check(neighbors, neighbors <= points.rows(), "at most the number of rows")?;
     let mut matrix = full_matrix(points, Entries::SquaredDistances)?;
     let mut radii = vec![0.0; points.rows()];
     for_each_row(&mut matrix, &mut radii, |_, row, radius| {
@@ -22,7 +22,7 @@ pub(crate) fn binary_matrix(points: &Points, neighbors: usize) -> Result<Array2<
 
 /// exp(−d²_ij/(s_i s_j)) where d_ij ≤ s_i or d_ij ≤ s_j, s_i the distance to the k-th other point.
 pub(crate) fn adaptive_matrix(points: &Points, neighbors: usize) -> Result<Array2<f64>> {
-    check(neighbors + 1, points.rows(), "less than the number of rows")?;
+    check_others(neighbors, points.rows())?;
     let mut matrix = full_matrix(points, Entries::SquaredDistances)?;
     let mut radii = vec![0.0; points.rows()];
     // The point itself is the first.
@@ -43,23 +43,47 @@ pub(crate) fn adaptive_matrix(points: &Points, neighbors: usize) -> Result<Array
     Ok(matrix)
 }
 
+/// exp(−d²_ij/(2 s_i s_j)) of all pairs, s_i the distance to the k-th other point.
+pub(crate) fn self_tuning_matrix(points: &Points, neighbors: usize) -> Result<Array2<f64>> {
+    check_others(neighbors, points.rows())?;
+    let mut matrix = full_matrix(points, Entries::SquaredDistances)?;
+    let mut widths = vec![0.0; points.rows()];
+    // The point itself is the first.
+    for_each_row(&mut matrix, &mut widths, |_, row, width| {
+        *width = kth_smallest(row, neighbors).sqrt();
+    });
+    let mut unused = vec![0.0; points.rows()];
+    for_each_row(&mut matrix, &mut unused, |i, row, _| {
+        for (entry, width) in row.iter_mut().zip(&widths) {
+            let squared = *entry;
+            // In one order for both sides of the diagonal; nothing over a width of 0 is still nothing.
+            let (narrow, wide) = (widths[i].min(*width), widths[i].max(*width));
+            *entry = if squared == 0.0 { 1.0 } else { (-0.5 * squared / narrow / wide).exp() };
+        }
+    });
+    Ok(matrix)
+}
+
 fn kth_smallest(row: &[f64], k: usize) -> f64 {
     let mut row = row.to_vec();
     *row.select_nth_unstable_by(k, f64::total_cmp).1
 }
 
-fn check(least: usize, rows: usize, expected: &'static str) -> Result<()> {
-    if least <= rows {
+fn check_others(neighbors: usize, rows: usize) -> Result<()> {
+    check(neighbors, neighbors < rows, "less than the number of rows")
+}
+
+fn check(neighbors: usize, valid: bool, expected: &'static str) -> Result<()> {
+    if valid {
         return Ok(());
     }
-    let value = if expected.starts_with("less") { least - 1 } else { least };
-    Err(Error::Option { name: "neighbors", value: value.to_string(), expected })
+    Err(Error::Option { name: "neighbors", value: neighbors.to_string(), expected })
 }
 
 /// The squared distance of every point to the k-th other one, without the matrix.
 pub(crate) fn squared_neighbor_distances(points: &Points, neighbors: usize) -> Result<Vec<f64>> {
     let rows = points.rows();
-    check(neighbors + 1, rows, "less than the number of rows")?;
+    check_others(neighbors, rows)?;
     // The nearest of each point in ascending order.
     let mut states: Vec<Vec<Vec<f64>>> =
         (0..blocks(rows)).map(|index| vec![Vec::new(); block(index, rows).len()]).collect();

@@ -38,6 +38,16 @@ pub enum Operator {
         /// k, from 1 to the number of rows less one.
         neighbors: usize,
     },
+    /// exp(−d²_ij/(2 σ_i σ_j)) of all pairs, with σ_i the distance of i to its k-th nearest other point:
+    /// a bandwidth for each point, wide where points are sparse; then normalised as `Diffusion` is, which
+    /// it is where all σ_i are one σ. A point that coincides with k others has σ_i = 0 and is connected
+    /// to those alone. The matrix is symmetric, but it may have eigenvalues below 0, whose moduli are
+    /// taken: neither the low-rank nor the Lanczos way is open to it. Zelnik-Manor and Perona 2004,
+    /// "Self-tuning spectral clustering".
+    SelfTuning {
+        /// k, from 1 to the number of rows less one.
+        neighbors: usize,
+    },
     /// The N² entries of the row-normalised K (α = 0), as a share of their sum N: the published code's
     /// `matrix_entry_entropy`. t plays no part.
     MatrixEntries,
@@ -271,7 +281,10 @@ impl SpectralEntropyBuilder {
     }
 
     /// t, the diffusion time: any finite number above 0; 1 by default. The eigenvalues are raised to
-    /// it, of whatever operator; from t = 1e13 on the rounding of those next to 1 decides.
+    /// it, of whatever operator. Where t is so large that the rounding of those next to the largest would
+    /// decide (t·N·2⁻⁵² above 1e-6), they are equal to it: towards infinity the entropy becomes the
+    /// logarithm of the number of components that the kernel does not connect in `f64`. Below 1, the
+    /// rounding of those next to 0 weighs more and more: towards 0 it becomes log N.
     pub fn time(mut self, time: f64) -> Self {
         self.time = time;
         self
@@ -280,7 +293,7 @@ impl SpectralEntropyBuilder {
     /// α, from 0 to 8: the kernel is first divided by (d_i d_j)^α, d its row sums, and then
     /// normalised by the new row sums. 0 (the default) is what the published code computes, though
     /// its comments say otherwise; ½ and 1 are the anisotropic kernels of Coifman and Lafon. Only of
-    /// `Diffusion` and `AdaptiveNeighbors`.
+    /// `Diffusion`, `AdaptiveNeighbors` and `SelfTuning`.
     pub fn alpha(mut self, alpha: f64) -> Self {
         self.alpha = alpha;
         self
@@ -364,6 +377,7 @@ impl SpectralEntropyBuilder {
         let neighbors = match (self.operator, self.bandwidth) {
             (Operator::BinaryNeighbors { neighbors: 0 }, _)
             | (Operator::AdaptiveNeighbors { neighbors: 0 }, _)
+            | (Operator::SelfTuning { neighbors: 0 }, _)
             | (_, Bandwidth::NeighborDistance { neighbors: 0 }) => 0,
             _ => 1,
         };
@@ -375,8 +389,10 @@ impl SpectralEntropyBuilder {
         if self.indices.is_some() && self.max_rows.is_some() {
             return conflict("indices and max_rows both choose the rows, expected one of them");
         }
-        let normalised =
-            matches!(self.operator, Operator::Diffusion | Operator::AdaptiveNeighbors { .. });
+        let normalised = !matches!(
+            self.operator,
+            Operator::Adjacency | Operator::BinaryNeighbors { .. } | Operator::MatrixEntries
+        );
         if self.alpha != 0.0 && !normalised {
             return conflict("alpha is of the operators that are normalised, expected 0");
         }

@@ -7,6 +7,8 @@ use crate::{Error, Result};
 
 /// Fewer points than this are no fit.
 const FEWEST: usize = 3;
+/// The usual window, where no other is asked for.
+const USUAL: Range<usize> = 10..100;
 
 /// A power law `λ_j ≈ e^intercept · j^−α` that was fitted to eigenvalues.
 ///
@@ -41,13 +43,33 @@ enum Weights {
 }
 
 impl Spectrum {
+    /// The window that is usual for [α-ReQ](Self::alpha_req), as far as eigenvalues are no rounding: the
+    /// indices from 10 to 100 or to the numerical [rank](Self::rank). `None` where that leaves fewer
+    /// than the three that a fit takes.
+    ///
+    /// ```
+    /// use ndarray::Array2;
+    /// use surprisal::spectrum::{Centering, Spectrum};
+    /// let of = |columns| {
+    ///     Spectrum::from_features(Array2::<f64>::eye(columns).view(), Centering::Raw)
+    /// };
+    /// assert_eq!(of(200)?.usual_alpha_range(), Some(10..100));
+    /// assert_eq!(of(64)?.usual_alpha_range(), Some(10..64));
+    /// assert_eq!(of(12)?.usual_alpha_range(), None);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn usual_alpha_range(&self) -> Option<Range<usize>> {
+        let range = USUAL.start..USUAL.end.min(self.rank());
+        (range.len() >= FEWEST).then_some(range)
+    }
+
     /// α-ReQ: the exponent α of the power law `λ_j ∝ j^−α`, by least squares of `ln λ_j` on `−ln j`
     /// with weights **1/j**, after Stringer et al. 2019. λ are the eigenvalues of the covariance:
     /// the spectrum is that of [`Centering::Centered`](super::Centering::Centered).
     ///
     /// `range` is of indices from 0, half-open: `10..100` is the ranks j = 11 … 100. The value depends
     /// much on it (1.4 for `0..60`, 3.5 for `10..60` on scikit-learn's digits), so there is no
-    /// default; `10..100` and `11..100` are usual. The published code computes its weights in `f32`,
+    /// default; `10..100` ([`usual_alpha_range`](Self::usual_alpha_range)) and `11..100` are usual. The published code computes its weights in `f32`,
     /// which changes α by some 1e-9. Agrawal, Mondal, Ghosh and Richards 2022, "α-ReQ: assessing
     /// representation quality in self-supervised learning by measuring eigenspectrum decay".
     ///

@@ -5,9 +5,9 @@ use std::fmt;
 
 use super::features::{
     LEAST_EXPONENT, check_any_rows, check_batch, check_columns, check_rows, check_within_range,
-    exponent, in_blocks, other_columns, power_of_two,
+    exponent, in_blocks, other_columns, power_of_two, root_mean_square,
 };
-use super::{Centering, Spectrum};
+use super::{Centering, Precision, Spectrum};
 use crate::algebra::{symmetric_eigenvalues, zeros};
 use crate::gemm::{self, Buffer, PANEL, Panels, Rows, Store};
 use crate::parallel;
@@ -71,6 +71,8 @@ pub struct Covariance {
     isa: Isa,
     /// Eigenvalues below this share of the largest are rounding, whatever the number of rows.
     resolution: f64,
+    /// The coarsest of what was pushed.
+    precision: Precision,
 }
 
 impl Covariance {
@@ -94,6 +96,7 @@ impl Covariance {
             pending: 0,
             isa: Isa::current()?,
             resolution: 0.0,
+            precision: Precision::F64,
         })
     }
 
@@ -156,6 +159,7 @@ impl Covariance {
         all.exponent = first + second;
         all.pivot = mean.into_iter().map(|mean| mean * power_of_two(first)).collect();
         all.resolution = SINGLE_RESOLUTION;
+        all.precision = Precision::of::<T>();
         Ok(all)
     }
 
@@ -170,6 +174,7 @@ impl Covariance {
         if batch.nrows() == 0 {
             return Ok(());
         }
+        self.declare_precision(Precision::of::<T>());
         self.rescale(exponent);
         if self.rows == 0 {
             for (to, from) in self.pivot.iter_mut().zip(batch.row(0)) {
@@ -188,6 +193,21 @@ impl Covariance {
             }
         }
         Ok(())
+    }
+
+    /// Declares that the features were computed in something coarser than their type: see
+    /// [`Precision`]. The coarsest of what was pushed, merged and declared holds.
+    ///
+    /// ```
+    /// use surprisal::spectrum::{Covariance, Precision};
+    /// let mut covariance = Covariance::new(2)?;
+    /// covariance.declare_precision(Precision::BF16);
+    /// covariance.push(ndarray::array![[1.0, 0.0], [0.0, 1.0]].view())?;
+    /// assert_eq!(covariance.spectrum()?.precision(), Precision::BF16);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn declare_precision(&mut self, precision: Precision) {
+        self.precision = self.precision.coarser(precision);
     }
 
     /// Writes rows into the panels, behind those that are there.
@@ -296,8 +316,9 @@ impl Covariance {
         if other.rows == 0 {
             return Ok(());
         }
+        self.declare_precision(other.precision);
         if self.rows == 0 {
-            *self = other.clone();
+            *self = Self { precision: self.precision, ..other.clone() };
             return Ok(());
         }
         if other.pending > 0 {
@@ -383,7 +404,8 @@ impl Covariance {
     ///
     /// Eigenvalues carry an error of about `2⁻⁵²·λ₁`, and their roots one of about `1e-8·σ₁`.
     /// Eigenvalues below `max(N, D)·2⁻⁵²·λ₁` are rounding and become 0, so that a rank that is
-    /// missing is missing here too. The measures of the covariance are as good as from a
+    /// missing is missing here too; what the rounding of the features themselves has left is for
+    /// [`Spectrum::noise_floor`]. The measures of the covariance are as good as from a
     /// [`Factor`](super::Factor); for those of small singular values take that.
     ///
     /// # Errors
@@ -392,16 +414,23 @@ impl Covariance {
     pub fn spectrum(&self) -> Result<Spectrum> {
         let (rows, columns) = (self.rows, self.columns);
         check_any_rows(rows, columns)?;
-        let mut values = symmetric_eigenvalues(self.folded().symmetric()?)?;
+        let folded = self.folded();
+        let scale = power_of_two(self.exponent);
+        let pivot = self.pivot.iter().map(|x| x / scale);
+        let mean: Vec<f64> = pivot.zip(&folded.mean).map(|(x, mean)| x + mean).collect();
+        let mut values = symmetric_eigenvalues(folded.symmetric()?)?;
         let resolution = (rows.max(columns) as f64 * f64::EPSILON).max(self.resolution);
         let least = values[0].max(0.0) * resolution;
-        let scale = power_of_two(self.exponent);
         values.truncate(rows.min(columns));
         for value in &mut values {
-            *value = if *value > least { value.sqrt() * scale } else { 0.0 };
+            *value = if *value > least { value.sqrt() } else { 0.0 };
         }
+        let shape = (rows, columns);
+        let rms = root_mean_square(&values, Some(&mean), shape);
+        values.iter_mut().for_each(|x| *x *= scale);
         check_within_range(&values)?;
-        Ok(Spectrum::new(values, (rows, columns), Centering::Centered, resolution.sqrt()))
+        let spectrum = Spectrum::new(values, shape, Centering::Centered, resolution.sqrt());
+        Ok(spectrum.known_to(self.precision, rms * scale))
     }
 
     /// This, without pending rows.
@@ -465,6 +494,7 @@ impl Clone for Covariance {
             pending: self.pending,
             isa: self.isa,
             resolution: self.resolution,
+            precision: self.precision,
         }
     }
 }

@@ -3,7 +3,7 @@
 use ndarray::{ArrayView2, Axis};
 
 use super::features::{check_not_empty, exponent, normalize, power_of_two};
-use super::{Centering, Factor};
+use super::{Centering, Factor, Precision};
 use crate::algebra::zeros;
 use crate::{Element, Result};
 
@@ -18,7 +18,8 @@ const BLOCK: usize = 256;
 /// ```
 ///
 /// Diff-eRank itself is this of an untrained model's features less this of a trained one's. A row
-/// that equals the mean stays zero; where all do, the result is 0. The features are read twice, a
+/// that equals the mean, to the [rounding](super::Precision) of the features, is zero; where all do, the
+/// result is 0. The features are read twice, a
 /// block at a time. Wei, Tan, Li, Wang and Huang 2024, "Diff-eRank: a novel rank-based metric for
 /// evaluating large language models".
 ///
@@ -42,11 +43,17 @@ pub fn diff_erank<T: Element>(features: ArrayView2<'_, T>) -> Result<f64> {
     // Relative to the first row, as in the accumulators.
     let pivot: Vec<f64> = features.row(0).iter().map(|x| x.to_f64() * scale).collect();
     let mut mean = zeros(columns, 1)?;
+    let mut squares = 0.0;
     for row in features.rows() {
         for ((mean, x), pivot) in mean.iter_mut().zip(row).zip(&pivot) {
-            *mean += x.to_f64() * scale - pivot;
+            let x = x.to_f64() * scale;
+            *mean += x - pivot;
+            squares += x * x;
         }
     }
+    let precision = Precision::of::<T>();
+    let precision = precision.with_absolute(precision.absolute() * scale);
+    let rounding = precision.noise_floor((squares / features.len() as f64).sqrt(), (1, columns));
     mean.iter_mut().for_each(|x| *x /= rows as f64);
     let mut factor = Factor::new(columns, Centering::Raw)?;
     factor.reserve(rows)?;
@@ -56,7 +63,9 @@ pub fn diff_erank<T: Element>(features: ArrayView2<'_, T>) -> Result<f64> {
             for (((to, from), pivot), mean) in to.iter_mut().zip(from).zip(&pivot).zip(&mean) {
                 *to = from.to_f64() * scale - pivot - mean;
             }
-            normalize(to);
+            if normalize(to) <= rounding {
+                to.fill(0.0);
+            }
         }
         let view = ArrayView2::from_shape(block.dim(), &data[..block.len()]);
         factor.push(view.expect("so many numbers"))?;

@@ -4,9 +4,9 @@ use ndarray::{ArrayView2, s};
 
 use super::features::{
     LEAST_EXPONENT, check_any_rows, check_batch, check_columns, check_rows, check_within_range,
-    exponent, in_blocks, other_columns, power_of_two,
+    exponent, in_blocks, other_columns, power_of_two, root_mean_square,
 };
-use super::{Centering, Spectrum};
+use super::{Centering, Precision, Spectrum};
 use crate::algebra::{singular_values_in_place, triangular_factor, zeros};
 use crate::parallel;
 use crate::{Element, Error, Result};
@@ -52,6 +52,8 @@ const CHUNK: usize = 64;
 pub struct Factor {
     columns: usize,
     centering: Centering,
+    /// The coarsest of what was pushed.
+    precision: Precision,
     /// All that have been pushed.
     rows: usize,
     /// What is kept is what was pushed, less `pivot`, times 2^−exponent.
@@ -78,6 +80,7 @@ impl Factor {
         let mut factor = Self {
             columns,
             centering,
+            precision: Precision::F64,
             rows: 0,
             exponent: LEAST_EXPONENT,
             pivot: zeros(columns, 1)?,
@@ -129,6 +132,21 @@ impl Factor {
         self.append(batch, exponent)
     }
 
+    /// Declares that the features were computed in something coarser than their type: see
+    /// [`Precision`]. The coarsest of what was pushed, merged and declared holds.
+    ///
+    /// ```
+    /// use surprisal::spectrum::{Centering, Factor, Precision};
+    /// let mut factor = Factor::new(3, Centering::Raw)?;
+    /// factor.declare_precision(Precision::F32);
+    /// factor.push(ndarray::array![[1.0, 0.0, 0.0], [0.0, 1.0, 1e-9]].view())?;
+    /// assert_eq!(factor.spectrum()?.precision(), Precision::F32);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn declare_precision(&mut self, precision: Precision) {
+        self.precision = self.precision.coarser(precision);
+    }
+
     /// The same in blocks that are checked one by one: the matrix is read once.
     pub(super) fn push_in_blocks<T: Element>(&mut self, features: ArrayView2<'_, T>) -> Result<()> {
         in_blocks(features, BLOCK / self.columns, |block| self.push(block))
@@ -138,6 +156,7 @@ impl Factor {
         if batch.nrows() == 0 {
             return Ok(());
         }
+        self.declare_precision(Precision::of::<T>());
         self.rescale(exponent);
         if self.rows == 0 && self.centering == Centering::Centered {
             for (to, from) in self.pivot.iter_mut().zip(batch.row(0)) {
@@ -261,8 +280,10 @@ impl Factor {
         if other.rows == 0 {
             return Ok(());
         }
+        let precision = self.precision.coarser(other.precision);
+        self.precision = precision;
         if self.rows == 0 {
-            *self = other.clone();
+            *self = Self { precision, ..other.clone() };
             return Ok(());
         }
         let mut other = other.clone();
@@ -322,9 +343,19 @@ impl Factor {
         let mut values = singular_values_in_place(&mut self.data, self.stride, self.head, columns)?;
         values.resize(rows.min(columns), 0.0);
         let scale = power_of_two(self.exponent);
+        let rms = match self.centering {
+            Centering::Raw => root_mean_square(&values, None, (rows, columns)),
+            Centering::Centered => {
+                let pivot = self.pivot.iter().map(|x| x / scale);
+                let mean: Vec<f64> = pivot.zip(&self.mean).map(|(x, mean)| x + mean).collect();
+                root_mean_square(&values, Some(&mean), (rows, columns))
+            }
+        };
         values.iter_mut().for_each(|x| *x *= scale);
         check_within_range(&values)?;
         let resolution = rows.max(columns) as f64 * f64::EPSILON;
-        Ok(Spectrum::new(values, (rows, columns), self.centering, resolution))
+        let shape = (rows, columns);
+        let spectrum = Spectrum::new(values, shape, self.centering, resolution);
+        Ok(spectrum.known_to(self.precision, rms * scale))
     }
 }

@@ -1,6 +1,6 @@
 //! What is asked of a feature matrix, and how it is brought to a scale at which nothing overflows.
 
-use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::{ArrayView1, ArrayView2, Axis};
 
 use crate::error::short;
 use crate::parallel;
@@ -156,43 +156,32 @@ fn not_finite<T: Element>(features: &ArrayView2<'_, T>) -> Error {
     Error::not_finite("features", &[row, column], value)
 }
 
+/// √(Σx²/(ND)) of features with these singular values about this mean.
+pub(super) fn root_mean_square(
+    values: &[f64],
+    mean: Option<&[f64]>,
+    (rows, columns): (usize, usize),
+) -> f64 {
+    let squares = |x: &[f64]| x.iter().rev().map(|x| x * x).sum::<f64>();
+    let (n, d) = (rows as f64, columns as f64);
+    (squares(values) / n / d + mean.map_or(0.0, squares) / d).sqrt()
+}
+
 /// 2 to this power; 0 far below.
 pub(super) fn power_of_two(exponent: i32) -> f64 {
     2.0_f64.powi(exponent)
 }
 
-/// Rows divided by their Euclidean lengths, in `f64`; an error where a row is zero.
-pub(super) fn unit_rows<T: Element>(features: ArrayView2<'_, T>) -> Result<Array2<f64>> {
-    check_not_empty(&features)?;
-    exponent(&features)?;
-    let (rows, columns) = features.dim();
-    let mut data = crate::algebra::zeros(rows, columns)?;
-    for (i, (to, from)) in data.chunks_exact_mut(columns).zip(features.rows()).enumerate() {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = from.to_f64();
-        }
-        if !normalize(to) {
-            return Err(Error::Value {
-                argument: "features",
-                index: vec![i],
-                value: "a row of zeros".into(),
-                expected: "a row with a direction",
-            });
-        }
-    }
-    Ok(Array2::from_shape_vec((rows, columns), data).expect("so many numbers"))
-}
-
-/// Divides by the Euclidean length; false where that is zero.
-pub(super) fn normalize(row: &mut [f64]) -> bool {
+/// Divides by the Euclidean length, which is returned; a row of zeros stays.
+pub(super) fn normalize(row: &mut [f64]) -> f64 {
     let largest = row.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
     if largest == 0.0 {
-        return false;
+        return 0.0;
     }
     // Divided twice: squares neither overflow nor vanish, and a reciprocal would be infinite where
     // the largest is subnormal.
     row.iter_mut().for_each(|x| *x /= largest);
     let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
     row.iter_mut().for_each(|x| *x /= length);
-    true
+    largest * length
 }

@@ -3,7 +3,9 @@
 use ndarray::{Array2, ArrayView2};
 use std::f64::consts::LN_2;
 
-use super::features::{check_not_empty, exponent, power_of_two, unit_rows};
+use super::Precision;
+use super::directions::unit_rows;
+use super::features::{check_not_empty, exponent, power_of_two, root_mean_square};
 use super::renyi::{renyi, shares_above};
 use crate::algebra::{symmetric_eigenvalues, zeros};
 use crate::error::short;
@@ -11,8 +13,12 @@ use crate::parallel;
 use crate::{Element, Error, Result};
 
 /// How far from symmetric, or from positive semidefinite, a given matrix may be, as a part of its
-/// diagonal or its trace.
+/// diagonal or its trace, whatever its type.
 const TOLERANCE: f64 = 1e-8;
+/// The same in units of the type's ε: sums in another order.
+const ROUNDINGS: f64 = 8.0;
+/// What rounding of the points takes of a Gaussian kernel's spectrum at most, in mean eigenvalues.
+const MOST_NOISE: f64 = 0.01;
 
 /// A kernel matrix of N points, normalised to trace 1: `A_ij = K_ij / (N √(K_ii K_jj))`.
 ///
@@ -38,11 +44,17 @@ const TOLERANCE: f64 = 1e-8;
 pub struct KernelMatrix {
     /// Symmetric, of trace 1.
     matrix: Array2<f64>,
+    /// What an eigenvalue that is zero may have become by rounding of what the matrix was made from.
+    noise: f64,
 }
 
 impl KernelMatrix {
     /// The Gaussian kernel `exp(−‖x_i − x_j‖² / (2σ²))`. Distances are sums of squared differences:
     /// an offset common to all points costs them no digits.
+    ///
+    /// Points that are off by δ have images in the kernel's space that are off by |δ|/σ at most: with
+    /// the points' [noise floor](Precision) f, eigenvalues up to `f²/(σ²N)` are rounding (0.01/N where
+    /// that is less).
     ///
     /// # Errors
     /// [`Option`](crate::Error::Option) for a σ that is not finite and above 0;
@@ -84,10 +96,14 @@ impl KernelMatrix {
         });
         let mut matrix = Array2::from_shape_vec((rows, rows), data).expect("a square");
         mirror(&mut matrix);
-        Ok(Self { matrix })
+        let rms = root_mean_square(&points, None, (rows, columns)) * power_of_two(exponent);
+        let floor = Precision::of::<T>().noise_floor(rms, (rows, columns)) / sigma;
+        let noise = (floor * floor).min(MOST_NOISE) / rows as f64;
+        Ok(Self { matrix, noise })
     }
 
-    /// The cosine kernel `x_i·x_j / (‖x_i‖ ‖x_j‖)`.
+    /// The cosine kernel `x_i·x_j / (‖x_i‖ ‖x_j‖)`. With f the [noise floor](Precision) of the rows of
+    /// length 1, eigenvalues up to `f²/N` are rounding.
     ///
     /// # Errors
     /// [`Shape`](crate::Error::Shape) for a matrix without rows or columns;
@@ -102,21 +118,23 @@ impl KernelMatrix {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn cosine<T: Element>(features: ArrayView2<'_, T>) -> Result<Self> {
-        let unit = unit_rows(features)?;
-        let rows = unit.nrows();
+        let (unit, precision) = unit_rows(features)?;
+        let (rows, columns) = unit.dim();
         let data = zeros(rows, rows)?;
         let mut matrix = Array2::from_shape_vec((rows, rows), data).expect("a square");
         ndarray::linalg::general_mat_mul(1.0 / rows as f64, &unit, &unit.t(), 0.0, &mut matrix);
         mirror(&mut matrix);
-        Ok(Self { matrix })
+        let floor = precision.noise_floor((columns as f64).sqrt().recip(), (rows, columns));
+        Ok(Self { matrix, noise: floor * floor / rows as f64 })
     }
 
-    /// Any kernel: a symmetric matrix whose diagonal is positive, normalised to trace 1.
+    /// Any kernel: a symmetric matrix whose diagonal is positive, normalised to trace 1. Eigenvalues up
+    /// to the [noise floor](Precision) of its numbers are rounding.
     ///
     /// # Errors
     /// [`Shape`](crate::Error::Shape) for a matrix that is empty or not square;
     /// [`Value`](crate::Error::Value) for a number that is not finite, a diagonal that is not
-    /// positive, or an element that is not that across the diagonal, to 1e-8 of the diagonal;
+    /// positive, or an element that is not that across the diagonal, to 1e-8 or 8 ε of the diagonal;
     /// [`TooLarge`](crate::Error::TooLarge) where memory is short.
     ///
     /// ```
@@ -156,14 +174,20 @@ impl KernelMatrix {
                     return fail(i, j, "a finite number");
                 }
                 let apart = (below - above).abs();
-                if apart.is_nan() || apart > TOLERANCE {
+                if apart.is_nan() || apart > TOLERANCE.max(ROUNDINGS * T::EPSILON) {
                     return fail(i, j, "the number across the diagonal");
                 }
                 matrix[[i, j]] = below / rows as f64;
             }
         }
         mirror(&mut matrix);
-        Ok(Self { matrix })
+        let least = roots.iter().copied().fold(f64::INFINITY, f64::min);
+        let n = rows as f64;
+        let precision = Precision::of::<T>();
+        let precision = precision.with_absolute(precision.absolute() / least / least / n);
+        let squares = matrix.iter().map(|x| x * x).sum::<f64>();
+        let noise = precision.noise_floor(squares.sqrt() / n, (rows, rows));
+        Ok(Self { matrix, noise })
     }
 
     /// The kernel of pairs of points: `A∘B / tr(A∘B)`, element by element, of two kernels on the
@@ -190,7 +214,9 @@ impl KernelMatrix {
         let mut matrix = &self.matrix * &other.matrix;
         let trace = matrix.diag().sum();
         matrix /= trace;
-        Ok(KernelMatrix { matrix })
+        // Errors of the two images, each beside the other of length 1.
+        let noise = (self.noise.sqrt() + other.noise.sqrt()).powi(2);
+        Ok(KernelMatrix { matrix, noise })
     }
 
     /// The matrix A, N×N, symmetric and of trace 1.
@@ -202,7 +228,7 @@ impl KernelMatrix {
     ///
     /// # Errors
     /// [`Conflict`](crate::Error::Conflict) for a given matrix that is not positive semidefinite:
-    /// whose least eigenvalue is below −1e-8 of the trace; [`TooLarge`](crate::Error::TooLarge) where
+    /// whose least eigenvalue is below −1e-8 of the trace and its noise; [`TooLarge`](crate::Error::TooLarge) where
     /// memory is short.
     ///
     /// ```
@@ -218,7 +244,7 @@ impl KernelMatrix {
     pub fn eigenvalues(&self) -> Result<Vec<f64>> {
         let values = symmetric_eigenvalues(self.matrix.clone())?;
         match values.last() {
-            Some(&least) if least < -TOLERANCE => Err(Error::Conflict {
+            Some(&least) if least < -TOLERANCE.max(self.noise) => Err(Error::Conflict {
                 what: format!(
                     "the kernel matrix has an eigenvalue of {} of its trace, expected none below 0",
                     least as f32
@@ -231,7 +257,8 @@ impl KernelMatrix {
     /// The matrix-based Rényi entropy of any order ≥ 0, in **bits**: `log2(Σλ^α) / (1 − α)`, with
     /// its limits at 1 (`−Σλ log2 λ`), 0 (log2 of the numerical rank) and infinity (`−log2 λ_1`).
     ///
-    /// Eigenvalues up to `N·2⁻⁵²·λ_1` are rounding and count as zero; order 2 needs none, as
+    /// Eigenvalues up to `N·2⁻⁵²·λ_1`, and below order 1 up to what rounding of the input leaves (see
+    /// where the kernel is made), are rounding and count as zero; order 2 needs none, as
     /// `Σλ² = Σ A_ij²`. Below order 1 the value rests on small eigenvalues: at ½ expect some 1e-8.
     ///
     /// # Errors
@@ -291,7 +318,9 @@ impl KernelMatrix {
         // An order out of range is refused before any work.
         renyi(&[], order)?;
         let values = self.eigenvalues()?;
-        renyi(&shares_above(&values, values.len() as f64 * f64::EPSILON), order)
+        let noise = if order < 1.0 { self.noise / values[0] } else { 0.0 };
+        let resolution = (values.len() as f64 * f64::EPSILON).max(noise);
+        renyi(&shares_above(&values, resolution), order)
     }
 }
 

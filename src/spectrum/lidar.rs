@@ -2,6 +2,8 @@
 
 use ndarray::{Array2, ArrayView3, Axis, s};
 
+use super::Precision;
+use super::features::{exponent, power_of_two};
 use super::renyi::shannon;
 use crate::algebra::{singular_values, symmetric_eigen, zeros};
 use crate::error::short;
@@ -88,7 +90,8 @@ impl Lidar {
 /// ```
 ///
 /// over all D eigenvalues, zeros included. 0 where all objects have the same mean. δ is absolute, so
-/// the value depends on the features' scale. Thilak et al. 2023, "LiDAR: sensing linear probing
+/// the value depends on the features' scale. Eigenvalues of the scatter within objects that are
+/// [rounding](super::Precision) count as zero: there δ alone decides, however small it is. Thilak et al. 2023, "LiDAR: sensing linear probing
 /// performance in joint embedding SSL architectures".
 ///
 /// # Errors
@@ -125,10 +128,13 @@ pub fn lidar<T: Element>(features: ArrayView3<'_, T>, options: Lidar) -> Result<
     let mut means = matrix(objects, columns)?;
     let mut within = matrix(columns, columns)?;
     let mut rest = matrix(views, columns)?;
+    let mut squares = 0.0;
     for (object, mut mean) in features.outer_iter().zip(means.rows_mut()) {
         for (mut to, from) in rest.rows_mut().into_iter().zip(object.rows()) {
             for ((to, from), pivot) in to.iter_mut().zip(from).zip(&pivot) {
-                *to = from.to_f64() - pivot;
+                let x = from.to_f64();
+                squares += x * x / features.len() as f64;
+                *to = x - pivot;
             }
             mean += &to;
         }
@@ -146,36 +152,45 @@ pub fn lidar<T: Element>(features: ArrayView3<'_, T>, options: Lidar) -> Result<
         (objects as f64, (objects * views) as f64)
     };
     within /= within_count;
-    within.diag_mut().mapv_inplace(|x| x + options.delta);
-    let beyond = || Error::Conflict {
-        what: "the features' scatters are beyond the range of f64, expected smaller features"
-            .into(),
-    };
-    if !within.iter().all(|x| x.is_finite()) || !means.iter().all(|x| x.is_finite()) {
-        return Err(beyond());
+    if !within.iter().chain(&means).all(|x| x.is_finite()) {
+        return Err(Error::Conflict {
+            what: "the features' scatters are beyond the range of f64, expected smaller features"
+                .into(),
+        });
     }
+    let scale = exponent(&means.view())?;
+    means *= power_of_two(-scale);
     let (variances, mut vectors) = symmetric_eigen(within)?;
-    for (mut vector, variance) in vectors.columns_mut().into_iter().zip(variances) {
-        // Rounding may take what is δ in exact arithmetic below it.
-        vector /= (variance.max(options.delta) * between_count).sqrt();
+    let floor = Precision::of::<T>().noise_floor(squares.sqrt(), (objects * views, columns));
+    let rounding = (floor * floor / within_count)
+        .max(columns.max(objects * views) as f64 * f64::EPSILON * variances[0]);
+    let deviation = |variance: f64| {
+        let variance = if variance > rounding { variance } else { 0.0 };
+        (variance + options.delta).sqrt()
+    };
+    // Against the least deviation: of the shares no scale is left, and nothing overflows.
+    let least = deviation(variances[columns - 1]);
+    for (mut vector, &variance) in vectors.columns_mut().into_iter().zip(&variances) {
+        vector *= least / deviation(variance);
     }
     // The squared singular values of these are the eigenvalues that are not zero by shape.
     let mut values = singular_values(means.dot(&vectors).view())?;
-    values.iter_mut().for_each(|x| *x *= *x);
-    let total: f64 = values.iter().rev().sum();
-    if !total.is_finite() {
-        return Err(beyond());
-    }
-    if total == 0.0 {
+    let largest = values[0];
+    if largest == 0.0 {
         return Ok(0.0);
     }
+    values.iter_mut().for_each(|x| *x = (*x / largest).powi(2));
     values.resize(columns, 0.0);
-    let epsilon = options.epsilon;
-    let sum = total + epsilon * columns as f64;
-    let shares = values
-        .into_iter()
-        .map(|x| if options.renormalized { (x + epsilon) / sum } else { x / total + epsilon });
-    Ok(shannon(shares).exp())
+    let total: f64 = values.iter().rev().sum();
+    if !options.renormalized {
+        return Ok(shannon(values.into_iter().map(|x| x / total + options.epsilon)).exp());
+    }
+    // ε in units of the largest eigenvalue, which may be beyond f64 itself.
+    let root = largest * power_of_two(scale) / least / between_count.sqrt();
+    let epsilon = options.epsilon / root / root;
+    let (part, rest) = if epsilon > 1.0 { (1.0 / epsilon, 1.0) } else { (1.0, epsilon) };
+    let sum = total * part + rest * columns as f64;
+    Ok(shannon(values.into_iter().map(|x| (x * part + rest) / sum)).exp())
 }
 
 fn matrix(rows: usize, columns: usize) -> Result<Array2<f64>> {

@@ -27,6 +27,13 @@
 //! Every method answers for the spectrum that it is asked of: of a raw one, "covariance" is the
 //! second moment `XᵀX`.
 //!
+//! # What of a spectrum is rounding
+//! Of features of rank r that were rounded to their type, min(N, D) singular values are above 0. One
+//! rule says which of them are rounding: those up to the [noise floor](Spectrum::noise_floor), which
+//! follows from the type, the root mean square and the shape of the features ([`Precision`]). It decides
+//! the [rank](Spectrum::rank), the window of α-ReQ, and which eigenvalues have a part in a Rényi
+//! entropy or a Vendi score of an order below 1, and LiDAR's scatter within objects.
+//!
 //! # Degenerate spectra
 //! Where all singular values are zero (features that are all zero; one row or a constant one,
 //! centred), every rank and every entropy is 0. A fit over ranks that are not there is an error.
@@ -39,6 +46,7 @@
 mod alpha_req;
 mod covariance;
 mod diff_erank;
+mod directions;
 mod effective_rank;
 mod factor;
 mod features;
@@ -47,6 +55,7 @@ mod lidar;
 mod nesum;
 mod nuclear_rank;
 mod participation_ratio;
+mod precision;
 mod rankme;
 mod renyi;
 mod self_cluster;
@@ -62,6 +71,7 @@ pub use diff_erank::diff_erank;
 pub use factor::Factor;
 pub use kernel_matrix::KernelMatrix;
 pub use lidar::{Lidar, lidar};
+pub use precision::Precision;
 pub use rankme::RANKME_EPSILON;
 pub use self_cluster::self_cluster;
 pub use singular_values::{Centering, Spectrum};

@@ -66,8 +66,8 @@ impl Spectrum {
     /// ```
     ///
     /// and its limits: at α = 1 `−Σ p log2 p`, at α = 0 the log2 of the [rank](Self::rank), at
-    /// infinity `−log2 p_1`. Singular values beyond the numerical rank are not counted: powers below
-    /// 1 would make numbers of their rounding. Giraldo, Rao and Príncipe 2015,
+    /// infinity `−log2 p_1`. Below order 1 singular values up to the [noise floor](Self::noise_floor) are
+    /// not counted: powers would make numbers of their rounding. Giraldo, Rao and Príncipe 2015,
     /// "Measures of entropy from data using infinitely divisible kernels", with the linear kernel;
     /// other kernels are [`KernelMatrix`](super::KernelMatrix)'s.
     ///
@@ -85,8 +85,8 @@ impl Spectrum {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn renyi_entropy(&self, order: f64) -> Result<f64> {
-        let least = self.resolution();
-        let shares = shares_above(&self.explained_variance(), least * least);
+        let least = self.resolution_of_eigenvalues(order);
+        let shares = shares_above(&self.explained_variance(), least);
         Ok(renyi(&shares, order)? / std::f64::consts::LN_2)
     }
 }

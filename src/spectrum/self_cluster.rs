@@ -2,8 +2,7 @@
 
 use ndarray::ArrayView2;
 
-use super::features::unit_rows;
-use super::{Centering, Spectrum};
+use super::directions::unit_spectrum;
 use crate::{Element, Error, Result};
 
 /// SelfCluster: how far the rows' mean squared cosine is from that of random directions, from 0
@@ -39,8 +38,7 @@ pub fn self_cluster<T: Element>(features: ArrayView2<'_, T>) -> Result<f64> {
             expected: "at least two rows and two columns".into(),
         });
     }
-    let unit = unit_rows(features)?;
-    let spectrum = Spectrum::from_features(unit.view(), Centering::Raw)?;
+    let spectrum = unit_spectrum(features)?;
     let (n, d) = (rows as f64, columns as f64);
     // Of the mean squared cosine of pairs: nothing large is subtracted from something larger.
     let fourth: f64 = spectrum.singular_values().iter().rev().map(|x| (x * x / n).powi(2)).sum();

@@ -2,6 +2,7 @@
 
 use ndarray::ArrayView2;
 
+use super::Precision;
 use super::factor::Factor;
 use crate::{Element, Result};
 
@@ -40,8 +41,11 @@ pub struct Spectrum {
     rows: usize,
     columns: usize,
     centering: Centering,
-    /// What is no more than this times the largest value is rounding.
+    /// What is no more than this times the largest value is rounding of the computation.
     resolution: f64,
+    precision: Precision,
+    /// The root mean square of the features before they were centred.
+    rms: f64,
 }
 
 impl Spectrum {
@@ -53,7 +57,14 @@ impl Spectrum {
         resolution: f64,
     ) -> Self {
         debug_assert_eq!(values.len(), rows.min(columns));
-        Self { values, rows, columns, centering, resolution }
+        let precision = Precision::F64;
+        Self { values, rows, columns, centering, resolution, precision, rms: 0.0 }
+    }
+
+    /// Of features of this precision and root mean square.
+    pub(super) fn known_to(mut self, precision: Precision, rms: f64) -> Self {
+        (self.precision, self.rms) = (precision, rms);
+        self
     }
 
     /// The singular values of features of any strides, computed in `f64`.
@@ -109,9 +120,56 @@ impl Spectrum {
         self.centering
     }
 
-    /// The numerical rank: how many singular values exceed `max(N, D)·2⁻⁵²·σ₁`, the usual bound on
-    /// what rounding makes of a zero. Of a spectrum that was taken from a covariance, the values that
-    /// exceed the root of that.
+    /// Declares that the features were computed in something coarser than their type, for instance in
+    /// `f32` and stored in `f64`.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use surprisal::spectrum::{Centering, Precision, Spectrum};
+    /// let features = array![[1.0, 1.0], [1.0, 1.0 + 1e-8], [0.0, 0.0]];
+    /// let spectrum = Spectrum::from_features(features.view(), Centering::Raw)?;
+    /// assert_eq!(spectrum.rank(), 2);
+    /// assert_eq!(spectrum.with_precision(Precision::F32).rank(), 1);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = self.precision.coarser(precision);
+        self
+    }
+
+    /// How precisely the features are known: that of the coarsest type among them, and of what was
+    /// declared.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// What a singular value that is zero may have become, in the units of the features: the larger of
+    ///
+    /// ```text
+    /// max(N, D)·2⁻⁵²·σ₁                                  rounding of the decomposition
+    /// √r · √(ε² rms(X)² + s²) / √12 · (√N + √D + 2)      rounding of the features: see Precision
+    /// ```
+    ///
+    /// Of a spectrum that was taken from a [`Covariance`](super::Covariance) the first is
+    /// `√(max(N, D)·2⁻⁵²)·σ₁`. Singular values up to the floor are rounding, whatever they look like;
+    /// those above it have more signal than noise.
+    ///
+    /// ```
+    /// use ndarray::Array2;
+    /// use surprisal::spectrum::{Centering, Spectrum};
+    /// let features = Array2::<f32>::eye(4);
+    /// let floor = Spectrum::from_features(features.view(), Centering::Raw)?.noise_floor();
+    /// // √64·ε·½/√12·(2 + 2 + 2)
+    /// assert!((floor / f64::from(f32::EPSILON) - 6.928203230275509).abs() < 1e-12);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn noise_floor(&self) -> f64 {
+        let of_features = self.precision.noise_floor(self.rms, (self.rows, self.columns));
+        of_features.max(self.resolution * self.largest())
+    }
+
+    /// The numerical rank: how many singular values exceed the [noise floor](Self::noise_floor).
     ///
     /// ```
     /// use ndarray::array;
@@ -121,7 +179,7 @@ impl Spectrum {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn rank(&self) -> usize {
-        let least = self.resolution * self.largest();
+        let least = self.noise_floor();
         self.values.iter().filter(|&&value| value > least).count()
     }
 
@@ -162,8 +220,12 @@ impl Spectrum {
         self.values.first().copied().unwrap_or(0.0)
     }
 
-    /// What is no more than this times the largest value is rounding.
-    pub(super) fn resolution(&self) -> f64 {
-        self.resolution
+    /// Up to which share of the largest eigenvalue of the covariance one has no part in an entropy of this
+    /// order; 1 where none has. From order 1 on what the features' rounding has left weighs no more than it
+    /// is.
+    pub(super) fn resolution_of_eigenvalues(&self, order: f64) -> f64 {
+        let computed = self.resolution;
+        let share = if order < 1.0 { self.noise_floor() / self.largest() } else { computed };
+        if share < 1.0 { share * share } else { 1.0 }
     }
 }

@@ -2,13 +2,15 @@
 
 use ndarray::{ArrayView2, s};
 
-use super::features::unit_rows;
+use super::directions::unit_rows;
 use crate::error::short;
 use crate::parallel;
 use crate::{Element, Error, Result};
 
 /// Rows of a tile of cosines.
 const TILE: usize = 256;
+/// Below this a squared distance is that of the differences, which keep its digits.
+const NEAR: f64 = 1e-4;
 
 /// Uniformity: how evenly the directions of the rows are spread, the lower the more,
 ///
@@ -16,7 +18,7 @@ const TILE: usize = 256;
 /// ln mean_{i<j} exp(−t ‖u_i − u_j‖²),   u_i = x_i / ‖x_i‖
 /// ```
 ///
-/// from −4t to 0; t = 2 is usual. The rows' cosines are made a tile at a time, `N²·D` flops in all.
+/// from −4t to 0, −∞ where that is beyond `f64`; t = 2 is usual. The rows' cosines are made a tile at a time, `N²·D` flops in all.
 /// Wang and Isola 2020, "Understanding contrastive representation learning through alignment and
 /// uniformity on the hypersphere".
 ///
@@ -48,11 +50,10 @@ pub fn uniformity<T: Element>(features: ArrayView2<'_, T>, t: f64) -> Result<f64
             expected: "at least two rows".into(),
         });
     }
-    let unit = unit_rows(features)?;
+    let (unit, _) = unit_rows(features)?;
     let rows = unit.nrows();
     let strips = rows.div_ceil(TILE);
-    // (largest exponent, Σ exp(exponent − largest)) of each strip.
-    let mut sums = vec![(f64::NEG_INFINITY, 0.0); strips];
+    let mut sums = vec![Sum::NOTHING; strips];
     let tasks: Vec<_> = sums.iter_mut().enumerate().collect();
     parallel::for_each(&mut vec![(); parallel::threads()], tasks, |(), (strip, sum)| {
         let first = strip * TILE;
@@ -62,25 +63,41 @@ pub fn uniformity<T: Element>(features: ArrayView2<'_, T>, t: f64) -> Result<f64
             for (i, cosines) in left.dot(&right.t()).rows().into_iter().enumerate() {
                 // Above the diagonal.
                 let skip = (first + i + 1).saturating_sub(other).min(cosines.len());
-                let exponents =
-                    cosines.iter().skip(skip).map(|cosine| -t * (2.0 - 2.0 * cosine).max(0.0));
-                *sum = exponents.fold(*sum, add);
+                for (j, cosine) in cosines.iter().enumerate().skip(skip) {
+                    let mut squared = 2.0 - 2.0 * cosine;
+                    if squared < NEAR {
+                        let pairs = left.row(i).into_iter().zip(right.row(j));
+                        squared = pairs.map(|(a, b)| (a - b) * (a - b)).sum();
+                    }
+                    sum.add(t, squared);
+                }
             }
         }
     });
-    let (largest, sum) = sums.into_iter().fold((f64::NEG_INFINITY, 0.0), |a, b| {
-        let (low, high) = if a.0 < b.0 { (a, b) } else { (b, a) };
-        if low.1 == 0.0 { high } else { (high.0, high.1 + low.1 * (low.0 - high.0).exp()) }
-    });
+    let mut all = Sum::NOTHING;
+    sums.into_iter().for_each(|sum| all.merge(t, sum));
     let n = rows as f64;
-    Ok(largest + (sum / (n * (n - 1.0) / 2.0)).ln())
+    // Where the product is beyond f64 it is −∞.
+    Ok((all.sum / (n * (n - 1.0) / 2.0)).ln() - t * all.least)
 }
 
-/// One more exponent.
-fn add((largest, sum): (f64, f64), exponent: f64) -> (f64, f64) {
-    if exponent <= largest {
-        (largest, sum + (exponent - largest).exp())
-    } else {
-        (exponent, 1.0 + sum * (largest - exponent).exp())
+/// Σ exp(−t (d² − least)): t multiplies differences alone, so that no two infinities meet.
+#[derive(Clone, Copy)]
+struct Sum {
+    least: f64,
+    sum: f64,
+}
+
+impl Sum {
+    const NOTHING: Self = Self { least: f64::INFINITY, sum: 0.0 };
+
+    fn add(&mut self, t: f64, squared: f64) {
+        self.merge(t, Self { least: squared, sum: 1.0 });
+    }
+
+    fn merge(&mut self, t: f64, other: Self) {
+        let (low, high) = if self.least <= other.least { (*self, other) } else { (other, *self) };
+        let share = if high.sum == 0.0 { 0.0 } else { (-t * (high.least - low.least)).exp() };
+        *self = Self { least: low.least, sum: low.sum + high.sum * share };
     }
 }

@@ -2,9 +2,8 @@
 
 use ndarray::ArrayView2;
 
-use super::features::unit_rows;
+use super::directions::unit_spectrum;
 use super::renyi::{renyi, shares_above};
-use super::{Centering, Spectrum};
 use crate::{Element, Result};
 
 /// The Vendi score of order q with the cosine kernel: the effective number of different rows,
@@ -14,7 +13,8 @@ use crate::{Element, Result};
 /// ```
 ///
 /// with H_q the Rényi entropy of any order from 0 to infinity (q = 1, the usual one: von Neumann).
-/// Between 1 and N. No N×N matrix is made; for other kernels take
+/// Between 1 and N. Below order 1 eigenvalues that are [rounding](super::Precision) are not counted. No N×N matrix is
+/// made, and features are read a block of rows at a time; for other kernels take
 /// [`KernelMatrix::vendi_score`](super::KernelMatrix::vendi_score). Friedman and Dieng 2023, "The
 /// Vendi score: a diversity evaluation metric for machine learning"; orders: Pasarkar and Dieng 2024.
 ///
@@ -36,8 +36,7 @@ use crate::{Element, Result};
 pub fn vendi_score<T: Element>(features: ArrayView2<'_, T>, order: f64) -> Result<f64> {
     // An order out of range is refused before any work.
     renyi(&[], order)?;
-    let rows = unit_rows(features)?;
-    let spectrum = Spectrum::from_features(rows.view(), Centering::Raw)?;
-    let least = spectrum.resolution();
-    Ok(renyi(&shares_above(&spectrum.explained_variance(), least * least), order)?.exp())
+    let spectrum = unit_spectrum(features)?;
+    let least = spectrum.resolution_of_eigenvalues(order);
+    Ok(renyi(&shares_above(&spectrum.explained_variance(), least), order)?.exp())
 }

@@ -2,9 +2,9 @@
 
 use ndarray::ArrayView2;
 
-use super::features::unit_rows;
+use super::Spectrum;
+use super::directions::unit_spectrum;
 use super::renyi::shannon;
-use super::{Centering, Spectrum};
 use crate::{Element, Result};
 
 impl Spectrum {
@@ -46,6 +46,5 @@ impl Spectrum {
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 pub fn cosine_von_neumann_entropy<T: Element>(features: ArrayView2<'_, T>) -> Result<f64> {
-    let rows = unit_rows(features)?;
-    Ok(Spectrum::from_features(rows.view(), Centering::Raw)?.von_neumann_entropy())
+    Ok(unit_spectrum(features)?.von_neumann_entropy())
 }

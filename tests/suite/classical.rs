@@ -521,3 +521,39 @@ fn bad_input() {
         "a copy of features in f64 is beyond the address space of this machine, expected less",
     );
 }
+
+/// Counts at and beyond every end: a value or an error of one line.
+#[test]
+fn extreme_parameters() {
+    let plain = Array2::from_shape_fn((9, 2), |(i, j)| ((i * i + 3 * j) as f64 * 0.7).sin());
+    let labels: Vec<i64> = (0..9).map(|i| i % 3).collect();
+    let samples = Array2::from_shape_fn((2, 9), |(r, i)| (i + r) % 9);
+    let check = |name: &str, k: usize, found: surprisal::Result<f64>| match found {
+        Ok(value) => assert!(value.is_finite(), "{name} with {k}: {value}"),
+        Err(error) => {
+            let line = error.to_string();
+            assert!(matches!(error, Error::Option { .. }), "{name} with {k}: {line}");
+            assert!(!line.contains('\n'));
+        }
+    };
+    for scale in [1.0, 1e300, 1e-300] {
+        let x = plain.mapv(|x| x * scale);
+        let x = x.view();
+        for k in [0, 1, 7, 8, 9, 10, u32::MAX as usize, 1 << 32, usize::MAX - 1, usize::MAX] {
+            check("binned", k, binned_entropy(x, k));
+            check("binned information", k, {
+                binned_mutual_information(x, &labels, k, samples.view())
+            });
+            for metric in [Metric::Euclidean, Metric::Chebyshev] {
+                check("Kozachenko", k, kozachenko_leonenko_entropy(x, k, metric));
+            }
+            for estimator in [Kraskov::First, Kraskov::Second] {
+                check("Kraskov", k, kraskov_mutual_information(x, x, k, estimator));
+            }
+            check("Ross", k, ross_mutual_information(x, &labels, k));
+        }
+        // With as many bins as there can be, each row has its own.
+        let bits = binned_entropy(x, u32::MAX as usize).unwrap();
+        assert!((bits - 9_f64.log2()).abs() < 1e-14);
+    }
+}

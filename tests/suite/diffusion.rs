@@ -687,3 +687,192 @@ fn bad_input_is_an_error_that_says_which() {
         message(own.of_labels(good.view(), &[0_i64, 1, 1])).starts_with("the entropy has indices")
     );
 }
+
+/// By its definition: the moduli of eigenvalues are singular values.
+#[test]
+fn a_bandwidth_for_each_row() {
+    let points = groups(40, 3, 21);
+    let (n, k) = (points.nrows(), 4);
+    let squared = |i: usize, j: usize| {
+        let apart = &points.row(i) - &points.row(j);
+        apart.dot(&apart)
+    };
+    let widths: Vec<f64> = (0..n)
+        .map(|i| {
+            let mut row: Vec<f64> = (0..n).filter(|&j| j != i).map(|j| squared(i, j)).collect();
+            row.sort_unstable_by(f64::total_cmp);
+            row[k - 1].sqrt()
+        })
+        .collect();
+    let kernel = Array2::from_shape_fn((n, n), |(i, j)| {
+        (-0.5 * squared(i, j) / widths[i] / widths[j]).exp()
+    });
+    let sums = kernel.sum_axis(Axis(1));
+    let operator =
+        Array2::from_shape_fn((n, n), |(i, j)| kernel[[i, j]] / (sums[i] * sums[j]).sqrt());
+    let raw = surprisal::spectrum::Centering::Raw;
+    let moduli = surprisal::spectrum::Spectrum::from_features(operator.view(), raw).unwrap();
+    let builder = || {
+        let operator = Operator::SelfTuning { neighbors: k };
+        SpectralEntropy::builder().operator(operator).epsilon(Epsilon::Clean)
+    };
+    for t in [1.0, 2.5] {
+        let powers: Vec<f64> = moduli.singular_values().iter().map(|x| x.powf(t)).collect();
+        let total: f64 = powers.iter().sum();
+        let truth: f64 =
+            powers.iter().filter(|x| **x > 0.0).map(|x| -x / total * (x / total).log2()).sum();
+        let found = estimate(builder().time(t), &points);
+        assert!((found.value - truth).abs() < rounding(n), "{} {truth}", found.value);
+        assert_eq!((found.method, found.sigma), (Method::Exact, None));
+    }
+    // No unit is left, and neither are the places of the rows.
+    let scaled = points.mapv(|x| 1e-3 * x + 5.0).slice(s![..;-1, ..]).to_owned();
+    let found = value(builder(), &scaled);
+    assert!((found - value(builder(), &points)).abs() < 1e-9, "{found}");
+    // On a ring all widths are one.
+    let ring = Array2::from_shape_fn((24, 2), |(i, j)| {
+        let angle = std::f64::consts::TAU * i as f64 / 24.0;
+        if j == 0 { angle.cos() } else { angle.sin() }
+    });
+    let width = 2.0 * (std::f64::consts::PI / 12.0).sin();
+    let found = value(builder(), &ring);
+    assert!((found - value(entropy(width), &ring)).abs() < rounding(24), "{found}");
+    // Points that coincide with k others are connected to those alone: two groups and no more.
+    let apart = Array2::from_shape_fn((12, 1), |(i, _)| (i % 2) as f64);
+    assert!((value(builder(), &apart) - 1.0).abs() < rounding(12));
+    for method in [Method::LowRank, Method::Lanczos] {
+        assert!(matches!(builder().method(method).build(), Err(Error::Conflict { .. })));
+    }
+    for neighbors in [0, 40, usize::MAX] {
+        let operator = Operator::SelfTuning { neighbors };
+        let built = SpectralEntropy::builder().operator(operator).build();
+        let found = built.and_then(|entropy| entropy.estimate(points.view()));
+        assert!(matches!(found, Err(Error::Option { name: "neighbors", .. })), "{neighbors}");
+    }
+}
+
+/// Numbers at and beyond every end.
+const EXTREME: [f64; 18] = [
+    0.0,
+    -0.0,
+    5e-324,
+    1e-310,
+    1e-300,
+    1e-160,
+    1e-7,
+    0.5,
+    1.0,
+    8.0,
+    1e5,
+    1e14,
+    1e154,
+    1e300,
+    f64::MAX,
+    f64::INFINITY,
+    -1.0,
+    f64::NAN,
+];
+
+/// An entropy between 0 and log₂ of the number of its terms, or an error that names an option.
+#[track_caller]
+fn assert_entropy(builder: SpectralEntropyBuilder, features: &Array2<f64>, terms: usize) {
+    let what = format!("{builder:?}");
+    match builder.build().and_then(|entropy| entropy.estimate(features.view())) {
+        Ok(found) => {
+            let most = (terms as f64).log2() + 1e-9;
+            assert!((0.0..=most).contains(&found.value), "{found:?} of {what}");
+            assert!(found.error_bound.is_none_or(|bound| bound >= 0.0), "{found:?} of {what}");
+            assert!(found.standard_error.is_none_or(|error| error >= 0.0), "{found:?} of {what}");
+        }
+        Err(error) => {
+            let line = error.to_string();
+            assert!(matches!(error, Error::Option { .. }), "{line} of {what}");
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
+}
+
+/// Every option that is a number takes any: the entropy in the limit, or an error.
+#[test]
+fn extreme_parameters() {
+    let plain = normal(14, 3, 22);
+    let repeated = concatenate(Axis(0), &[plain.view(), plain.view()]).unwrap();
+    for features in [plain.clone(), repeated, plain.mapv(|x| x * 1e150), plain.mapv(|x| x * 1e-150)]
+    {
+        let n = features.nrows();
+        for (index, &sigma) in EXTREME.iter().enumerate() {
+            for &time in &EXTREME {
+                let methods = [Method::Exact, Method::LowRank, Method::Lanczos];
+                for method in methods {
+                    let builder = SpectralEntropy::builder().sigma(sigma).time(time).probes(4);
+                    let other = EXTREME[(index + 5) % EXTREME.len()];
+                    let builder = builder.method(method).epsilon(Epsilon::Clean);
+                    assert_entropy(builder.clone().tolerance(1e-3), &features, n);
+                    assert_entropy(builder.clone().alpha(other), &features, n);
+                    assert_entropy(builder.tolerance(other), &features, n);
+                }
+                let builder = SpectralEntropy::builder().sigma(sigma).time(time);
+                for (operator, terms) in [
+                    (Operator::Adjacency, n),
+                    (Operator::MatrixEntries, n * n),
+                    (Operator::BinaryNeighbors { neighbors: 3 }, n),
+                    (Operator::AdaptiveNeighbors { neighbors: 3 }, n),
+                    (Operator::SelfTuning { neighbors: 3 }, n),
+                ] {
+                    let builder = builder.clone().operator(operator).epsilon(Epsilon::Clean);
+                    assert_entropy(builder, &features, terms);
+                }
+            }
+        }
+        for neighbors in [0, 1, n - 1, n, n + 1, usize::MAX - 1, usize::MAX] {
+            for operator in [
+                Operator::BinaryNeighbors { neighbors },
+                Operator::AdaptiveNeighbors { neighbors },
+                Operator::SelfTuning { neighbors },
+            ] {
+                assert_entropy(SpectralEntropy::builder().operator(operator), &features, n);
+            }
+            let rule = Bandwidth::NeighborDistance { neighbors };
+            let built = SpectralEntropy::builder().bandwidth(rule).build();
+            // Of repeated rows the nearest is at no distance.
+            match built.and_then(|entropy| entropy.estimate(features.view())) {
+                Err(Error::Option { .. } | Error::Conflict { .. }) => {}
+                found => assert!(found.unwrap().value >= 0.0),
+            }
+        }
+    }
+}
+
+#[test]
+fn limits_of_extreme_parameters() {
+    let points = normal(30, 3, 23);
+    // Every row for itself; all in one place.
+    for sigma in [5e-324, 1e-300] {
+        assert!((value(entropy(sigma), &points) - 30_f64.log2()).abs() < rounding(30));
+    }
+    for sigma in [1e300, f64::MAX] {
+        assert!(value(entropy(sigma), &points).abs() < 1e-9);
+    }
+    // In infinite time a walk tells the components that are not connected, and nothing else.
+    let parted = Array2::from_shape_fn((30, 3), |(i, j)| points[[i, j]] + (i % 3) as f64 * 1e3);
+    for t in [1e17, 1e300, f64::MAX] {
+        assert!((value(entropy(2.0).time(t), &parted) - 3_f64.log2()).abs() < 1e-9, "{t}");
+        assert!(value(entropy(2.0).time(t), &points).abs() < 1e-9, "{t}");
+    }
+    // In no time, all rows.
+    assert!((value(entropy(0.1).time(5e-324), &points) - 30_f64.log2()).abs() < 1e-9);
+
+    let information = MutualInformation::new(entropy(1.0).build().unwrap());
+    for repetitions in [0, (1 << 20) + 1, usize::MAX] {
+        assert!(information.clone().repetitions(repetitions).is_err());
+    }
+    let scalar = Array1::from_iter((0..30).map(f64::from));
+    for bins in [0, 1 << 32, usize::MAX] {
+        assert!(equal_width_bins(scalar.view(), bins).is_err());
+        assert!(information.of_scalar(points.view(), scalar.view(), bins).is_err());
+    }
+    let most = u32::MAX as usize;
+    assert_eq!(equal_width_bins(scalar.view(), most).unwrap()[29], i64::from(u32::MAX) - 1);
+    let clusters = k_means(points.view(), usize::MAX, 0).unwrap();
+    assert_eq!(clusters.iter().collect::<std::collections::BTreeSet<_>>().len(), 30);
+}

@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2, Array3, Axis, array, concatenate, s};
 use proptest::prelude::*;
 use std::ops::Range;
 use surprisal::spectrum::{
-    Centering, Covariance, Factor, KernelMatrix, Lidar, RANKME_EPSILON, Spectrum,
+    Centering, Covariance, Factor, KernelMatrix, Lidar, Precision, RANKME_EPSILON, Spectrum,
     cosine_von_neumann_entropy, diff_erank, lidar, self_cluster, uniformity, vendi_score,
 };
 use surprisal::{Element, Error};
@@ -316,8 +316,9 @@ fn strides_and_types() {
     let transposed = features.t().to_owned();
     for centering in [Centering::Raw, Centering::Centered] {
         let truth = spectrum(&features, centering);
-        assert_eq!(spectrum(&halves, centering), truth);
-        assert_eq!(spectrum(&features.mapv(|x| x as f32), centering), truth);
+        let values = truth.singular_values();
+        assert_eq!(spectrum(&halves, centering).singular_values(), values);
+        assert_eq!(spectrum(&features.mapv(|x| x as f32), centering).singular_values(), values);
         for view in [strided, transposed.t(), features.view()] {
             assert_eq!(Spectrum::from_features(view, centering).expect("values"), truth);
         }
@@ -860,4 +861,362 @@ fn threads_do_not_change_a_covariance() {
     let one = with(1);
     assert_eq!(with(2), one);
     assert_eq!(with(5), one);
+}
+
+/// Orthonormal columns, each of sum zero.
+fn orthonormal(stream: &mut Stream, rows: usize, count: usize) -> Array2<f64> {
+    let mut columns: Vec<Array1<f64>> = Vec::new();
+    for _ in 0..count {
+        let mut column = stream.vector(rows, 1.0);
+        for _ in 0..2 {
+            let mean = column.sum() / rows as f64;
+            column.mapv_inplace(|x| x - mean);
+            for done in &columns {
+                let along = done.dot(&column);
+                column.scaled_add(-along, done);
+            }
+        }
+        let length = column.dot(&column).sqrt();
+        columns.push(column.mapv(|x| x / length));
+    }
+    Array2::from_shape_fn((rows, count), |(i, j)| columns[j][i])
+}
+
+/// Centred features whose covariance has the eigenvalues 1, 1/2, …, 1/rank (times N/(N − 1)).
+fn of_rank(stream: &mut Stream, (rows, columns): (usize, usize), rank: usize) -> Array2<f64> {
+    let mut left = orthonormal(stream, rows, rank);
+    for (j, mut column) in left.columns_mut().into_iter().enumerate() {
+        column.mapv_inplace(|x| x * (rows as f64 / (j + 1) as f64).sqrt());
+    }
+    // Orthonormal whatever their sums.
+    left.dot(&rotation(stream, columns).slice(s![..rank, ..]))
+}
+
+/// The rank by every way to it, of features that were rounded to a type.
+#[track_caller]
+fn assert_rank<T: Element>(features: &Array2<f64>, rank: usize) {
+    let rounded = features.mapv(T::from_f64);
+    let of = |found: Spectrum| (found.rank(), found.precision());
+    let wanted = (rank, Precision::of::<T>());
+    assert_eq!(of(spectrum(&rounded, Centering::Centered)), wanted, "{}", T::NAME);
+    let covariance = Covariance::from_features(rounded.view()).expect("rows");
+    assert_eq!(of(covariance.spectrum().expect("values")), wanted, "{}", T::NAME);
+    // In f64, of which a part says what it was computed in.
+    let wide = rounded.mapv(|x| x.to_f64());
+    let mut factor = Factor::new(wide.ncols(), Centering::Centered).expect("a factor");
+    let mut rest = Factor::new(wide.ncols(), Centering::Centered).expect("a factor");
+    let half = wide.nrows() / 2;
+    factor.push(wide.slice(s![..half, ..])).expect("rows");
+    rest.push(rounded.slice(s![half.., ..])).expect("rows");
+    factor.merge(&rest).expect("as wide");
+    assert_eq!(of(factor.spectrum().expect("values")), wanted, "{}", T::NAME);
+    let declared = spectrum(&wide, Centering::Centered).with_precision(Precision::of::<T>());
+    assert_eq!(of(declared), wanted, "{}", T::NAME);
+}
+
+fn assert_rank_in_all_types(features: &Array2<f64>, rank: usize) {
+    assert_rank::<f64>(features, rank);
+    assert_rank::<f32>(features, rank);
+    assert_rank::<half::f16>(features, rank);
+    assert_rank::<half::bf16>(features, rank);
+}
+
+#[test]
+fn rounding_adds_no_rank_and_takes_none() {
+    let mut stream = Stream(12);
+    for (shape, rank) in [
+        ((400, 64), 30),
+        ((64, 200), 20),
+        ((100, 100), 40),
+        ((50, 7), 3),
+        ((2000, 16), 5),
+        ((8, 40), 3),
+        // Full: nothing may be cut.
+        ((400, 64), 64),
+        ((64, 200), 63),
+        ((100, 100), 99),
+        ((50, 7), 7),
+        ((8, 40), 7),
+        ((3, 2), 2),
+    ] {
+        let features = of_rank(&mut stream, shape, rank);
+        for (scale, offset) in [(1.0, 0.0), (1.0, 2.0), (1e3, 0.0), (1e-3, 0.0)] {
+            let moved = features.mapv(|x| (x + offset) * scale);
+            assert_rank_in_all_types(&moved, rank);
+        }
+        // Where f16 has an absolute spacing.
+        assert_rank::<half::f16>(&features.mapv(|x| x * 1e-4), rank);
+        // f64 and f32 hold features whose offset is far larger.
+        assert_rank::<f32>(&features.mapv(|x| x + 1e3), rank);
+        assert_rank::<f64>(&features.mapv(|x| x + 1e8), rank);
+        assert_rank::<f32>(&features.mapv(|x| x * 1e-36), rank);
+    }
+}
+
+/// Features that a program computed in f32, whatever they are stored in: sums of K products.
+#[test]
+fn what_was_computed_in_f32_has_its_rank() {
+    let mut stream = Stream(13);
+    for (rows, inner, columns) in [(400, 30, 64), (300, 100, 200), (64, 8, 512)] {
+        let left = stream.matrix(rows, inner, 1.0).mapv(|x| x as f32);
+        let right = stream.matrix(inner, columns, 1.0).mapv(|x| x as f32);
+        let product = left.dot(&right);
+        assert_eq!(spectrum(&product, Centering::Raw).rank(), inner);
+        let stored = product.mapv(f64::from);
+        let undeclared = spectrum(&stored, Centering::Raw);
+        assert_eq!(undeclared.rank(), rows.min(columns));
+        assert_eq!(undeclared.with_precision(Precision::F32).rank(), inner);
+        let mut covariance = Covariance::new(columns).expect("a covariance");
+        covariance.declare_precision(Precision::F32);
+        covariance.push(stored.view()).expect("rows");
+        let other = Covariance::new(columns).expect("a covariance");
+        covariance.merge(&other).expect("as wide");
+        assert_eq!(covariance.spectrum().expect("values").precision(), Precision::F32);
+    }
+}
+
+/// The rule is what it says: of rounded noise alone, nothing is above the floor, and not much is far
+/// below.
+#[test]
+fn the_noise_floor_is_that_of_rounding() {
+    let mut stream = Stream(14);
+    for (rows, columns) in [(300, 40), (40, 300), (120, 120), (6, 4), (2, 1)] {
+        for offset in [0.0, 1.0, 4.0, 1000.0] {
+            let exact = stream.matrix(rows, columns, 1.0).mapv(|x| x + offset);
+            fn check<T: Element>(exact: &Array2<f64>, roundings: f64) {
+                let rounded = exact.mapv(T::from_f64);
+                let floor = spectrum(&rounded, Centering::Raw).noise_floor();
+                let errors = &rounded.mapv(|x| x.to_f64()) - exact;
+                let largest = spectrum(&errors, Centering::Raw).singular_values()[0];
+                assert!(largest <= floor, "{}: {largest:e} above {floor:e}", T::NAME);
+                // A binade has errors of one size: numbers at its end are half as precise as ε|x| says.
+                // Two more, where both sides are 1, is a third at most.
+                let most = 8.0 * largest * roundings.sqrt();
+                assert!(exact.len() < 100 || floor <= most, "{}: {floor:e}", T::NAME);
+            }
+            check::<half::bf16>(&exact, 1.0);
+            check::<half::f16>(&exact, 1.0);
+            check::<f32>(&exact, 64.0);
+        }
+    }
+}
+
+#[test]
+fn kernels_know_the_precision_of_their_points() {
+    let mut stream = Stream(15);
+    let exact = of_rank(&mut stream, (60, 20), 6);
+    fn ranks<T: Element>(exact: &Array2<f64>) -> [f64; 2] {
+        let rounded = exact.mapv(T::from_f64);
+        let kernel = KernelMatrix::cosine(rounded.view()).expect("a kernel");
+        [
+            kernel.vendi_score(0.0).expect("a score"),
+            vendi_score(rounded.view(), 0.0).expect("a score"),
+        ]
+    }
+    for found in [
+        ranks::<f64>(&exact),
+        ranks::<f32>(&exact),
+        ranks::<half::f16>(&exact),
+        ranks::<half::bf16>(&exact),
+    ] {
+        // The exponential of a logarithm.
+        assert_near(found[0], 6.0, 1e-14);
+        assert_near(found[1], 6.0, 1e-14);
+    }
+    // A kernel whose sums another program has taken in f32, in two orders.
+    let kernel = KernelMatrix::cosine(exact.view()).expect("a kernel");
+    let mut given = kernel.matrix().mapv(|x| (60.0 * x) as f32);
+    given[[3, 2]] += f32::EPSILON / 4.0;
+    let given = KernelMatrix::from_matrix(given.view()).expect("symmetric, as far as f32 goes");
+    assert_near(given.renyi_entropy(0.0).expect("bits"), 6.0_f64.log2(), 1e-14);
+    assert_eq!(
+        given.joint(&given).expect("as large").renyi_entropy(0.0).expect("bits").floor(),
+        4.0
+    );
+    // Distinct points are of full rank where the kernel is narrow, whatever their type.
+    let far = KernelMatrix::gaussian(exact.mapv(half::bf16::from_f64).view(), 1e-3);
+    assert_near(far.and_then(|k| k.renyi_entropy(0.0)).expect("bits"), 60.0_f64.log2(), 1e-14);
+}
+
+/// A row that differs from the mean by rounding has no direction.
+#[test]
+fn rows_at_the_mean_have_no_direction() {
+    fn check<T: Element>() {
+        let mut stream = Stream(18);
+        let line = stream.vector(20, 1.0);
+        // Two rows on a line through the third.
+        let exact = Array2::from_shape_fn((3, 20), |(i, j)| 0.1 + (i as f64 - 1.0) * line[j]);
+        let rank = diff_erank(exact.mapv(T::from_f64).view()).expect("a rank");
+        assert!((rank - 1.0).abs() < 64.0 * T::EPSILON, "{}: {rank}", T::NAME);
+    }
+    check::<f64>();
+    check::<f32>();
+    check::<half::f16>();
+    check::<half::bf16>();
+}
+
+/// Numbers at and beyond every end.
+const EXTREME: [f64; 27] = [
+    0.0,
+    -0.0,
+    5e-324,
+    1e-310,
+    f64::MIN_POSITIVE,
+    1e-300,
+    1e-160,
+    1e-20,
+    1e-7,
+    0.5,
+    1.0 - f64::EPSILON / 2.0,
+    1.0,
+    1.0 + f64::EPSILON,
+    2.0,
+    3.0,
+    1e5,
+    1e17,
+    1e154,
+    1e155,
+    1e300,
+    8.707741655852639e307,
+    f64::MAX,
+    f64::INFINITY,
+    -5e-324,
+    -1.0,
+    f64::NEG_INFINITY,
+    f64::NAN,
+];
+
+/// A value within bounds, or an error of one line that names an option.
+#[track_caller]
+fn assert_within(what: &str, found: surprisal::Result<f64>, low: f64, high: f64) {
+    match found {
+        Ok(value) => {
+            let slack = 1e-9 * (1.0 + high.abs());
+            assert!(value >= low - slack && value <= high + slack, "{what}: {value}");
+        }
+        Err(error) => {
+            let line = error.to_string();
+            assert!(matches!(error, Error::Option { .. }), "{what}: {line}");
+            assert!(!line.contains('\n'), "{what}: {line}");
+        }
+    }
+}
+
+/// Every measure that has a parameter takes any: what it is in the limit, or an error.
+#[test]
+fn extreme_parameters() {
+    let mut stream = Stream(16);
+    let plain = stream.matrix(12, 4, 1.0);
+    let repeated = concatenate(Axis(0), &[plain.view(), plain.view()]).expect("rows");
+    let all = [
+        plain.clone(),
+        repeated,
+        array![[1.0], [-2.0], [3.0], [3.0]],
+        array![[0.0, 1.0], [0.0, 2.0], [0.0, 5.0], [0.0, 5.0]],
+        plain.mapv(|x| x * 1e140),
+        plain.mapv(|x| x * 1e-150),
+        Array2::eye(4),
+    ];
+    for features in &all {
+        let x = features.view();
+        let (rows, columns) = x.dim();
+        let (n, d, least) = (rows as f64, columns as f64, rows.min(columns) as f64);
+        let raw = spectrum(features, Centering::Raw);
+        let objects = x.into_shape_with_order((rows / 2, 2, columns)).expect("pairs");
+        for p in EXTREME {
+            let what = |name: &str| format!("{name} with {p:e} of {rows}×{columns}");
+            assert_within(&what("uniformity"), uniformity(x, p), f64::NEG_INFINITY, 0.0);
+            assert_within(&what("vendi"), vendi_score(x, p), 1.0, least);
+            assert_within(&what("renyi"), raw.renyi_entropy(p), 0.0, least.log2());
+            // Shares that do not sum to 1 have any rank.
+            assert_within(&what("rankme"), raw.rankme(p), 0.0, f64::MAX);
+            assert_within(&what("rankme_covariance"), raw.rankme_covariance(p), 0.0, f64::MAX);
+            for options in [Lidar::new(), Lidar::new().renormalized(true).unbiased(true)] {
+                let delta = options.delta(p).epsilon(0.0);
+                assert_within(&what("lidar δ"), lidar(objects, delta), 0.0, d);
+                assert_within(&what("lidar ε"), lidar(objects, options.epsilon(p)), 0.0, f64::MAX);
+                let both = options.epsilon(p).delta(p);
+                assert_within(&what("lidar"), lidar(objects, both), 0.0, f64::MAX);
+            }
+            let uniform = Lidar::new().renormalized(true).epsilon(p);
+            assert_within(&what("lidar ε"), lidar(objects, uniform), 0.0, d);
+            match KernelMatrix::gaussian(x, p) {
+                Ok(kernel) => {
+                    for order in EXTREME {
+                        let bits = kernel.renyi_entropy(order);
+                        assert_within(&what("kernel"), bits, 0.0, n.log2());
+                        let bits = kernel.mutual_information(&kernel, order);
+                        assert_within(&what("information"), bits, -n.log2(), 2.0 * n.log2());
+                    }
+                }
+                Err(error) => assert_within(&what("gaussian"), Err(error), 0.0, 0.0),
+            }
+            match Precision::new(p) {
+                Ok(precision) => {
+                    let known = raw.clone().with_precision(precision);
+                    assert!(known.rank() <= raw.rank() && !known.noise_floor().is_nan());
+                    assert_within(&what("renyi"), known.renyi_entropy(0.5), 0.0, least.log2());
+                }
+                Err(error) => assert_within(&what("precision"), Err(error), 0.0, 0.0),
+            }
+        }
+    }
+}
+
+#[test]
+fn limits_of_extreme_parameters() {
+    let most = 8.707741655852639e307;
+    // Found by a fuzzer: two rows of one column.
+    for (a, b) in (-3_i32..=3).flat_map(|a| (-3_i32..=3).map(move |b| (a, b))) {
+        let pair = array![[a as f32], [b as f32]];
+        match uniformity(pair.view(), most) {
+            Ok(value) if a.signum() == b.signum() => assert_eq!(value, 0.0, "{a} and {b}"),
+            Ok(value) => assert_eq!(value, f64::NEG_INFINITY, "{a} and {b}"),
+            Err(_) => assert!(a == 0 || b == 0),
+        }
+    }
+    // Three of a direction in four: pairs of it decide.
+    let rows = array![[1.0, 2.0], [2.0, 4.0], [3.0, 6.0], [2.0, -1.0]];
+    assert_near(uniformity(rows.view(), most).expect("a value"), 0.5_f64.ln(), 1e-15);
+    assert_near(uniformity(rows.view(), 5e-324).expect("a value"), 0.0, 1.0);
+
+    let mut stream = Stream(17);
+    let features = stream.matrix(20, 6, 1.0);
+    let raw = spectrum(&features, Centering::Raw);
+    let bits = |order| raw.renyi_entropy(order).expect("bits");
+    assert_near(bits(5e-324), bits(0.0), 1e-14);
+    assert_near(bits(f64::MAX), bits(f64::INFINITY), 1e-14);
+    assert_eq!(raw.rankme(f64::MAX).expect("a rank"), 0.0);
+
+    let objects = features.view().into_shape_with_order((10, 2, 6)).expect("pairs");
+    let of = |options: Lidar, delta| lidar(objects, options.delta(delta)).expect("a rank");
+    let paper = Lidar::new().epsilon(0.0);
+    // Of a δ far above all scatter, that between objects is left; far below, δ is none.
+    let (large, small) = (of(paper, 1e17), of(paper, 1e-17));
+    for delta in [1e155, 1e300, f64::MAX] {
+        assert_near(of(paper, delta), large, 1e-12);
+        // ε is nothing beside the eigenvalues, or all there is.
+        assert_near(of(paper.renormalized(true).epsilon(f64::MAX), delta), 6.0, 1e-12);
+    }
+    for delta in [5e-324, 1e-310, 1e-160] {
+        assert_near(of(paper, delta), small, 1e-12);
+    }
+    // One view has no scatter but δ: it cancels.
+    let single = features.view().insert_axis(Axis(1));
+    let of = |delta| lidar(single, paper.delta(delta)).expect("a rank");
+    for delta in [5e-324, 1e-160, 1e160, f64::MAX] {
+        assert_near(of(delta), of(1.0), 1e-12);
+    }
+    // Directions that no view leaves: what is found in them is rounding, and δ decides.
+    let mut flat = Array3::from_shape_fn((8, 3, 5), |_| stream.normal());
+    flat.slice_mut(s![.., .., 3..]).fill(0.0);
+    for (i, mut object) in flat.outer_iter_mut().enumerate() {
+        object.column_mut(3).fill((i % 2) as f64);
+    }
+    let turn = rotation(&mut stream, 5);
+    let turned = flat.view().into_shape_with_order((24, 5)).expect("rows").dot(&turn);
+    let turned = turned.into_shape_with_order((8, 3, 5)).expect("objects");
+    for delta in [1e-30, 1e-300] {
+        assert_near(lidar(turned.view(), paper.delta(delta)).expect("a rank"), 1.0, 1e-9);
+    }
 }

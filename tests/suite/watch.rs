@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, s};
 use surprisal::diffusion::{Bandwidth, SpectralEntropy};
-use surprisal::spectrum::{Centering, RANKME_EPSILON, Spectrum};
+use surprisal::spectrum::{Centering, Precision, RANKME_EPSILON, Spectrum};
 use surprisal::watch::{Measures, Watch, WatchOptions};
 use surprisal::{Element, Error};
 
@@ -114,4 +114,46 @@ fn errors_say_what_and_take_nothing() {
     watch.push(good.slice(s![20.., ..])).unwrap();
     assert_eq!((watch.rows(), watch.reservoir().nrows()), (40, 40));
     assert_eq!(watch.measures().unwrap(), watched(&good, 20, options()));
+}
+
+/// Of rank 12 to the rounding of the type; the window of α-ReQ ends there.
+#[test]
+fn the_window_ends_at_the_rounding_of_the_type() {
+    fn check<T: Element>(options: WatchOptions) {
+        let left = features::<f64>(300, 14, 5);
+        let right = features::<f64>(14, 40, 6);
+        let product = left.dot(&right).mapv(T::from_f64);
+        let measures = watched(&product, 50, options);
+        assert_eq!(measures.rank, 14, "{}", T::NAME);
+        assert_eq!(measures.alpha_req.map(|fit| fit.range), Some(10..14), "{}", T::NAME);
+    }
+    let options = || WatchOptions::new().unwrap();
+    check::<f64>(options());
+    check::<f32>(options());
+    check::<f64>(options().precision(Precision::F32));
+    // A window beyond it is refused, and no fit is made.
+    let left = features::<f64>(300, 14, 5).mapv(|x| x as f32);
+    let measures = watched(&left, 50, options().alpha_range(3..15));
+    assert_eq!(measures.alpha_req, None);
+}
+
+/// Numbers of any size in the options are taken, or refused in a line.
+#[test]
+fn extreme_parameters() {
+    let features = features::<f64>(20, 3, 7);
+    for reservoir in [0, 1, usize::MAX] {
+        for seed in [0, u64::MAX] {
+            #[allow(clippy::reversed_empty_ranges)]
+            for range in [0..0, 0..usize::MAX, usize::MAX..0, usize::MAX - 3..usize::MAX] {
+                let options = WatchOptions::new().unwrap().reservoir(reservoir).seed(seed);
+                let watch = Watch::new(3, options.alpha_range(range));
+                let Ok(mut watch) = watch else {
+                    assert_eq!(reservoir, 0);
+                    continue;
+                };
+                watch.push(features.view()).unwrap();
+                assert_eq!(watch.measures().unwrap().alpha_req, None);
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `surprisal spectrum`, `dse` and `dsmi`: golden cases through the binary, pictures, and how it fails.
 
-use half::bf16;
+use half::{bf16, f16};
 use ndarray::{Array2, ArrayD, arr2};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -107,7 +107,7 @@ fn every_type_and_location() {
     let directory = TempDir::new().unwrap();
     let place = |name: &str| directory.path().join(name);
     let wide = Array2::from_shape_fn((60, 20), |(i, j)| {
-        bf16::from_f64(((i * 7 + j * j) as f64).sin() * (1.0 + j as f64)).to_f64()
+        bf16::from_f64(((i * i * 7 + i * j * j) as f64).sin() * (1.0 + j as f64)).to_f64()
     });
     write_npy(&place("f64.npy"), wide.view()).unwrap();
     write_npy(&place("f32.npy"), wide.mapv(|x| x as f32).view()).unwrap();
@@ -118,6 +118,9 @@ fn every_type_and_location() {
         .map(|at| json(directory.path(), &format!("spectrum --features {at} --threads 1")));
     assert_eq!(results[0], results[1]);
     assert_eq!(results[0], results[2]);
+    assert_eq!(results[0]["rank"], 20);
+    let reason = &results[0]["alpha_range_reason"];
+    assert_eq!(reason, "the numerical rank is 20: there are 20 columns");
     let keys: Vec<&str> = results[0].keys().map(String::as_str).collect();
     let wanted = [
         "rankme",
@@ -125,20 +128,30 @@ fn every_type_and_location() {
         "stable_rank",
         "nuclear_rank",
         "rankme_covariance",
+        "rank",
         "alpha_req",
         "alpha_req_r2",
+        "alpha_range",
+        "alpha_range_reason",
         "participation_ratio",
         "nesum",
         "von_neumann_entropy",
+        "vendi",
+        "lidar",
         "rows",
         "columns",
     ];
     assert_eq!(keys, wanted);
     assert_eq!((&results[0]["rows"], &results[0]["columns"]), (&60.into(), &20.into()));
 
-    // For people: a line each.
+    // For people: a line for each measure, rounded, R² and window on that of the fit; nobody asked for
+    // LiDAR.
     let output = run(directory.path(), "spectrum --features f64.npy");
-    assert_eq!(text(&output.stdout).lines().count(), wanted.len());
+    let lines = text(&output.stdout);
+    assert_eq!(lines.lines().count(), wanted.len() - 3, "{lines}");
+    assert!(lines.lines().all(|line| line.chars().count() < 140), "{lines}");
+    assert!(lines.contains("decay of eigenvalues 11 to 20, R² 0."), "{lines}");
+    assert!(lines.contains(" nats\n") && lines.contains(" of 20, centred: "), "{lines}");
 }
 
 #[test]
@@ -429,11 +442,11 @@ fn bad_entropies() {
     }
     refuse(
         "dse --features f.npy --sigma wide",
-        "invalid value 'wide' for '--sigma <X|auto>': expected auto or a number above 0",
+        "invalid value 'wide' for '--sigma <X|auto|knn:K>': expected auto, knn:K or a number above 0",
     );
     refuse(
         "dse --features f.npy",
-        "the following required arguments were not provided: --sigma <X|auto>",
+        "the following required arguments were not provided: --sigma <X|auto|knn:K>",
     );
     refuse("dse --features nan.npy --sigma 1", "features[0, 1] is NaN, expected a finite number");
     refuse(
@@ -460,10 +473,254 @@ fn bad_entropies() {
         ("dse --features f.npy --sigma 1 --alpha -1", "alpha is -1"),
         ("dse --features f.npy --sigma 1 --probes 0", "probes is 0"),
         ("dse --features f.npy --sigma 1 --tolerance 0", "tolerance is 0"),
+        ("dse --features f.npy --sigma knn:0", "neighbors is 0"),
+        ("dse --features f.npy --sigma knn:3", "neighbors is 3"),
+        ("dse --features f.npy --sigma knn:-1", "expected auto, knn:K or a number"),
+        (
+            "dse --features f.npy --sigma knn:18446744073709551615",
+            "neighbors is 184467440737095516",
+        ),
+        ("dse --features f.npy --sigma knn:1 --method lanczos", "--sigma knn:1 goes with --method"),
+        ("dse --features f.npy --sigma knn:1 --method lowrank", "--sigma knn:1 goes with --method"),
+        (
+            "dsmi --features f.npy --labels y.npy --sigma 1 --repetitions 18446744073709551615",
+            "repetitions is 18446744073709551615",
+        ),
     ] {
         let output = run(directory.path(), arguments);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
         assert!(stderr.contains(word) && stderr.lines().count() == 1, "{arguments}: {stderr}");
+    }
+}
+
+/// Centred features [400,64] of rank 30 whose covariance has the eigenvalues 1/i.
+fn of_rank_30() -> Array2<f64> {
+    let (rows, columns) = (400, 64);
+    // Cosines are orthogonal, and sum to zero.
+    let cosine = |count: usize, i: usize, k: usize| {
+        let angle = std::f64::consts::PI * (i as f64 + 0.5) * k as f64 / count as f64;
+        (2.0 / count as f64).sqrt() * angle.cos()
+    };
+    let left = Array2::from_shape_fn((rows, 30), |(i, k)| {
+        cosine(rows, i, 7 * k + 3) * (rows as f64 / (k + 1) as f64).sqrt()
+    });
+    let right = Array2::from_shape_fn((30, columns), |(k, j)| cosine(columns, j, 2 * k + 1));
+    left.dot(&right)
+}
+
+/// numpy#357, pytorch#10338, WeightWatcher#239: the window of α-ReQ ran into the rounding of the type.
+#[test]
+fn alpha_req_of_features_that_were_saved_in_few_bits() {
+    let directory = TempDir::new().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    let exact = of_rank_30();
+    write_npy(&place("f64.npy"), exact.view()).unwrap();
+    let single = exact.mapv(|x| x as f32);
+    write_npy(&place("f32.npy"), single.view()).unwrap();
+    write_npy(&place("f16.npy"), exact.mapv(f16::from_f64).view()).unwrap();
+    write_npy(&place("wide.npy"), single.mapv(f64::from).view()).unwrap();
+    let (narrow, half) = (exact.mapv(bf16::from_f64), exact.mapv(f16::from_f64));
+    let tensors = [("bf16", narrow.view().into()), ("f16", half.view().into())];
+    write_safetensors(&place("f.safetensors"), &tensors).unwrap();
+    for (features, epsilon) in [
+        ("f64.npy", f64::EPSILON),
+        ("f32.npy", f64::from(f32::EPSILON)),
+        ("wide.npy --precision f32", f64::from(f32::EPSILON)),
+        ("wide.npy --precision 1e-5", f64::from(f32::EPSILON)),
+        ("f16.npy", f64::from(f16::EPSILON)),
+        ("f.safetensors:f16", f64::from(f16::EPSILON)),
+        ("f.safetensors:bf16", f64::from(bf16::EPSILON)),
+    ] {
+        let found = json(directory.path(), &format!("spectrum --features {features}"));
+        let alpha = found["alpha_req"].as_f64().unwrap();
+        // Each σ is off by an error of one number, ε·rms = ε/4, against 20/√30 at least; 64 roundings
+        // of the decomposition beside it.
+        let tolerance = 20.0 * epsilon * 0.25 / 3.6 + 64.0 * f64::EPSILON;
+        assert!((alpha - 1.0).abs() <= tolerance, "{features}: {alpha}");
+        assert_eq!((&found["rank"], &found["alpha_range"]), (&30.into(), &vec![10, 30].into()));
+        let reason = found["alpha_range_reason"].as_str().unwrap();
+        assert!(reason.starts_with("the numerical rank is 30: singular values beyond"), "{reason}");
+    }
+    // Undeclared, the rounding is taken for numbers.
+    let found = json(directory.path(), "spectrum --features wide.npy");
+    assert!(found["rank"].as_u64() > Some(30) && found["alpha_range_reason"].is_string());
+    refused(
+        directory.path(),
+        "spectrum --features f32.npy --alpha-range 10:31",
+        "range is 10..31 of a spectrum of numerical rank 30, expected at least 3 indices within the \
+         rank",
+    );
+    for bad in ["f8", "0", "1", "nan"] {
+        refused(
+            directory.path(),
+            &format!("spectrum --features f32.npy --precision {bad}"),
+            &format!(
+                "invalid value '{bad}' for '--precision <TYPE|X>': expected f64, f32, f16, bf16 or a \
+                 number above 0 and below 1"
+            ),
+        );
+    }
+}
+
+#[test]
+fn vendi_and_lidar() {
+    let directory = TempDir::new().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    // Four objects of three views: the objects are in two directions, the views differ in a third.
+    let views = Array2::from_shape_fn((12, 3), |(i, j)| match j {
+        2 => (i % 3) as f64 - 1.0,
+        _ if i / 6 == j => {
+            if i / 3 % 2 == 0 {
+                2.0
+            } else {
+                -2.0
+            }
+        }
+        _ => 0.0,
+    });
+    write_npy(&place("f.npy"), views.view()).unwrap();
+    let order: Vec<usize> = (0..12).map(|i| i % 4 * 3 + i / 4).collect();
+    write_npy(&place("mixed.npy"), views.select(ndarray::Axis(0), &order).view()).unwrap();
+    let objects: Vec<i64> = (0..12).map(|i| [7, -3, i64::MAX, 0][i % 4]).collect();
+    write_npy(&place("objects.npy"), ndarray::arr1(&objects).view()).unwrap();
+    let of = |arguments: &str| json(directory.path(), &format!("spectrum --features {arguments}"));
+    let number = |found: &Map<String, Value>, key: &str| found[key].as_f64().unwrap();
+    let found = of("f.npy --views 3");
+    // Two directions of one size, and ε for each of three shares.
+    assert!((number(&found, "lidar") - 2.0).abs() < 1e-5, "{found:?}");
+    let score = surprisal::spectrum::vendi_score(views.view(), 1.0).unwrap();
+    assert!((number(&found, "vendi") - score).abs() < 1e-12);
+    let mixed = of("mixed.npy --lidar-groups objects.npy");
+    assert!((number(&mixed, "lidar") - number(&found, "lidar")).abs() < 1e-12);
+    assert_eq!(of("f.npy")["lidar"], Value::Null);
+    assert!((number(&of("f.npy --vendi-order 0"), "vendi") - 3.0).abs() < 1e-13);
+    assert_eq!(
+        of("f.npy --views 3 --lidar-delta 1e308")["lidar"].as_f64().map(f64::round),
+        Some(2.0)
+    );
+    let output = run(directory.path(), "spectrum --features f.npy --views 3");
+    assert!(text(&output.stdout).contains("2.000, directions that part 4 objects"));
+
+    // A row without a direction has no cosine: nothing else is lost by it.
+    write_npy(&place("zero.npy"), arr2(&[[1.0, 0.0], [0.0, 0.0], [1.0, 2.0]]).view()).unwrap();
+    assert_eq!(of("zero.npy")["vendi"], Value::Null);
+    let refuse = |arguments: &str, line: &str| {
+        refused(directory.path(), &format!("spectrum --features {arguments}"), line);
+    };
+    refuse(
+        "zero.npy --vendi-order 1",
+        "features[1] is a row of zeros, expected a row with a direction",
+    );
+    refuse("f.npy --vendi-order -1", "order is -1, expected a number from 0 to infinity");
+    for bad in ["0", "5", "18446744073709551615"] {
+        refuse(
+            &format!("f.npy --views {bad}"),
+            &format!("--views is {bad} and there are 12 rows, expected a divisor of them"),
+        );
+    }
+    refuse("f.npy --views 3 --lidar-delta 0", "delta is 0, expected a finite number above 0");
+    refuse(
+        "zero.npy --lidar-groups objects.npy",
+        "--lidar-groups holds 12 objects for 3 rows, expected one for each",
+    );
+    write_npy(&place("uneven.npy"), ndarray::arr1(&[4_i64, 4, 9]).view()).unwrap();
+    refuse(
+        "zero.npy --lidar-groups uneven.npy",
+        "--lidar-groups has 2 rows of object 4 and 1 of object 9, expected as many of each",
+    );
+}
+
+#[test]
+fn a_bandwidth_for_each_row() {
+    use surprisal::diffusion::{Operator, SpectralEntropy};
+    let directory = TempDir::new().unwrap();
+    let rows = features("blob.npy").into_dimensionality::<ndarray::Ix2>().unwrap();
+    write_npy(&directory.path().join("b.npy"), rows.view()).unwrap();
+    let operator = Operator::SelfTuning { neighbors: 7 };
+    let entropy = SpectralEntropy::builder().operator(operator).build().unwrap();
+    let found = json(directory.path(), "dse --features b.npy --sigma knn:7 --plot p.svg");
+    let expected = entropy.estimate(rows.view()).unwrap().value;
+    assert!((found["dse"].as_f64().unwrap() - expected).abs() < 1e-10);
+    assert_eq!((&found["sigma"], &found["neighbors"]), (&Value::Null, &7.into()));
+    assert_eq!(found["method"], "exact");
+    let svg = std::fs::read_to_string(directory.path().join("p.svg")).unwrap();
+    assert!(svg.contains("entropy of b.npy, σ of 7 neighbours"), "{svg}");
+    refused(
+        directory.path(),
+        "dse --features b.npy --sigma knn:7 --plot p.svg --plot-over sigma",
+        "--plot-over sigma varies one width for all rows, expected another than --sigma knn:7",
+    );
+    let labels = ndarray::Array1::from_shape_fn(rows.nrows(), |i| (i % 2) as i64);
+    write_npy(&directory.path().join("y.npy"), labels.view()).unwrap();
+    let found = json(directory.path(), "dsmi --features b.npy --labels y.npy --sigma knn:7");
+    assert!(found["dsmi"].is_number() && found["sigma"].is_null());
+}
+
+/// What people read: units, errors beside values, no more digits than are meant.
+#[test]
+fn entropies_for_people() {
+    let directory = TempDir::new().unwrap();
+    write_npy(&directory.path().join("b.npy"), features("blob.npy").view()).unwrap();
+    let labels = ndarray::Array1::from_shape_fn(500, |i| (i % 10) as i64);
+    write_npy(&directory.path().join("y.npy"), labels.view()).unwrap();
+    let of = |arguments: &str| {
+        let output = run(directory.path(), arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let text = text(&output.stdout).to_string();
+        // 17 digits are for programs.
+        let longest = text.split(|c: char| !c.is_ascii_digit() && c != '.').map(str::len).max();
+        assert!(longest < Some(12), "{text}");
+        text
+    };
+    let exact = of("dse --features b.npy --sigma 10");
+    assert!(exact.contains(" bits, of at most log₂ N = 8.966\n"), "{exact}");
+    assert!(exact.contains("exact: all eigenvalues"), "{exact}");
+    let low = of("dse --features b.npy --sigma 20 --method lowrank --tolerance 0.001");
+    assert!(low.contains(" ± ") && low.contains("a proven bound"), "{low}");
+    let lanczos = of("dse --features b.npy --sigma 20 --method lanczos");
+    assert!(lanczos.contains(" ± ") && lanczos.contains("a standard error"), "{lanczos}");
+    let information = of("dsmi --features b.npy --labels y.npy --sigma auto");
+    assert!(information.contains(" bits, of log₂ 10 = 3.322"), "{information}");
+    assert!(information.contains("label 7: ") && information.contains("and 2 more (bits)"));
+    for (subcommand, headings) in [
+        ("spectrum", ["Inputs:", "Measures:", "Output:"]),
+        ("dse", ["Inputs:", "Method:", "Output:"]),
+        ("dsmi", ["Inputs:", "Entropy:", "Samples:"]),
+    ] {
+        let help = run(directory.path(), &format!("{subcommand} --help"));
+        for heading in headings {
+            assert!(text(&help.stdout).contains(heading), "{subcommand}: {heading}");
+        }
+    }
+}
+
+/// Parameters at and beyond every end: an exit status of 0, or 2 with a line.
+#[test]
+fn extreme_parameters() {
+    let directory = TempDir::new().unwrap();
+    let rows = Array2::from_shape_fn((12, 3), |(i, j)| ((i * i + 5 * j) as f64 * 0.7).sin());
+    write_npy(&directory.path().join("f.npy"), rows.view()).unwrap();
+    let numbers = ["0", "-0", "5e-324", "1e-300", "1e308", "1e309", "-1", "inf", "nan"];
+    for number in numbers {
+        for arguments in [
+            format!("spectrum --epsilon {number} --views 2"),
+            format!("spectrum --lidar-delta {number} --views 2"),
+            format!("spectrum --vendi-order {number}"),
+            format!("spectrum --precision {number}"),
+            format!("dse --sigma {number} --plot p.svg"),
+            format!("dse --sigma {number} --plot p.svg --plot-over sigma"),
+            format!("dse --sigma 1 --t {number} --plot p.svg"),
+            format!("dse --sigma 1 --alpha {number}"),
+            format!("dse --sigma 1 --tolerance {number} --method lanczos"),
+        ] {
+            let output = run(directory.path(), &format!("{arguments} --features f.npy --json"));
+            let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+            match output.status.code() {
+                Some(0) => assert!(stderr.is_empty() && !stdout.contains("nan"), "{stdout}"),
+                Some(2) => assert!(stderr.lines().count() == 1 && stdout.is_empty(), "{stderr}"),
+                other => panic!("{arguments}: {other:?} {stderr}"),
+            }
+        }
     }
 }
