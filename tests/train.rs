@@ -404,7 +404,7 @@ fn prints_a_table() {
     // Beside the standard error, and in its digits: the fourth of a perplexity of some ten words.
     assert!(line("perplexity ").contains(" ± ") && line("perplexity ").contains(" words"));
     assert!(line("bits per word ").ends_with(" bits"));
-    assert!(line("bits per byte ").contains(" bits, of which "));
+    assert!(line("bits per byte ").contains(" bits"));
     assert!(line("bytes ").contains(" KiB of held-out text"));
     assert!(line("unknown share ").contains(" % of the held-out words"));
     assert!(line("steps ").ends_with("1 of 1"));
