@@ -412,7 +412,7 @@ fn prints_a_table() {
     assert!(line("How it learnt").ends_with(&path(Path::new(&out), "report.html")));
 
     // What is said to run next runs.
-    for (start, first) in [("Its loss from the files:", "loss"), ("To train it longer:", "train")] {
+    for (start, first) in [("Its loss from the files:", "loss"), ("To train longer:", "train")] {
         let command = line(start);
         let words = command[start.len()..].split_whitespace().skip(1).collect::<Vec<_>>();
         assert_eq!(words[0], first);
