@@ -179,7 +179,10 @@ impl Train {
         outcome::report(&session.run, &last, &finish, &session.out).print(global.json)?;
         match global.json {
             true => Ok(()),
-            false => print_text(&outcome::next(&session.run, self.text.as_deref(), &session.out)),
+            false => {
+                let text = self.text.as_deref();
+                print_text(&outcome::next(&session.run, &finish, text, &session.out))
+            }
         }
     }
 

@@ -85,27 +85,32 @@ pub fn report(run: &Run, last: &Measurement, finish: &Finish, out: &Path) -> Rep
 }
 
 /// What to open or run next.
-pub fn next(run: &Run, text: Option<&Path>, out: &Path) -> String {
+pub fn next(run: &Run, finish: &Finish, text: Option<&Path>, out: &Path) -> String {
     let of = |name: &str| quoted(&out.join(name).display().to_string());
     let out = quoted(&out.display().to_string());
     let text = text
         .map_or(String::new(), |text| format!("--text {} ", quoted(&text.display().to_string())));
+    // An interrupted run has steps left.
+    let (aim, steps) = match finish.interrupted {
+        true => ("To go on:      ", String::new()),
+        false => ("To train longer:", format!(" --steps {}", run.steps.saturating_mul(2))),
+    };
     format!(
         "\nHow it learnt, in pictures: open {}\nIts loss from the files:    surprisal loss --hidden {} \
-         --classifier {} --bias {} --targets {}\nTo train it longer:         surprisal train {text}--out \
-         {out} --resume --steps {}\n",
+         --classifier {} --bias {} --targets {}\n{aim}            surprisal train {text}--out \
+         {out} --resume{steps}\n",
         of("report.html"),
         of("hidden.npy"),
         of("model.safetensors:classifier"),
         of("model.safetensors:bias"),
-        of("targets.npy"),
-        2 * run.steps
+        of("targets.npy")
     )
 }
 
 /// As a shell reads it back, where it can be printed.
 fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-:+,@%=\\".contains(c);
+    let plain =
+        |c: char| c.is_alphanumeric() || "/._-:+,@%=".contains(c) || (cfg!(windows) && c == '\\');
     match !text.is_empty() && text.chars().all(plain) {
         true => text.into(),
         false => format!("'{}'", printable(&text.replace('\'', "'\\''"))),

@@ -119,6 +119,33 @@ proptest! {
     }
 }
 
+/// A text of one character over and over takes a time in proportion to it: with its square this would
+/// take minutes.
+#[test]
+fn long_runs_are_cut_in_one_pass() {
+    const REPEATS: usize = 100_000;
+    for (repeated, words) in [
+        ("_", REPEATS),
+        ("ア", REPEATS),
+        ("漢", REPEATS),
+        ("ำ", 1),
+        ("น้ำ", REPEATS),
+        ("🇮🇳", REPEATS),
+        ("👩\u{200d}", 1),
+        ("\u{301}", 1),
+        ("a_", 2),
+        ("a-", 2),
+        ("a\u{200f}", 1),
+        ("ア_", 2 * REPEATS),
+        ("क्\u{200d}", 1),
+        ("'", REPEATS),
+    ] {
+        let text = repeated.repeat(REPEATS);
+        assert_eq!(Tokens::words(&text).len(), words, "{repeated:?}");
+        assert!(Tokens::characters(&text).len() <= 2 * REPEATS, "{repeated:?}");
+    }
+}
+
 /// What may stand between tokens.
 fn unseen(c: char) -> bool {
     let invisible = ['\u{200b}', '\u{200e}', '\u{200f}', '\u{61c}', '\u{2060}', '\u{feff}'];

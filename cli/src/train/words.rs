@@ -71,17 +71,16 @@ fn word(text: &str) -> usize {
 
 /// Bytes of the annex's word that a text begins with, or of a character of a script without spaces.
 fn segment(text: &str) -> usize {
-    let whole = text.split_word_bounds().next().map_or(0, str::len);
-    let first = text.graphemes(true).next().map_or(0, str::len);
+    // Not found within longer words, lest a run of them takes the square of its length.
     if text.starts_with(|c| is_katakana(c) || is_connector(c)) {
-        return first;
+        return text.graphemes(true).next().map_or(0, str::len);
     }
-    let spaced = text[..whole].find(is_katakana).unwrap_or(whole);
-    let trimmed = text[..spaced].trim_end_matches(|c| is_connector(c) || is_between(c)).len();
+    let word = text.split_word_bounds().next().unwrap_or_default();
+    let word = word.trim_end_matches(|c| is_connector(c) || is_between(c)).len();
     // To the end of a grapheme cluster.
     let mut end = 0;
     for cluster in text.graphemes(true) {
-        if end >= trimmed {
+        if end >= word {
             break;
         }
         end += cluster.len();

@@ -403,7 +403,7 @@ fn prints_a_table() {
     // Beside the standard error, and in its digits: the fourth of a perplexity of some ten words.
     assert!(line("perplexity ").contains(" ± ") && line("perplexity ").contains(" words"));
     assert!(line("bits per word ").ends_with(" bits"));
-    assert!(line("bits per byte ").contains(" bits, of which "));
+    assert!(line("bits per byte ").contains(" bits"));
     assert!(line("bytes ").contains(" KiB of held-out text"));
     assert!(line("unknown share ").contains(" % of the held-out words"));
     assert!(line("steps ").ends_with("1 of 1"));
@@ -411,7 +411,7 @@ fn prints_a_table() {
     assert!(line("How it learnt").ends_with(&path(Path::new(&out), "report.html")));
 
     // What is said to run next runs.
-    for (start, first) in [("Its loss from the files:", "loss"), ("To train it longer:", "train")] {
+    for (start, first) in [("Its loss from the files:", "loss"), ("To train longer:", "train")] {
         let command = line(start);
         let words = command[start.len()..].split_whitespace().skip(1).collect::<Vec<_>>();
         assert_eq!(words[0], first);

@@ -120,7 +120,8 @@ pub fn facts(history: &History<'_>) -> String {
         let _ = write!(steps, ", at first {}", count(run.steps_at_first));
     }
     let resumed = match history.resumed {
-        0 => "no".into(),
+        0 if run.steps_at_first == run.steps => "no".into(),
+        0 => "to other steps".into(),
         1 => "once".into(),
         times => format!("{times} times"),
     };
