@@ -18,6 +18,7 @@ pub mod io;
 mod linear_cross_entropy;
 mod matrix;
 mod parallel;
+mod printable;
 mod simd;
 mod softmax;
 #[cfg(feature = "spectral")]
@@ -33,5 +34,6 @@ pub use linear_cross_entropy::{
     Upstream,
 };
 pub use matrix::{Matrix, MatrixMut, Vector, VectorMut};
+pub use printable::printable;
 pub use simd::{Isa, Precision};
 pub use softmax::RowState;

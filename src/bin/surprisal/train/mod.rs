@@ -107,7 +107,7 @@ impl Train {
             None => (Cow::from(TRAGEDIES), "the embedded text".into()),
         };
         let corpus = Corpus::new(&text, &name)?;
-        let interrupt = Interrupt::listen()?;
+        let interrupt = Interrupt::listen(global.quiet);
         let mut session = match self.resume {
             false => self.begin(&corpus, &name, start)?,
             true => self.go_on(&corpus, &name, start)?,
