@@ -1297,7 +1297,7 @@ proptest! {
                 parse_index(index.as_bytes(), "x", path).err()
             }
         };
-        for error in outcome {
+        if let Some(error) = outcome {
             let message = error.to_string();
             let obeyed = |c: char| {
                 c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}')

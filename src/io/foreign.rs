@@ -8,7 +8,7 @@ pub(super) const START: usize = 1024;
 /// One line for a file that begins with `start` and was taken for `expected`; nothing where it is not
 /// known.
 pub(super) fn unlike(start: &[u8], expected: &str) -> Option<String> {
-    let (what, remedy) = kind(start)?;
+    let (what, remedy) = kind(start).filter(|(what, _)| *what != expected)?;
     Some(format!("it is {what}, expected {expected}: {remedy}"))
 }
 

@@ -253,7 +253,8 @@ fn describe(error: &SafeTensorError, bytes: &[u8]) -> String {
             Some((length, rest)),
         ) => {
             let limit = MAX_HEADER.min(rest.len() as u64);
-            format!("its header claims {length} bytes, expected at most {limit}")
+            let cut_off = if rest.starts_with(b"{") { ": it was cut off" } else { "" };
+            format!("its header claims {length} bytes, expected at most {limit}{cut_off}")
         }
         (SafeTensorError::HeaderTooSmall, _) => {
             format!("it has {} bytes, expected a safetensors header", bytes.len())

@@ -18,8 +18,8 @@ pub struct Opened {
     tensor: Tensor,
     /// What a matrix of f64 was rounded to.
     rounded: Option<Array2<f32>>,
-    /// What booleans weigh.
-    weights: OnceCell<Array1<f32>>,
+    /// What booleans weigh, and numbers of rows that lie in another order.
+    per_row: OnceCell<Array1<f64>>,
 }
 
 const MATRIX: &str = "a matrix of f64, f32, bf16 or f16";
@@ -30,8 +30,8 @@ impl Opened {
     pub fn new(flag: &'static str, location: &str) -> Result<Self, Failure> {
         let tensor = Tensor::open(location)?;
         // Flattened in place; only what NumPy wrote in the order of Fortran is copied for that.
-        let tensor = if tensor.view().shape().len() > 1 { tensor.into_c_order()? } else { tensor };
-        Ok(Self { flag, tensor, rounded: None, weights: OnceCell::new() })
+        let tensor = if tensor.view().shape().len() > 2 { tensor.into_c_order()? } else { tensor };
+        Ok(Self { flag, tensor, rounded: None, per_row: OnceCell::new() })
     }
 
     pub fn optional(
@@ -110,7 +110,13 @@ impl Opened {
     pub fn per_row(&self) -> Result<Vector<'_>, Failure> {
         macro_rules! vector {
             ($view:expr) => {
-                flat($view).map(Vector::from).ok_or_else(|| self.unfit(VECTOR))
+                match $view {
+                    view if view.ndim() == 0 => Err(self.unfit(VECTOR)),
+                    view if view.is_standard_layout() => {
+                        flat(view).map(Vector::from).ok_or_else(|| self.unfit(VECTOR))
+                    }
+                    view => Ok(self.row_copy(&view, |&number| number.into())),
+                }
             };
         }
         match self.tensor.view() {
@@ -125,8 +131,8 @@ impl Opened {
     /// Weights of the classes: numbers, or booleans, which weigh 1 where they are true.
     pub fn class_weights(&self) -> Result<Vector<'_>, Failure> {
         match self.tensor.view() {
-            TensorView::Bool(mask) if mask.ndim() == 1 => self.mask(mask),
-            TensorView::Bool(_) => Err(self.unfit(WEIGHTS)),
+            TensorView::Bool(mask) if mask.ndim() != 1 => Err(self.unfit(WEIGHTS)),
+            TensorView::Bool(_) => self.row_weights(),
             _ => self.vector(),
         }
     }
@@ -134,15 +140,14 @@ impl Opened {
     /// Weights of the rows, of any number of axes: numbers or booleans.
     pub fn row_weights(&self) -> Result<Vector<'_>, Failure> {
         match self.tensor.view() {
-            TensorView::Bool(mask) => self.mask(mask),
+            TensorView::Bool(mask) if mask.ndim() == 0 => Err(self.unfit(WEIGHTS)),
+            TensorView::Bool(mask) => Ok(self.row_copy(&mask, |&keep| u8::from(keep).into())),
             _ => self.per_row(),
         }
     }
 
-    fn mask(&self, mask: ArrayView<'_, bool, IxDyn>) -> Result<Vector<'_>, Failure> {
-        let Some(mask) = flat(mask) else { return Err(self.unfit(WEIGHTS)) };
-        let weights = self.weights.get_or_init(|| mask.mapv(|keep| f32::from(u8::from(keep))));
-        Ok(weights.view().into())
+    fn row_copy<T>(&self, view: &ArrayView<'_, T, IxDyn>, widen: impl Fn(&T) -> f64) -> Vector<'_> {
+        self.per_row.get_or_init(|| view.iter().map(widen).collect()).view().into()
     }
 
     /// A class for each row, of any number of axes.
@@ -220,9 +225,6 @@ fn flat_rows<T>(view: ArrayView<'_, T, IxDyn>) -> Option<ArrayView<'_, T, Ix2>> 
 
 /// All axes as one.
 fn flat<T>(view: ArrayView<'_, T, IxDyn>) -> Option<ArrayView<'_, T, Ix1>> {
-    if view.ndim() == 0 {
-        return None;
-    }
     let length = view.len();
     view.into_shape_with_order(length).ok()
 }
