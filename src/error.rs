@@ -3,10 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::printable::printable;
+
 /// What went wrong, where, and what was expected.
 ///
 /// User input never panics: whatever a function of this crate does not accept comes back as one
-/// of these, with a message of one line.
+/// of these, with a message of one line. What is in it of file names and files is
+/// [`printable`](crate::printable).
 ///
 /// ```
 /// let error = surprisal::LinearCrossEntropy::builder().softcap(-1.0).build().unwrap_err();
@@ -109,7 +112,16 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        f.write_str(&printable(&Message(self).to_string()))
+    }
+}
+
+/// What an error says, as names and files have it.
+struct Message<'a>(&'a Error);
+
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
             Error::Option { name, value, expected } => {
                 write!(f, "{name} is {value}, expected {expected}")
             }

@@ -19,6 +19,7 @@ pub mod io;
 mod linear_cross_entropy;
 mod matrix;
 mod parallel;
+mod printable;
 mod quotient;
 mod reading;
 mod simd;
@@ -36,5 +37,6 @@ pub use linear_cross_entropy::{
     Upstream,
 };
 pub use matrix::{Matrix, MatrixMut, Vector, VectorMut};
+pub use printable::printable;
 pub use simd::{Isa, Precision};
 pub use softmax::RowState;

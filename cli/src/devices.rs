@@ -8,7 +8,7 @@ use crate::{Failure, Global};
 #[derive(Args)]
 pub struct Devices {
     /// Compare a small loss with the processor's on each
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     check: bool,
 }
 
@@ -20,11 +20,21 @@ impl Devices {
     }
 }
 
+/// A limit as people read it: sizes in their unit.
+#[cfg(feature = "gpu")]
+fn in_units(key: &str, value: &serde_json::Value) -> String {
+    match value.as_u64().and_then(|value| usize::try_from(value).ok()) {
+        Some(size) if key.ends_with("_size") => crate::report::bytes(size),
+        _ => value.to_string(),
+    }
+}
+
 #[cfg(feature = "gpu")]
 impl Devices {
     pub fn run(&self, global: &Global) -> Result<(), Failure> {
         use serde_json::{Map, Value};
         use surprisal::gpu::{Context, Options, adapters};
+        use surprisal::printable;
 
         let mut list = Vec::new();
         let mut lines = String::new();
@@ -58,8 +68,8 @@ impl Devices {
             }
             let width = entry.keys().map(String::len).max().unwrap_or(0);
             for (key, value) in &entry {
-                let text = value.as_str().map_or_else(|| value.to_string(), String::from);
-                lines += &format!("{key:width$}  {text}\n");
+                let text = value.as_str().map_or_else(|| in_units(key, value), String::from);
+                lines += &format!("{:width$}  {}\n", key.replace('_', " "), printable(&text));
             }
             lines.push('\n');
             list.push(Value::Object(entry));

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use surprisal::Real;
 use surprisal::diffusion::{ClassTerm, MutualInformation};
 
-use crate::arrays::Opened;
+use crate::arrays::{Opened, check_rows};
 use crate::dse::{Sigma, described, name};
 use crate::features::{Features, Widened};
 use crate::output::{number, optional};
@@ -79,7 +79,9 @@ impl Dsmi {
             information = information.samples(Opened::new("--indices", location)?.row_lists()?)?;
         }
         let features = Features::open(&self.features)?;
-        let labels = Opened::new("--labels", &self.labels)?.classes()?;
+        let labels = Opened::new("--labels", &self.labels)?;
+        check_rows([(Some(features.opened()), 1), (Some(&labels), 0)])?;
+        let labels = labels.classes()?;
         match features.widened()? {
             Widened::F64(view) => self.run_in(global, &information, view.view(), &labels.to_vec()),
             Widened::F32(view) => self.run_in(global, &information, view.view(), &labels.to_vec()),

@@ -1,13 +1,14 @@
 //! `--features F`: rows of features.
 
 use ndarray::{CowArray, Ix2};
+use std::borrow::Cow;
 
-use surprisal::Matrix;
+use surprisal::{Matrix, printable};
 
 use crate::Failure;
 use crate::arrays::Opened;
 
-/// Features [N,D] of any floating-point type.
+/// Features [N,D] of any floating-point type; more axes before the last are as good.
 pub struct Features {
     opened: Opened,
     location: String,
@@ -26,6 +27,11 @@ impl Features {
         Ok(Self { opened, location: location.into() })
     }
 
+    /// The array itself.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
     pub fn matrix(&self) -> Result<Matrix<'_>, Failure> {
         self.opened.matrix()
     }
@@ -39,8 +45,8 @@ impl Features {
         })
     }
 
-    /// Their file's name, without its directory.
-    pub fn name(&self) -> &str {
-        self.location.rsplit(std::path::is_separator).next().unwrap_or(&self.location)
+    /// Their file's name, without its directory, fit for a title.
+    pub fn name(&self) -> Cow<'_, str> {
+        printable(self.location.rsplit(std::path::is_separator).next().unwrap_or(&self.location))
     }
 }

@@ -12,7 +12,7 @@ use surprisal::{
     Real, Reduction, Shapes, Statistic, Targets, Upstream, VectorMut,
 };
 
-use crate::arrays::Opened;
+use crate::arrays::{Opened, check_rows};
 use crate::device::{Computed, Device, Place};
 use crate::output::{make_directory, number, optional, print};
 use crate::{Failure, Global};
@@ -215,13 +215,20 @@ impl Loss {
             hidden: Opened::optional("--hidden", self.hidden.as_ref())?,
             classifier: Opened::optional("--classifier", self.classifier.as_ref())?,
             logits: Opened::optional("--logits", self.logits.as_ref())?,
-            targets: targets.map(|targets| targets.classes()).transpose()?,
+            targets: targets.as_ref().map(Opened::classes).transpose()?,
             soft_targets: Opened::optional("--soft-targets", self.soft_targets.as_ref())?,
             bias: Opened::optional("--bias", self.bias.as_ref())?,
             class_weights: Opened::optional("--class-weights", self.class_weights.as_ref())?,
             token_weights: Opened::optional("--token-weights", self.token_weights.as_ref())?,
             upstream: Opened::optional("--upstream", self.upstream.as_ref())?,
         };
+        check_rows([
+            (arrays.hidden.as_ref().or(arrays.logits.as_ref()), 1),
+            (targets.as_ref(), 0),
+            (arrays.soft_targets.as_ref(), 1),
+            (arrays.token_weights.as_ref(), 0),
+            (arrays.upstream.as_ref(), 0),
+        ])?;
         let mut wide = false;
         for array in [&arrays.hidden, &arrays.classifier, &arrays.logits].into_iter().flatten() {
             wide |= matches!(array.matrix()?, Matrix::F64(_));
@@ -309,10 +316,10 @@ impl Loss {
             inputs = inputs.bias(bias.vector()?);
         }
         if let Some(weights) = &arrays.class_weights {
-            inputs = inputs.class_weights(weights.vector()?);
+            inputs = inputs.class_weights(weights.class_weights()?);
         }
         if let Some(weights) = &arrays.token_weights {
-            inputs = inputs.token_weights(weights.vector()?);
+            inputs = inputs.token_weights(weights.row_weights()?);
         }
         let out = self.out.as_deref().map(make_directory).transpose()?;
         let (forward, seconds, pass) = match (&out, self.grad) {
@@ -395,7 +402,7 @@ impl Loss {
             |array: &Opened| Ok::<_, Failure>(Array2::from_elem(array.matrix()?.dim(), zero));
         let rows: Option<Array1<R>> = match &arrays.upstream {
             Some(upstream) => {
-                let vector = upstream.vector()?;
+                let vector = upstream.per_row()?;
                 Some((0..vector.len()).filter_map(|i| vector.get(i)).map(R::from_f64).collect())
             }
             None => None,

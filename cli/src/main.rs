@@ -20,10 +20,14 @@ mod scale;
 mod spectrum;
 mod train;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
+
+use surprisal::printable;
 
 #[derive(Parser)]
 #[command(version, about, max_term_width = 100)]
@@ -38,13 +42,20 @@ struct Cli {
 #[derive(Args)]
 pub struct Global {
     /// Print one JSON object on stdout and nothing else
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "General")]
     json: bool,
-    /// Threads to use; all cores by default
-    #[arg(long, global = true, value_name = "N", allow_hyphen_values = true)]
+    /// Threads to use, at most 4 a core or 64; 1 starts none [default: all cores, or
+    /// RAYON_NUM_THREADS]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        allow_hyphen_values = true,
+        help_heading = "General"
+    )]
     threads: Option<usize>,
-    /// Print no progress
-    #[arg(long, global = true)]
+    /// Print no progress, and no notes on stderr
+    #[arg(long, global = true, help_heading = "General")]
     quiet: bool,
 }
 
@@ -101,17 +112,18 @@ fn main() -> ExitCode {
                     .into(),
                 2,
             ),
-            _ => (first_paragraph(&error.to_string()), 2),
+            ErrorKind::InvalidUtf8 => (not_utf8(std::env::args_os()), 2),
+            _ => (first_paragraph(&error), 2),
         },
     };
     // Where stderr is closed too, the status says it alone.
-    let _ = writeln!(std::io::stderr(), "error: {}", message.replace('\n', " "));
+    let _ = writeln!(std::io::stderr(), "error: {}", printable(&message));
     ExitCode::from(status)
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
     let global = cli.global;
-    with_threads(global.threads, || match cli.command {
+    parallel::in_pool(global.threads, global.quiet, || match cli.command {
         Command::Bench(bench) => bench.run(&global),
         Command::Devices(devices) => devices.run(&global),
         Command::Dse(dse) => dse.run(&global),
@@ -123,31 +135,41 @@ fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 /// clap explains itself over many lines: the first paragraph, on one, without its `error: `.
-fn first_paragraph(message: &str) -> String {
+fn first_paragraph(error: &clap::Error) -> String {
+    let mut message = error.to_string();
+    // Only the lines that clap makes end one: an argument may have line feeds of its own.
+    for (_, value) in error.context() {
+        let values = match value {
+            ContextValue::String(value) => std::slice::from_ref(value),
+            ContextValue::Strings(values) => values,
+            _ => continue,
+        };
+        for value in values {
+            if let Cow::Owned(line) = printable(value) {
+                message = message.replace(value, &line);
+            }
+        }
+    }
     let lines = message.lines().take_while(|line| !line.trim().is_empty());
     let line = lines.map(str::trim).collect::<Vec<_>>().join(" ");
     line.strip_prefix("error: ").unwrap_or(&line).to_string()
 }
 
-/// Runs in a pool of so many threads.
-fn with_threads(
-    threads: Option<usize>,
-    run: impl FnOnce() -> Result<(), Failure> + Send,
-) -> Result<(), Failure> {
-    let Some(threads) = threads else { return run() };
-    if threads == 0 {
-        return Err(Failure::Input("--threads is 0, expected at least 1".into()));
+/// Which argument is no text.
+fn not_utf8(arguments: impl Iterator<Item = OsString>) -> String {
+    let mut before = String::new();
+    for argument in arguments {
+        match argument.into_string() {
+            Ok(text) => before = text,
+            Err(argument) => {
+                let text = argument.to_string_lossy();
+                let after = match before.strip_prefix("--") {
+                    Some(_) => format!("the value of {before}"),
+                    None => "an argument".into(),
+                };
+                return format!("{after} is {text:?} with bytes that are not UTF-8, expected text");
+            }
+        }
     }
-    #[cfg(feature = "parallel")]
-    {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool =
-            pool.map_err(|error| Failure::Other(format!("cannot start threads: {error}")))?;
-        pool.install(run)
-    }
-    #[cfg(not(feature = "parallel"))]
-    match threads {
-        1 => run(),
-        _ => Err(Failure::Input("--threads needs a build with the feature parallel".into())),
-    }
+    "an argument is not UTF-8, expected text".into()
 }

@@ -4,6 +4,8 @@ use serde_json::{Map, Value};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use surprisal::printable;
+
 use crate::Failure;
 
 /// A number as JSON, which has no NaN and no infinity: those are strings.
@@ -32,7 +34,7 @@ pub fn print(json: bool, result: &Map<String, Value>) -> Result<(), Failure> {
     let mut lines = String::new();
     for (key, value) in result {
         let text = match value {
-            Value::String(text) => text.clone(),
+            Value::String(text) => printable(text).into_owned(),
             Value::Null => "-".into(),
             value => value.to_string(),
         };
@@ -48,6 +50,14 @@ pub fn print_text(text: &str) -> Result<(), Failure> {
             Err(Failure::Other(format!("cannot write to stdout: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// A line on stderr about what is done in another way than one might think.
+pub fn note(quiet: bool, message: &str) {
+    if !quiet {
+        // Where stderr is closed, nobody wants it.
+        let _ = writeln!(std::io::stderr(), "note: {}", printable(message));
     }
 }
 

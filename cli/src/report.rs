@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use surprisal::printable;
+
 use crate::Failure;
 use crate::output::print_text;
 
@@ -46,7 +48,13 @@ impl Report {
     fn lines(&self) -> String {
         let shown = || self.entries.iter().filter_map(|e| Some((e.key, e.text.as_ref()?)));
         let width = shown().map(|(key, _)| key.len()).max().unwrap_or(0);
-        shown().map(|(key, text)| format!("{:width$}  {text}\n", key.replace('_', " "))).collect()
+        shown()
+            .map(|(key, text)| {
+                // A text may be of several lines; no line has anything else that a terminal obeys.
+                let lines: Vec<_> = text.lines().map(printable).collect();
+                format!("{:width$}  {}\n", key.replace('_', " "), lines.join("\n"))
+            })
+            .collect()
     }
 }
 

@@ -479,11 +479,13 @@ pub(super) fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Runs `work` on a thread of its own.
+/// Runs `work` on a thread of its own, or on the calling one where none can be started.
 async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let work = Arc::new(Mutex::new(Some(work)));
     let shared = Arc::new(Mutex::new((None, None::<Waker>)));
-    let theirs = Arc::clone(&shared);
-    std::thread::spawn(move || {
+    let (their_work, theirs) = (Arc::clone(&work), Arc::clone(&shared));
+    let started = std::thread::Builder::new().spawn(move || {
+        let Some(work) = their_work.lock().ok().and_then(|mut work| work.take()) else { return };
         let value = work();
         let Ok(mut shared) = theirs.lock() else { return };
         shared.0 = Some(value);
@@ -491,6 +493,11 @@ async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
             waker.wake();
         }
     });
+    if started.is_err()
+        && let Some(work) = work.lock().ok().and_then(|mut work| work.take())
+    {
+        return work();
+    }
     std::future::poll_fn(move |context| {
         let mut shared = shared.lock().expect("nothing panics while it holds the result");
         match shared.0.take() {

@@ -1,4 +1,4 @@
-//! Arrays on disk: `.npy` and `.safetensors`.
+//! Arrays on disk: `.npy`, `.npz` and `.safetensors`, also of a checkpoint in several files.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,7 +21,12 @@
 //! # }
 //! ```
 
+mod descr;
+mod foreign;
+mod index;
+mod json;
 mod npy;
+mod npz;
 mod safetensors;
 
 use std::fmt;
@@ -35,9 +40,11 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use ndarray::{ArrayD, ArrayView, ArrayViewD, Dimension, IxDyn, ShapeBuilder};
 
-use crate::{Error, Result};
+use crate::{Error, Result, printable};
 
+pub use self::index::parse_index;
 pub use self::npy::{NpyElement, parse_npy, write_npy};
+pub use self::npz::parse_npz;
 pub use self::safetensors::{parse_safetensors, write_safetensors};
 
 /// As many axes as NumPy allows.
@@ -83,6 +90,8 @@ pub enum TensorView<'a> {
     U16(ArrayViewD<'a, u16>),
     /// Unsigned 8-bit integers.
     U8(ArrayViewD<'a, u8>),
+    /// Booleans.
+    Bool(ArrayViewD<'a, bool>),
 }
 
 mod sealed {
@@ -102,24 +111,28 @@ macro_rules! stored {
         /// The variants of [`TensorView`], without an array.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         enum ElementType {
-            $($variant),*
+            $($variant,)*
+            Bool,
         }
 
         impl ElementType {
             fn name(self) -> &'static str {
                 match self {
-                    $(ElementType::$variant => stringify!($type)),*
+                    $(ElementType::$variant => stringify!($type),)*
+                    ElementType::Bool => "bool",
                 }
             }
 
             fn size(self) -> usize {
                 match self {
-                    $(ElementType::$variant => size_of::<$type>()),*
+                    $(ElementType::$variant => size_of::<$type>(),)*
+                    ElementType::Bool => 1,
                 }
             }
         }
 
-        /// Evaluates an expression in which a name stands for the type of an [`ElementType`].
+        /// Evaluates an expression in which a name stands for the type of an [`ElementType`]: of what
+        /// lies in a file for a boolean.
         macro_rules! with_element {
             ($element:expr, $name:ident => $body:expr) => {
                 match $element {
@@ -127,6 +140,10 @@ macro_rules! stored {
                         type $name = $type;
                         $body
                     })*
+                    ElementType::Bool => {
+                        type $name = u8;
+                        $body
+                    }
                 }
             };
         }
@@ -135,7 +152,8 @@ macro_rules! stored {
         macro_rules! with_array {
             ($view:expr, $name:ident => $body:expr) => {
                 match $view {
-                    $(TensorView::$variant($name) => $body),*
+                    $(TensorView::$variant($name) => $body,)*
+                    TensorView::Bool($name) => $body,
                 }
             };
         }
@@ -143,7 +161,8 @@ macro_rules! stored {
         impl TensorView<'_> {
             fn element(&self) -> ElementType {
                 match self {
-                    $(TensorView::$variant(_) => ElementType::$variant),*
+                    $(TensorView::$variant(_) => ElementType::$variant,)*
+                    TensorView::Bool(_) => ElementType::Bool,
                 }
             }
         }
@@ -169,7 +188,11 @@ stored!(
     U16 u16, U8 u8
 );
 
-use with_array;
+impl<'a, D: Dimension> From<ArrayView<'a, bool, D>> for TensorView<'a> {
+    fn from(array: ArrayView<'a, bool, D>) -> Self {
+        TensorView::Bool(array.into_dyn())
+    }
+}
 
 impl TensorView<'_> {
     /// The length of every axis.
@@ -232,7 +255,11 @@ impl TensorView<'_> {
                 }
                 array.mapv(|value| value as i64)
             }
-            TensorView::F64(_) | TensorView::F32(_) | TensorView::F16(_) | TensorView::Bf16(_) => {
+            TensorView::F64(_)
+            | TensorView::F32(_)
+            | TensorView::F16(_)
+            | TensorView::Bf16(_)
+            | TensorView::Bool(_) => {
                 return Err(Error::Option {
                     name: argument,
                     value: format!("an array of {}", self.dtype_name()),
@@ -245,9 +272,9 @@ impl TensorView<'_> {
 
 /// An array that was opened from a path: read into memory, or mapped into it.
 ///
-/// A `.npy` file is read. A tensor of a `.safetensors` file stays in the file and is paged in as
-/// it is used, so it may be larger than memory; only where it is not aligned for its elements it
-/// is read as well. **A mapped file must not be changed in place or shortened while the tensor
+/// A `.npy` file and an array of an `.npz` file are read. A tensor of a `.safetensors` file stays in
+/// the file and is paged in as it is used, so it may be larger than memory; only where it is not
+/// aligned for its elements, or holds booleans, it is read as well. **A mapped file must not be changed in place or shortened while the tensor
 /// lives.** To replace it by a rename, as the writers of this module do, is fine.
 ///
 /// ```
@@ -280,8 +307,15 @@ impl<T: Stored> Viewable for ArrayD<T> {
     }
 }
 
+impl Viewable for ArrayD<bool> {
+    fn tensor_view(&self) -> TensorView<'_> {
+        TensorView::Bool(self.view())
+    }
+}
+
 impl Tensor {
-    /// Opens `FILE.npy`, or one tensor of a file: `FILE.safetensors:TENSOR`.
+    /// Opens `FILE.npy`, or one array of a file: `FILE.npz:NAME`, `FILE.safetensors:TENSOR`, or
+    /// `DIR/model.safetensors.index.json:TENSOR`, whose file the index names.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -307,20 +341,21 @@ impl Tensor {
     /// # }
     /// ```
     pub fn open(location: &str) -> Result<Tensor> {
-        const EXTENSION: &str = ".safetensors";
-        if let Some(dot) = location.rfind(".safetensors:") {
-            let (file, tensor) = location.split_at(dot + EXTENSION.len());
-            safetensors::open(Path::new(file), Some(&tensor[1..]))
-        } else if location.ends_with(EXTENSION) {
-            safetensors::open(Path::new(location), None)
-        } else if location.ends_with(".npy") {
-            npy::open(Path::new(location))
-        } else {
-            Err(format_error(
-                Path::new(location),
-                "the extension is unknown, expected FILE.npy or FILE.safetensors:TENSOR",
-            ))
+        let named = NAMED.iter().filter_map(|&(extension, open)| {
+            let dot = location.rfind(&format!("{extension}:"))?;
+            Some((dot + extension.len(), open))
+        });
+        if let Some((colon, open)) = named.max_by_key(|(colon, _)| *colon) {
+            let (file, name) = location.split_at(colon);
+            return open(Path::new(file), Some(&name[1..]));
         }
+        if let Some((_, open)) = NAMED.iter().find(|(extension, _)| location.ends_with(extension)) {
+            return open(Path::new(location), None);
+        }
+        if location.ends_with(".npy") {
+            return npy::open(Path::new(location));
+        }
+        Err(unknown_extension(location))
     }
 
     /// The array.
@@ -347,6 +382,45 @@ impl Tensor {
         }
     }
 
+    /// The same array in C order, the last axis without gaps; it is copied where it is not.
+    ///
+    /// Every tensor is, but those of `.npy` files that NumPy wrote in the order of Fortran.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("loss.npy");
+    /// # surprisal::io::write_npy(&path, ndarray::arr2(&[[0.25_f64]]).view())?;
+    /// let tensor = surprisal::io::Tensor::open(path.to_str().unwrap())?.into_c_order()?;
+    /// match tensor.view() {
+    ///     surprisal::io::TensorView::F64(array) => assert!(array.is_standard_layout()),
+    ///     other => panic!("unexpected {}", other.dtype_name()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// There is no memory for the copy.
+    pub fn into_c_order(self) -> Result<Tensor> {
+        fn copy<T: Copy>(array: &ArrayViewD<'_, T>) -> Result<Option<ArrayD<T>>> {
+            if array.is_standard_layout() {
+                return Ok(None);
+            }
+            let mut values = Vec::new();
+            values.try_reserve_exact(array.len()).map_err(|_| Error::TooLarge {
+                what: format!("a copy of shape {:?} in C order", array.shape()),
+            })?;
+            values.extend(array.iter().copied());
+            let copy = ArrayD::from_shape_vec(array.raw_dim(), values);
+            Ok(Some(copy.expect("as many elements as the shape says")))
+        }
+        let owned: Option<Box<dyn Viewable>> = with_array!(self.view(), array => {
+            copy(&array)?.map(|array| Box::new(array) as Box<dyn Viewable>)
+        });
+        Ok(owned.map_or(self, |array| Tensor { storage: Storage::Owned(array) }))
+    }
+
     /// Reads `shape` from `source`, which holds its elements and nothing else.
     fn read(
         element: ElementType,
@@ -356,6 +430,15 @@ impl Tensor {
         source: impl Read,
         path: &Path,
     ) -> Result<Tensor> {
+        if element == ElementType::Bool {
+            let values = read_values::<u8>(source, shape.iter().product(), false)
+                .map_err(|source| io_error(path, "read", source))?;
+            // As NumPy sees a byte that is neither 0 nor 1.
+            let values = values.into_iter().map(|byte| byte != 0).collect();
+            let array = ArrayD::from_shape_vec(IxDyn(shape).set_f(fortran_order), values)
+                .map_err(|error| format_error(path, format!("shape {shape:?}: {error}")))?;
+            return Ok(Tensor { storage: Storage::Owned(Box::new(array)) });
+        }
         with_element!(element, T => {
             let values = read_values::<T>(source, shape.iter().product(), swapped)
                 .map_err(|source| io_error(path, "read", source))?;
@@ -376,7 +459,10 @@ impl Tensor {
     ) -> Result<Tensor> {
         let bytes = &map[range.clone()];
         let big_endian = cfg!(target_endian = "big");
-        if big_endian || with_element!(element, T => borrow::<T>(bytes, &shape).is_none()) {
+        if big_endian
+            || element == ElementType::Bool
+            || with_element!(element, T => borrow::<T>(bytes, &shape).is_none())
+        {
             return Tensor::read(element, &shape, false, big_endian, bytes, path);
         }
         Ok(Tensor { storage: Storage::Mapped { map, range, element, shape } })
@@ -391,6 +477,35 @@ impl fmt::Debug for Tensor {
             .field("shape", &view.shape())
             .finish_non_exhaustive()
     }
+}
+
+/// Opens an array of a file by its name; without one, the error says which there are.
+type OpenNamed = fn(&Path, Option<&str>) -> Result<Tensor>;
+
+/// Files of several arrays, by their extension.
+const NAMED: [(&str, OpenNamed); 3] =
+    [(".safetensors", safetensors::open), (".index.json", index::open), (".npz", npz::open)];
+
+/// What is wrong with a location that names no file we read; where there is such a file, what it is.
+fn unknown_extension(location: &str) -> Error {
+    const EXPECTED: &str = "FILE.npy, FILE.npz:NAME, FILE.safetensors:TENSOR or \
+                            DIR/model.safetensors.index.json:TENSOR";
+    let path = Path::new(location);
+    let file = match location.rsplit_once(':') {
+        Some((file, _)) if !path.exists() => Path::new(file),
+        _ => path,
+    };
+    if file.is_dir() {
+        return format_error(path, format!("it is a directory, expected {EXPECTED}"));
+    }
+    let start = open_file(file).ok().and_then(|(file, _)| {
+        let mut start = Vec::new();
+        file.take(foreign::START as u64).read_to_end(&mut start).ok()?;
+        Some(start)
+    });
+    let known = start.and_then(|start| foreign::unlike(&start, EXPECTED));
+    let unknown = || format!("the extension is unknown, expected {EXPECTED}");
+    format_error(path, known.unwrap_or_else(unknown))
 }
 
 /// `bytes` as an array, where they are aligned for that.
@@ -444,6 +559,19 @@ fn write_values<T: Stored, D: Dimension>(
     }
 }
 
+/// The same for an array of any type.
+fn write_view(target: &mut impl Write, view: &TensorView<'_>) -> io::Result<()> {
+    macro_rules! write {
+        ($($variant:ident),*) => {
+            match view {
+                $(TensorView::$variant(array) => write_values(target, array),)*
+                TensorView::Bool(array) => write_values(target, &array.mapv(u8::from).view()),
+            }
+        };
+    }
+    write!(F64, F32, F16, Bf16, I64, I32, I16, I8, U64, U32, U16, U8)
+}
+
 /// How many bytes an array takes, unless no array has that shape.
 fn byte_count(shape: &[usize], element: ElementType) -> std::result::Result<usize, String> {
     if shape.len() > MAX_AXES {
@@ -492,6 +620,13 @@ fn open_file(path: &Path) -> Result<(File, u64)> {
     opened.map_err(|source| io_error(path, "open", source))
 }
 
+/// Maps a file into memory.
+fn map_file(path: &Path) -> Result<Mmap> {
+    let (file, _) = open_file(path)?;
+    // SAFETY: leans on the file staying as it is while mapped, which `Tensor` asks of its user.
+    unsafe { Mmap::map(&file) }.map_err(|source| io_error(path, "map", source))
+}
+
 /// Writes a file under a temporary name beside `path` and renames it when it is whole.
 fn write_file(
     path: &Path,
@@ -538,18 +673,27 @@ fn format_error(path: &Path, what: impl Into<String>) -> Error {
     Error::Format { path: path.to_path_buf(), what: what.into() }
 }
 
+/// Some of `names`, and how many more there are.
+fn choice(mut names: Vec<String>) -> String {
+    const SHOWN: usize = 8;
+    names.sort_unstable();
+    if names.is_empty() {
+        return "but the file has none".to_string();
+    }
+    let shown: Vec<_> =
+        names.iter().take(SHOWN).map(|name| format!("`{}`", quoted(name))).collect();
+    let more = match names.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("out of {}{more}", shown.join(", "))
+}
+
 /// What a file says, made fit for a line of a message: printable, and short.
 fn quoted(text: &str) -> String {
     const LONGEST: usize = 200;
-    let mut line = String::new();
-    for character in text.chars().take(LONGEST) {
-        match character {
-            '\'' | '"' | '\\' => line.push(character),
-            _ => line.extend(character.escape_debug()),
-        }
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", printable(&text[..end])),
+        None => printable(text).into_owned(),
     }
-    if text.chars().nth(LONGEST).is_some() {
-        line.push('…');
-    }
-    line
 }

@@ -10,7 +10,7 @@ use half::f16;
 use ndarray::{ArrayView, Dimension};
 
 use super::sealed::Stored;
-use super::{ElementType, Tensor};
+use super::{ElementType, Tensor, descr, foreign};
 use super::{byte_count, check_axes, format_error, io_error, open_file, quoted, write_file};
 use crate::Result;
 
@@ -129,25 +129,31 @@ pub(super) fn open(path: &Path) -> Result<Tensor> {
 }
 
 /// Reads a file of `length` bytes; nothing is allocated that `length` does not vouch for.
-fn read(mut source: impl Read, length: u64, path: &Path) -> Result<Tensor> {
+pub(super) fn read(mut source: impl Read, length: u64, path: &Path) -> Result<Tensor> {
     let mut fill = |buffer: &mut [u8]| {
         source.read_exact(buffer).map_err(|error| io_error(path, "read", error))
     };
     let short = || format_error(path, format!("it has {length} bytes, expected a .npy header"));
 
-    let mut remaining = length.checked_sub(10).ok_or_else(short)?;
-    let mut start = [0; 8];
-    fill(&mut start)?;
-    if !start.starts_with(MAGIC) {
+    let mut start = [0; MAGIC.len() + 2];
+    let known = start.len().min(usize::try_from(length).unwrap_or(usize::MAX));
+    fill(&mut start[..known])?;
+    if !MAGIC.starts_with(&start[..known.min(MAGIC.len())]) {
+        let mut more = start[..known].to_vec();
+        let rest = (foreign::START - known) as u64;
+        source.take(rest).read_to_end(&mut more).map_err(|error| io_error(path, "read", error))?;
         return Err(format_error(
             path,
-            format!(
-                "it starts with \"{}\", expected the \"{}\" of a .npy file",
-                start[..MAGIC.len()].escape_ascii(),
-                MAGIC.escape_ascii()
-            ),
+            foreign::unlike(&more, "a .npy file").unwrap_or_else(|| {
+                format!(
+                    "it starts with \"{}\", expected the \"{}\" of a .npy file",
+                    start[..known.min(MAGIC.len())].escape_ascii(),
+                    MAGIC.escape_ascii()
+                )
+            }),
         ));
     }
+    let mut remaining = length.checked_sub(10).ok_or_else(short)?;
     let mut header_length = [0; 4];
     let [.., major, minor] = start;
     match (major, minor) {
@@ -342,21 +348,9 @@ impl<'a> Literal<'a> {
         self.skip_spaces();
         if let Some(b'[' | b'(') = self.rest().first() {
             let text = String::from_utf8_lossy(self.bracketed());
-            return Err(unsupported(&text, "a structure"));
+            return Err(descr::unsupported(&text, "a structure"));
         }
-        let descr = self.string()?;
-        dtype_of(descr).ok_or_else(|| {
-            let kind = match descr.trim_start_matches(['<', '>', '|', '=']).chars().next() {
-                Some('b' | '?') => "booleans",
-                Some('c') => "complex numbers",
-                Some('S' | 'a' | 'U') => "strings",
-                Some('O') => "Python objects",
-                Some('m' | 'M') => "times",
-                Some('V') => "raw bytes; bfloat16 can be stored as .safetensors",
-                _ => "unknown",
-            };
-            unsupported(&format!("'{descr}'"), kind)
-        })
+        descr::parse(self.string()?)
     }
 
     /// The text up to the bracket that closes the one it starts with, or as much as one wants to
@@ -380,36 +374,4 @@ impl<'a> Literal<'a> {
         }
         rest
     }
-}
-
-fn unsupported(descr: &str, kind: &str) -> String {
-    format!(
-        "its dtype is {} ({kind}), expected one of f8, f4, f2, i8, i4, i2, i1, u8, u4, u2, u1",
-        quoted(descr)
-    )
-}
-
-fn dtype_of(descr: &str) -> Option<(ElementType, bool)> {
-    let (order, name) = descr.split_at_checked(1)?;
-    let element = match name {
-        "f8" => ElementType::F64,
-        "f4" => ElementType::F32,
-        "f2" => ElementType::F16,
-        "i8" => ElementType::I64,
-        "i4" => ElementType::I32,
-        "i2" => ElementType::I16,
-        "i1" => ElementType::I8,
-        "u8" => ElementType::U64,
-        "u4" => ElementType::U32,
-        "u2" => ElementType::U16,
-        "u1" => ElementType::U8,
-        _ => return None,
-    };
-    let swapped = match order {
-        "<" => cfg!(target_endian = "big"),
-        ">" => cfg!(target_endian = "little"),
-        "|" if element.size() == 1 => false,
-        _ => return None,
-    };
-    Some((element, swapped))
 }

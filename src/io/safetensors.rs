@@ -7,10 +7,10 @@ use std::ops::Range;
 use std::path::Path;
 
 use ::safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
-use memmap2::Mmap;
 
-use super::{ElementType, Tensor, TensorView};
-use super::{byte_count, check_axes, format_error, io_error, open_file, quoted, write_file};
+use super::json::repeated_key;
+use super::{ElementType, Tensor, TensorView, choice, foreign};
+use super::{byte_count, check_axes, format_error, map_file, quoted, write_file};
 use crate::{Error, Result};
 
 /// The bytes before the header: its length.
@@ -84,9 +84,7 @@ pub fn write_safetensors(path: &Path, tensors: &[(&str, TensorView<'_>)]) -> Res
     write_file(path, |target| {
         target.write_all(&(header.len() as u64).to_le_bytes())?;
         target.write_all(header.as_bytes())?;
-        sorted.iter().try_for_each(
-            |(_, view)| super::with_array!(view, array => super::write_values(target, array)),
-        )
+        sorted.iter().try_for_each(|(_, view)| super::write_view(target, view))
     })
 }
 
@@ -134,9 +132,7 @@ pub fn parse_safetensors(bytes: &[u8], tensor: &str, path: &Path) -> Result<Tens
 
 /// Without a tensor's name, the error says which ones there are.
 pub(super) fn open(path: &Path, tensor: Option<&str>) -> Result<Tensor> {
-    let (file, _) = open_file(path)?;
-    // SAFETY: leans on the file staying as it is while mapped, which `Tensor` asks of its user.
-    let map = unsafe { Mmap::map(&file) }.map_err(|source| io_error(path, "map", source))?;
+    let map = map_file(path)?;
     let (range, element, shape) = locate(&map, tensor, path)?;
     Tensor::map(map, range, element, shape, path)
 }
@@ -149,6 +145,7 @@ fn locate(
 ) -> Result<(Range<usize>, ElementType, Vec<usize>)> {
     let failed = |what| format_error(path, what);
     check_numbers(bytes).map_err(failed)?;
+    check_keys(bytes).map_err(failed)?;
     let (header, metadata) =
         SafeTensors::read_metadata(bytes).map_err(|error| failed(describe(&error, bytes)))?;
     let Some(tensor) = tensor else {
@@ -167,11 +164,12 @@ fn locate(
         return Err(failed(what));
     };
     let Some(element) = element_of(info.dtype) else {
+        let dtype = info.dtype.to_string();
         let what = format!(
-            "tensor `{}` has dtype {}, expected one of F64, F32, F16, BF16, I64, I32, I16, I8, \
-             U64, U32, U16, U8",
+            "tensor `{}` has dtype {dtype}, expected one of F64, F32, F16, BF16, I64, I32, I16, I8, \
+             U64, U32, U16, U8, BOOL{}",
             quoted(tensor),
-            info.dtype
+            if dtype.starts_with('F') { ": convert it, to BF16 for one" } else { "" }
         );
         return Err(failed(what));
     };
@@ -181,34 +179,39 @@ fn locate(
     Ok((start..end, element, info.shape.clone()))
 }
 
-fn choice(mut names: Vec<String>) -> String {
-    const SHOWN: usize = 8;
-    names.sort_unstable();
-    if names.is_empty() {
-        return "but the file has none".to_string();
-    }
-    let shown: Vec<_> =
-        names.iter().take(SHOWN).map(|name| format!("`{}`", quoted(name))).collect();
-    let more = match names.len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("out of {}{more}", shown.join(", "))
-}
-
 /// How long the header claims to be, and what follows.
 fn header_of(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<PREFIX>()?;
     Some((u64::from_le_bytes(*length), rest))
 }
 
+/// The text of a whole header.
+fn header_text(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = header_of(bytes).filter(|(length, _)| *length <= MAX_HEADER)?;
+    rest.get(..length as usize)
+}
+
+/// Refuses a key that stands twice: the parser keeps the last.
+fn check_keys(bytes: &[u8]) -> std::result::Result<(), String> {
+    const METADATA: &str = "__metadata__";
+    let Some(repeated) = header_text(bytes).and_then(repeated_key) else { return Ok(()) };
+    let key = quoted(&repeated.key);
+    Err(match repeated.within.as_deref() {
+        None if repeated.key == METADATA => {
+            format!("its header has `{key}` twice, expected it once")
+        }
+        None => format!("two tensors are named `{key}`, expected one"),
+        Some(METADATA) => format!("its metadata has the key `{key}` twice, expected it once"),
+        Some(tensor) => {
+            format!("tensor `{}` has the key `{key}` twice, expected it once", quoted(tensor))
+        }
+    })
+}
+
 /// Refuses numbers that no file can mean: the parser adds to the last offset unchecked.
 fn check_numbers(bytes: &[u8]) -> std::result::Result<(), String> {
-    let header = header_of(bytes)
-        .filter(|(length, _)| *length <= MAX_HEADER)
-        .and_then(|(length, rest)| rest.get(..length as usize));
     // Without a whole header, the parser stops before it adds anything.
-    let Some(header) = header else { return Ok(()) };
+    let Some(header) = header_text(bytes) else { return Ok(()) };
     let (mut in_string, mut escaped) = (false, false);
     let mut number = 0_usize;
     for &byte in header {
@@ -231,23 +234,44 @@ fn check_numbers(bytes: &[u8]) -> std::result::Result<(), String> {
 }
 
 fn describe(error: &SafeTensorError, bytes: &[u8]) -> String {
-    let size = bytes.len();
+    if let SafeTensorError::MetadataIncompleteBuffer = error
+        && let Some(expected) = size_of_file(bytes)
+    {
+        let size = bytes.len();
+        return match size < expected {
+            true => format!("it has {size} bytes, expected {expected}: it was cut off"),
+            false => format!("it has {size} bytes, expected {expected} as its header says"),
+        };
+    }
+    let start = &bytes[..bytes.len().min(foreign::START)];
+    if let Some(what) = foreign::unlike_or_text(start, "a .safetensors file") {
+        return what;
+    }
     match (error, header_of(bytes)) {
         (
             SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeaderLength,
             Some((length, rest)),
         ) => {
             let limit = MAX_HEADER.min(rest.len() as u64);
-            format!("its header claims {length} bytes, expected at most {limit}")
+            let cut_off = if rest.starts_with(b"{") { ": it was cut off" } else { "" };
+            format!("its header claims {length} bytes, expected at most {limit}{cut_off}")
         }
         (SafeTensorError::HeaderTooSmall, _) => {
-            format!("it has {size} bytes, expected a safetensors header")
-        }
-        (SafeTensorError::MetadataIncompleteBuffer, _) => {
-            format!("it has {size} bytes, expected it to end with the last tensor of its header")
+            format!("it has {} bytes, expected a safetensors header", bytes.len())
         }
         _ => format!("{}, expected a valid safetensors header", quoted(&error.to_string())),
     }
+}
+
+/// Where the last tensor of the header ends.
+fn size_of_file(bytes: &[u8]) -> Option<usize> {
+    let header = header_text(bytes)?;
+    let tensors: serde_json::Value = serde_json::from_slice(header).ok()?;
+    let ends = tensors
+        .as_object()?
+        .values()
+        .filter_map(|tensor| usize::try_from(tensor.get("data_offsets")?.get(1)?.as_u64()?).ok());
+    ends.max()?.checked_add(PREFIX + header.len())
 }
 
 fn element_of(dtype: Dtype) -> Option<ElementType> {
@@ -264,6 +288,7 @@ fn element_of(dtype: Dtype) -> Option<ElementType> {
         Dtype::U32 => ElementType::U32,
         Dtype::U16 => ElementType::U16,
         Dtype::U8 => ElementType::U8,
+        Dtype::BOOL => ElementType::Bool,
         _ => return None,
     })
 }
@@ -282,6 +307,7 @@ fn dtype_of(element: ElementType) -> Dtype {
         ElementType::U32 => Dtype::U32,
         ElementType::U16 => Dtype::U16,
         ElementType::U8 => Dtype::U8,
+        ElementType::Bool => Dtype::BOOL,
     }
 }
 

@@ -13,7 +13,8 @@ use npyz::WriterBuilder;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use surprisal::io::{
-    NpyElement, Tensor, TensorView, parse_npy, parse_safetensors, write_npy, write_safetensors,
+    NpyElement, Tensor, TensorView, parse_index, parse_npy, parse_npz, parse_safetensors,
+    write_npy, write_safetensors,
 };
 use surprisal::{Error, Result};
 
@@ -58,6 +59,7 @@ fn little_endian(view: &TensorView<'_>) -> Vec<u8> {
                 $(TensorView::$variant(array) => {
                     array.iter().flat_map(|value| value.to_le_bytes()).collect()
                 })*
+                TensorView::Bool(array) => array.iter().map(|&value| u8::from(value)).collect(),
             }
         };
     }
@@ -381,8 +383,9 @@ fn every_truncation_of_safetensors_is_refused() {
     }
     assert_message(
         safetensors(&[&bytes[..], &[0]].concat(), "x"),
-        "it has 90 bytes, expected it to end with the last tensor of its header",
+        "it has 90 bytes, expected 89 as its header says",
     );
+    assert_message(safetensors(&bytes[..88], "x"), "it has 88 bytes, expected 89: it was cut off");
 }
 
 #[test]
@@ -492,18 +495,27 @@ fn what_is_no_npy_is_said_to_be_none() {
 
 #[test]
 fn dtypes_that_are_no_numbers_are_named() {
-    const EXPECTED: &str = "expected one of f8, f4, f2, i8, i4, i2, i1, u8, u4, u2, u1";
+    const EXPECTED: &str = "expected one of f8, f4, f2, i8, i4, i2, i1, u8, u4, u2, u1, b1";
+    const BFLOAT16: &str = "bfloat16, which .npy has no name for; .safetensors holds it";
     for (descr, kind) in [
-        ("'|b1'", "booleans"),
+        ("'bfloat16'", BFLOAT16),
+        ("'<V2'", BFLOAT16),
         ("'<c16'", "complex numbers"),
         ("'<U3'", "strings"),
         ("'|S7'", "strings"),
         ("'|O'", "Python objects"),
         ("'<M8[ns]'", "times"),
-        ("'|V2'", "raw bytes; bfloat16 can be stored as .safetensors"),
-        ("'<f16'", "unknown"),
-        ("'|f8'", "unknown"),
-        ("'f8'", "unknown"),
+        ("'|V2'", BFLOAT16),
+        ("'|V3'", "raw bytes; bfloat16 can be stored as .safetensors"),
+        ("'<f16'", "floats beyond 64 bits, which differ between machines"),
+        ("'longdouble'", "floats beyond 64 bits, which differ between machines"),
+        ("'complex128'", "complex numbers"),
+        ("'bytes'", "strings"),
+        ("'object'", "Python objects"),
+        ("'datetime64[ns]'", "times"),
+        ("'float8_e4m3fn'", "unknown"),
+        ("'<float64'", "unknown"),
+        ("'=='", "unknown"),
         ("'é8'", "unknown"),
         ("''", "unknown"),
         ("[('a', '<f8'), ('b]', '<i4', (2, 3))]", "a structure"),
@@ -597,22 +609,28 @@ fn hostile_safetensors_headers_are_refused() {
 
 #[test]
 fn safetensors_claims_are_named() {
-    assert_message(safetensors(b"short", "x"), "it has 5 bytes, expected a safetensors header");
+    assert_message(
+        safetensors(b"\x10\0\0\0\0", "x"),
+        "it has 5 bytes, expected a safetensors header",
+    );
     assert_message(
         safetensors(&u64::MAX.to_le_bytes(), "x"),
         "its header claims 18446744073709551615 bytes, expected at most 0",
     );
-    for dtype in ["BOOL", "F8_E4M3", "C64"] {
+    for (dtype, remedy) in [
+        ("F8_E5M2", ": convert it, to BF16 for one"),
+        ("F8_E4M3", ": convert it, to BF16 for one"),
+        ("C64", ""),
+    ] {
         let size = if dtype == "C64" { 8 } else { 1 };
         let header =
             format!(r#"{{"x\n":{{"dtype":"{dtype}","shape":[1],"data_offsets":[0,{size}]}}}}"#);
         assert_message(
             safetensors(&safetensors_bytes(&header, &vec![1; size]), "x\n"),
             &format!(
-                r"tensor `x\n` has dtype {dtype}, expected one of F64, F32, F16, BF16, I64, I32, \
-                 I16, I8, U64, U32, U16, U8"
-            )
-            .replace("\\\n                 ", ""),
+                "tensor `x\\n` has dtype {dtype}, expected one of F64, F32, F16, BF16, I64, I32, I16, \
+                 I8, U64, U32, U16, U8, BOOL{remedy}"
+            ),
         );
     }
     let header = r#"{"x":{"dtype":"F128","shape":[1],"data_offsets":[0,16]}}"#;
@@ -690,12 +708,12 @@ fn files_that_cannot_be_opened_are_named() {
             format!("cannot open {}: it is not a regular file", at(folder))
         );
     }
-    for location in ["array", "array.npz", "model.bin:x", ".npy.gz", ""] {
+    for location in ["array", "array.np", "model.bin:x", ".npy.gz", ""] {
         assert_eq!(
             Tensor::open(location).unwrap_err().to_string(),
             format!(
-                "{location}: the extension is unknown, expected FILE.npy or \
-                 FILE.safetensors:TENSOR"
+                "{location}: the extension is unknown, expected FILE.npy, FILE.npz:NAME, \
+                 FILE.safetensors:TENSOR or DIR/model.safetensors.index.json:TENSOR"
             )
         );
     }
@@ -833,10 +851,457 @@ fn integers_beyond_i64_and_floats_are_refused() {
         (array![1.0_f32].view().into(), "f32"),
         (array![f16::ONE].view().into(), "f16"),
         (array![bf16::ONE].view().into(), "bf16"),
+        (array![true].view().into(), "bool"),
     ] {
         assert_eq!(
             view.to_i64("labels").unwrap_err().to_string(),
             format!("labels is an array of {name}, expected an array of integers")
         );
+    }
+}
+
+/// Checks a file's key against its brother: the same text with the second key renamed is fine.
+#[test]
+fn a_name_that_stands_twice_is_refused() {
+    let x = r#"{"dtype":"U8","shape":[1],"data_offsets":[0,1]}"#;
+    let y = r#"{"dtype":"U8","shape":[1],"data_offsets":[1,2]}"#;
+    for (header, said) in [
+        (format!(r#"{{"x":{x},"x":{y}}}"#), "two tensors are named `x`, expected one"),
+        (format!(r#"{{"x":{x},"\u0078":{y}}}"#), "two tensors are named `x`, expected one"),
+        (format!(r#"{{"x":{x},"y":{y},"y":{y}}}"#), "two tensors are named `y`, expected one"),
+        (
+            format!(r#"{{"__metadata__":{{"a":"1","a":"2"}},"x":{x},"y":{y}}}"#),
+            "its metadata has the key `a` twice, expected it once",
+        ),
+        (
+            format!(r#"{{"__metadata__":{{}},"__metadata__":{{}},"x":{x},"y":{y}}}"#),
+            "its header has `__metadata__` twice, expected it once",
+        ),
+        (
+            format!(
+                r#"{{"x":{x},"y":{{"dtype":"U8","dtype":"I8","shape":[1],"data_offsets":[1,2]}}}}"#
+            ),
+            "tensor `y` has the key `dtype` twice, expected it once",
+        ),
+        (
+            format!(r#"{{"x\u202e":{x},"x\u202e":{y}}}"#),
+            r"two tensors are named `x\u{202e}`, expected one",
+        ),
+    ] {
+        assert_message(safetensors(&safetensors_bytes(&header, &[1, 2]), "x"), said);
+    }
+    safetensors(&safetensors_bytes(&format!(r#"{{"x":{x},"y":{y}}}"#), &[1, 2]), "y").unwrap();
+
+    let member = npy_bytes(1, &npy_header("<u2", false, &[1]), &[1, 2]);
+    let stored =
+        |name| Member { name, method: 0, size: member.len(), data: member.clone(), flags: 0 };
+    assert_message(
+        npz(&zip(&[stored("a.npy"), stored("b.npy"), stored("a.npy")]), "b"),
+        "two arrays are named `a`, expected one",
+    );
+    npz(&zip(&[stored("a.npy"), stored("b.npy")]), "b").unwrap();
+
+    for (index, said) in [
+        (
+            r#"{"weight_map":{"x":"a.safetensors","x":"b.safetensors"}}"#,
+            "two tensors are named `x`, expected one",
+        ),
+        (
+            r#"{"weight_map":{},"weight_map":{}}"#,
+            "it has the key `weight_map` twice, expected it once",
+        ),
+        (
+            r#"{"metadata":{"a":1,"a":1},"weight_map":{"x":"a.safetensors"}}"#,
+            "it has the key `a` twice, expected it once",
+        ),
+    ] {
+        let error = parse_index(index.as_bytes(), "x", Path::new(NAME)).unwrap_err();
+        assert_eq!(error.to_string(), format!("{NAME}: {said}"));
+    }
+}
+
+/// The spellings that `numpy.dtype` takes, as NumPy 2.4 on Linux reads them.
+#[test]
+fn numpys_own_spellings_of_a_type_are_read() {
+    for (codes, names, name) in [
+        (&["f8", "d"][..], &["float64", "double", "float"][..], "f64"),
+        (&["f4", "f"], &["float32", "single"], "f32"),
+        (&["f2", "e"], &["float16", "half"], "f16"),
+        (&["i8", "l", "q", "n", "p"], &["int64", "int", "int_", "intp", "long", "longlong"], "i64"),
+        (&["i4", "i"], &["int32", "intc"], "i32"),
+        (&["i2", "h"], &["int16", "short"], "i16"),
+        (&["i1", "b"], &["int8", "byte"], "i8"),
+        (&["u8", "L", "Q", "N", "P"], &["uint64", "uint", "uintp", "ulong", "ulonglong"], "u64"),
+        (&["u4", "I"], &["uint32", "uintc"], "u32"),
+        (&["u2", "H"], &["uint16", "ushort"], "u16"),
+        (&["u1", "B"], &["uint8", "ubyte"], "u8"),
+        (&["b1", "?"], &["bool", "bool_"], "bool"),
+    ] {
+        let coded =
+            codes.iter().flat_map(|code| ["", "<", "=", "|", ">"].map(|order| (order, *code)));
+        for (order, code) in coded.chain(names.iter().map(|name| ("", *name))) {
+            let descr = format!("{order}{code}");
+            let bytes = [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08];
+            let size = match name {
+                "bool" => 1,
+                _ => name[1..].parse::<usize>().unwrap() / 8,
+            };
+            let file = npy_bytes(1, &npy_header(&descr, false, &[1]), &bytes[..size]);
+            let tensor = npy(&file).unwrap();
+            assert_eq!(tensor.view().dtype_name(), name, "{descr}");
+            let mut expected = bytes[..size].to_vec();
+            match (name, order) {
+                ("bool", _) => expected = vec![1],
+                (_, ">") => expected.reverse(),
+                _ => {}
+            }
+            assert_eq!(little_endian(&tensor.view()), expected, "{descr}");
+        }
+    }
+}
+
+#[test]
+fn booleans_come_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mask.safetensors");
+    let mask = array![[true, false, true], [false, false, true]];
+    write_safetensors(&path, &[("mask", mask.view().into()), ("turned", mask.t().into())]).unwrap();
+    for (name, expected) in [("mask", mask.view()), ("turned", mask.t())] {
+        let tensor = Tensor::open(&format!("{}:{name}", path.display())).unwrap();
+        assert_same(&tensor.view(), &expected.into());
+    }
+    // NumPy takes every byte but 0 for true.
+    let file = npy_bytes(1, &npy_header("|b1", true, &[2, 2]), &[0, 2, 1, 255]);
+    let tensor = npy(&file).unwrap().into_c_order().unwrap();
+    assert_same(&tensor.view(), &array![[false, true], [true, true]].view().into());
+    let TensorView::Bool(view) = tensor.view() else { panic!("{tensor:?}") };
+    assert!(view.is_standard_layout());
+}
+
+/// A member of a zip archive, whether or not its parts fit together.
+struct Member {
+    name: &'static str,
+    method: u16,
+    size: usize,
+    data: Vec<u8>,
+    flags: u16,
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
+    })
+}
+
+/// An archive of members, with the checksums of what is stored.
+fn zip(members: &[Member]) -> Vec<u8> {
+    let (mut file, mut directory) = (Vec::new(), Vec::new());
+    for member in members {
+        let offset = file.len() as u32;
+        let mut fields = Vec::new();
+        fields.extend([20, 0]);
+        fields.extend(member.flags.to_le_bytes());
+        fields.extend(member.method.to_le_bytes());
+        fields.extend([0; 4]);
+        fields.extend(crc32(&member.data).to_le_bytes());
+        fields.extend((member.data.len() as u32).to_le_bytes());
+        fields.extend((member.size as u32).to_le_bytes());
+        fields.extend((member.name.len() as u16).to_le_bytes());
+        fields.extend([0, 0]);
+        file.extend(b"PK\x03\x04");
+        file.extend(&fields);
+        file.extend(member.name.bytes());
+        file.extend(&member.data);
+        directory.extend(b"PK\x01\x02\x14\x00");
+        directory.extend(&fields);
+        directory.extend([0; 10]);
+        directory.extend(offset.to_le_bytes());
+        directory.extend(member.name.bytes());
+    }
+    let count = (members.len() as u16).to_le_bytes();
+    let end = [
+        &b"PK\x05\x06\0\0\0\0"[..],
+        &count,
+        &count,
+        &(directory.len() as u32).to_le_bytes(),
+        &(file.len() as u32).to_le_bytes(),
+        &[0, 0],
+    ];
+    [file, directory, end.concat()].concat()
+}
+
+fn npz(bytes: &[u8], name: &str) -> Result<Tensor> {
+    parse_npz(bytes, name, Path::new(NAME))
+}
+
+#[test]
+fn archives_of_numpy_are_read() {
+    let hidden = array![[0.0_f32, 0.25, 0.5], [0.75, 1.0, 1.25]];
+    let wide = hidden.mapv(f64::from);
+    let mask = array![true, false];
+    for (path, bytes) in [
+        ("tests/golden/arrays.npz", &include_bytes!("golden/arrays.npz")[..]),
+        ("tests/golden/arrays_compressed.npz", include_bytes!("golden/arrays_compressed.npz")),
+    ] {
+        for (name, expected) in [
+            ("hidden", TensorView::from(hidden.view())),
+            ("mask", mask.view().into()),
+            ("fortran", wide.view().into()),
+        ] {
+            for name in [name.to_string(), format!("{name}.npy")] {
+                assert_same(&npz(bytes, &name).unwrap().view(), &expected);
+                assert_same(&Tensor::open(&format!("{path}:{name}")).unwrap().view(), &expected);
+            }
+        }
+        for (location, what) in [
+            (
+                path.to_string(),
+                "no array is named, expected a location FILE.npz:NAME with an array",
+            ),
+            (format!("{path}:none"), "there is no array `none`, expected one"),
+        ] {
+            assert_eq!(
+                Tensor::open(&location).unwrap_err().to_string(),
+                format!("{path}: {what} out of `fortran`, `hidden`, `mask`")
+            );
+        }
+        // Whatever is cut off or changed is an error or another array, and never more than one line.
+        for length in 0..bytes.len() {
+            let error = npz(&bytes[..length], "hidden").unwrap_err().to_string();
+            assert!(error.starts_with(NAME) && !error.contains('\n'), "{length}: {error}");
+        }
+        for place in 0..bytes.len() {
+            let mut changed = bytes.to_vec();
+            changed[place] ^= 0x5a;
+            if let Ok(tensor) = npz(&changed, "hidden") {
+                // The checksum holds what is in the array.
+                assert_same(&tensor.view(), &TensorView::from(hidden.view()));
+            }
+        }
+    }
+}
+
+#[test]
+fn hostile_archives_are_refused() {
+    let array = npy_bytes(1, &npy_header("<u2", false, &[2]), &[1, 2, 3, 4]);
+    let huge = npy_bytes(1, &npy_header("<u2", false, &[1 << 30]), &[]);
+    let member = |method, size, data: &[u8], flags| Member {
+        name: "a.npy",
+        method,
+        size,
+        data: data.to_vec(),
+        flags,
+    };
+    let good = zip(&[member(0, array.len(), &array, 0)]);
+    npz(&good, "a").unwrap();
+    for (file, said) in [
+        (
+            member(0, array.len(), &array, 1),
+            "it is encrypted, expected an array as numpy.savez writes",
+        ),
+        (
+            member(93, array.len(), &array, 0),
+            "it is compressed by method 93 (ZSTD), expected stored",
+        ),
+        (member(0, array.len() + 1, &array, 0), "bytes for it, expected what"),
+        (member(8, (1 << 31) + huge.len(), &huge, 0), "bytes for it, expected what"),
+    ] {
+        let error = npz(&zip(&[file]), "a").unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{NAME}:a: ")) && error.contains(said), "{error}");
+    }
+    // A changed element is not what the checksum is of.
+    let mut changed = good.clone();
+    let place = good.windows(4).position(|bytes| bytes == [1, 2, 3, 4]).unwrap();
+    changed[place] = 9;
+    let error = npz(&changed, "a").unwrap_err();
+    assert!(matches!(error, Error::Io { action: "read", .. }), "{error:?}");
+    // What a member holds beside its array is no part of it.
+    let longer = [&array[..], &[0]].concat();
+    npz(&zip(&[member(0, longer.len(), &longer, 0)]), "a").unwrap_err();
+    assert_message(
+        npz(b"PK\x03\x04 and no more", "a"),
+        "it has 16 bytes and no directory of a zip archive, expected a whole .npz file",
+    );
+}
+
+#[test]
+fn tensors_are_found_across_the_files_of_an_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let (one, two) = (array![[1.0_f32, 2.0]], array![3_i64]);
+    let name = |part: usize| format!("model-{part:05}-of-00003.safetensors");
+    write_safetensors(&at(&name(1)), &[("embed", one.view().into())]).unwrap();
+    fs::create_dir(at("more")).unwrap();
+    write_safetensors(&at("more").join(name(2)), &[("a:b", two.view().into())]).unwrap();
+    let index = at("model.safetensors.index.json");
+    let map = format!(
+        r#"{{"metadata":{{"total_size":16}},"weight_map":{{"embed":"{}","a:b":"more/{}","head":"{}",
+        "moved":"{}"}}}}"#,
+        name(1),
+        name(2),
+        name(3),
+        name(1),
+    );
+    fs::write(&index, map).unwrap();
+    let open = |tensor: &str| Tensor::open(&format!("{}:{tensor}", index.display()));
+    assert_same(&open("embed").unwrap().view(), &TensorView::from(one.view()));
+    assert_same(&open("a:b").unwrap().view(), &TensorView::from(two.view()));
+    let error = |tensor: &str| open(tensor).unwrap_err().to_string();
+    assert!(
+        error("head")
+            .contains(&format!("its part `{}` with tensor `head` cannot be opened", name(3))),
+        "{}",
+        error("head")
+    );
+    assert!(error("moved").contains(&format!("{}: there is no tensor `moved`", name(1))));
+    assert!(
+        error("none").contains("there is no tensor `none`, expected one out of `a:b`, `embed`")
+    );
+    let unnamed = Tensor::open(index.to_str().unwrap()).unwrap_err().to_string();
+    assert!(
+        unnamed.contains("no tensor is named, expected a location INDEX.json:TENSOR"),
+        "{unnamed}"
+    );
+}
+
+#[test]
+fn an_index_names_no_file_outside_of_its_directory() {
+    let path = Path::new("checkpoint/model.safetensors.index.json");
+    let locate = |part: &str| {
+        let map = serde_json::json!({ "weight_map": { "x": part } });
+        parse_index(map.to_string().as_bytes(), "x", path)
+    };
+    assert_eq!(locate("a/b.safetensors").unwrap(), Path::new("checkpoint/a/b.safetensors"));
+    for part in [
+        "../x.safetensors",
+        "a/../../x.safetensors",
+        "/etc/x.safetensors",
+        "./../x.safetensors",
+        r"..\x.safetensors",
+        r"C:\x.safetensors",
+        "x\0.safetensors",
+        "pytorch_model.bin",
+        "",
+    ] {
+        let error = locate(part).unwrap_err().to_string();
+        assert!(error.contains("expected the name of a .safetensors file in"), "{error}");
+    }
+    for (text, said) in [
+        ("", "it is empty, expected the index of a checkpoint"),
+        ("{", "it is no JSON ("),
+        ("[]", "it has no object `weight_map`"),
+        (r#"{"weight_map":[]}"#, "it has no object `weight_map`"),
+        (r#"{"weight_map":{"x":1}}"#, "tensor `x` is in 1, expected the name"),
+        ("version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer"),
+    ] {
+        let error = parse_index(text.as_bytes(), "x", path).unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains("expected"), "{error}");
+    }
+}
+
+#[test]
+fn what_a_file_is_instead_is_said_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let tar = [&b"model.npy"[..], &[0; 248], b"ustar\0", &[0; 300]].concat();
+    let torch = zip(&[Member {
+        name: "archive/data.pkl",
+        method: 0,
+        size: 4,
+        data: b"\x80\x02}.".to_vec(),
+        flags: 0,
+    }]);
+    let one = array![1_u8];
+    let path = directory.path().join("a.safetensors");
+    write_safetensors(&path, &[("a", one.view().into())]).unwrap();
+    let real = fs::read(&path).unwrap();
+    let array = npy_bytes(1, &npy_header("<u2", false, &[1]), &[1, 2]);
+    for (bytes, what, remedy) in [
+        (
+            &b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4976698672\n"[..],
+            "a Git LFS pointer",
+            "git lfs pull",
+        ),
+        (b"/annex/objects/MD5E-s1--0.npy\n", "a git-annex pointer", "git annex get"),
+        (b"\n <!DOCTYPE HTML><title>Sign in</title>", "an HTML page", "download it again"),
+        (b"<?xml version=\"1.0\"?><Error>AccessDenied</Error>", "an XML page", "download it again"),
+        (&torch, "a checkpoint of PyTorch", "safetensors.torch.save_file"),
+        (b"\x80\x02}q\x00(X\x04\x00\x00\x00bias", "a pickle", "safetensors.torch.save_file"),
+        (include_bytes!("golden/arrays.npz"), "an .npz archive", "FILE.npz:NAME"),
+        (b"PK\x03\x04\x14\0 some other.txt", "a zip archive", "unpack"),
+        (b"GGUF\x03\0\0\0\x23\x01\0\0\0\0\0\0", "a GGUF file", ".safetensors files"),
+        (
+            b"{\"metadata\": {}, \"weight_map\": {}}",
+            "the index of a checkpoint",
+            "index.json:TENSOR",
+        ),
+        (b"{\"architectures\": [\"Llama\"]}", "a JSON file", "name the file"),
+        (b"\x89HDF\r\n\x1a\n\0\0\0\0\0\0\0\0", "an HDF5 file", "h5py"),
+        (b"\x1f\x8b\x08\x00\0\0\0\0\x00\x03", "compressed by gzip", "unpack"),
+        (b"\x28\xb5\x2f\xfd\x04\x00\0\0\0\0", "compressed by zstd", "unpack"),
+        (&tar, "a tar archive", "unpack"),
+        (b"\x08\x07\x12\x07pytorch\x1a\x032.1", "an ONNX model", "onnx.numpy_helper"),
+        (b"PAR1\x15\x04\x15\x20\0\0\0\0", "a Parquet file", "numpy.save"),
+        (&[0; 200], "filled with zero bytes", "download it again"),
+    ] {
+        for name in ["x.npy", "x.safetensors", "x.safetensors:a", "x.bin:a", "x.pt"] {
+            let file = name.trim_end_matches(":a");
+            fs::write(directory.path().join(file), bytes).unwrap();
+            let location = directory.path().join(name);
+            let error = Tensor::open(location.to_str().unwrap()).unwrap_err().to_string();
+            assert!(error.contains(what) && error.contains(remedy), "{name}: {error}");
+            assert!(error.contains("expected") && !error.contains('\n'), "{name}: {error}");
+        }
+    }
+    // One format under the name of the other.
+    assert_message(
+        safetensors(&array, "a"),
+        "it is a .npy file, expected a .safetensors file: name it FILE.npy",
+    );
+    assert_message(
+        npy(&real),
+        "it is a .safetensors file, expected a .npy file: name it FILE.safetensors:TENSOR",
+    );
+    assert!(message(npz(&array, "a")).starts_with(&format!("{NAME}: it is a .npy file, expected")));
+    assert_message(
+        safetensors(b"Entry not found", "a"),
+        "it is text that begins with `Entry not found`, expected a .safetensors file: it may be what \
+         a server said in place of the file, so download it again",
+    );
+    assert!(message(safetensors(b"", "a")).contains("it is empty"));
+    let folder = Tensor::open(directory.path().to_str().unwrap()).unwrap_err().to_string();
+    assert!(folder.contains("it is a directory, expected"), "{folder}");
+}
+
+proptest! {
+    #[test]
+    fn no_message_has_what_a_terminal_obeys(
+        name in "[\\PC\u{1b}\u{7}\u{9b}\n\r\u{7f}\u{202e}\u{2066}\u{200b}]{0,12}",
+        place in 0_usize..5,
+    ) {
+        let path = Path::new(&name);
+        let json = serde_json::to_string(&name).unwrap();
+        let x = r#"{"dtype":"U8","shape":[1],"data_offsets":[0,1]}"#;
+        let outcome = match place {
+            0 => Tensor::open(&format!("{name}.npy")).err(),
+            1 => Tensor::open(&format!("none.safetensors:{name}")).err(),
+            2 => parse_npy(&npy_bytes(3, &npy_header(&name, false, &[1]), &[0]), path).err(),
+            3 => {
+                let header = format!("{{{json}:{x},\"y\":{x}}}");
+                parse_safetensors(&safetensors_bytes(&header, &[1]), "z", path).err()
+            }
+            _ => {
+                let index = format!(r#"{{"weight_map":{{"x":{json},{json}:"../a"}}}}"#);
+                parse_index(index.as_bytes(), "x", path).err()
+            }
+        };
+        if let Some(error) = outcome {
+            let message = error.to_string();
+            let obeyed = |c: char| {
+                c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}')
+            };
+            prop_assert!(!message.contains(obeyed), "{message:?}");
+        }
     }
 }

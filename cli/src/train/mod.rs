@@ -163,7 +163,7 @@ impl Train {
             // Where stderr is closed, the report says it alone.
             let _ = writeln!(std::io::stderr(), "warning: {warning}");
         }
-        let interrupt = Interrupt::listen()?;
+        let interrupt = Interrupt::listen(global.quiet);
         let mut session = match &checkpoint {
             None => self.begin(text, start)?,
             Some(checkpoint) => self.go_on(checkpoint, text, start)?,

@@ -2,6 +2,7 @@
 
 use half::bf16;
 use ndarray::{Array1, Array2, ArrayD, IxDyn, arr1, arr2};
+use proptest::prelude::*;
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -41,6 +42,17 @@ impl Place {
 
     fn npy<D: ndarray::Dimension>(&self, name: &str, array: ndarray::Array<f64, D>) {
         write_npy(&self.path(name), array.view()).unwrap();
+    }
+
+    /// As NumPy writes an array in the order of Fortran.
+    fn fortran(&self, name: &str, array: &ArrayD<f64>) {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        let lengths: String = array.shape().iter().map(|length| format!("{length}, ")).collect();
+        let header = format!("{{'descr': '<f8', 'fortran_order': True, 'shape': ({lengths})}}\n");
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.bytes());
+        bytes.extend(array.t().iter().flat_map(|x| x.to_le_bytes()));
+        std::fs::write(self.path(name), bytes).unwrap();
     }
 
     /// `surprisal loss` in this directory.
@@ -409,7 +421,7 @@ fn bad_files() {
         ("bias", "y.npy", &["--bias", "i64"]),
         ("class-weights", "e.npy", &["--class-weights", "vector"]),
         ("token-weights", "y.npy", &["--token-weights", "i64"]),
-        ("upstream", "e.npy", &["--upstream", "vector"]),
+        ("upstream", "e.npy", &["--upstream", "[3, 2]", "--hidden", "expected [3]"]),
         ("upstream", "y.npy", &["--upstream", "i64"]),
     ] {
         let base = match flag {
@@ -446,7 +458,7 @@ fn bad_shapes_and_values() {
         ),
         (
             "--hidden cube.npy --classifier c.npy --targets y.npy",
-            &["--hidden", "[2, 2, 2]", "matrix"],
+            &["--hidden", "[2, 2, 2]", "--targets", "[3]", "expected [2, 2]"],
         ),
         (&format!("{product} --targets two.npy"), &["targets", "[2]", "[3]"]),
         (&format!("{product} --targets high.npy"), &["targets[1]", "3"]),
@@ -741,4 +753,326 @@ fn where_stderr_is_full_the_status_says_it_alone() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let status = surprisal().args(["loss", "--scale", "nan"]).stderr(full).status().unwrap();
     assert_eq!(status.code(), Some(2));
+}
+
+#[test]
+fn axes_of_batches_and_sequences_are_flattened() {
+    let place = Place::new();
+    let numbers = |shape: &[usize]| {
+        let count = shape.iter().product::<usize>();
+        let values = (0..count).map(|i| ((i * 37 + 11) % 17) as f64 / 8.0 - 1.0).collect();
+        ArrayD::from_shape_vec(IxDyn(shape), values).unwrap()
+    };
+    let classes = ArrayD::from_shape_fn(IxDyn(&[2, 3]), |i| ((i[0] * 3 + i[1]) % 4) as i64);
+    let flat = |array: &ArrayD<f64>, columns: usize| {
+        array.clone().into_shape_with_order((6, columns)).unwrap()
+    };
+    let (hidden, weights) = (numbers(&[2, 3, 5]), numbers(&[2, 3]));
+    let (logits, soft) = (numbers(&[2, 3, 4]), numbers(&[2, 3, 4]).mapv(f64::abs));
+    place.npy("c4.npy", numbers(&[4, 5]));
+    for (name, array, columns) in [("h", &hidden, 5), ("l", &logits, 4), ("p", &soft, 4)] {
+        place.npy(&format!("{name}3.npy"), array.clone());
+        place.npy(&format!("{name}2.npy"), flat(array, columns));
+    }
+    place.fortran("f3.npy", &hidden);
+    place.npy("t3.npy", weights.clone());
+    place.fortran("u3.npy", &weights);
+    place.npy("u2.npy", weights.clone().into_shape_with_order(6).unwrap());
+    place.npy("t2.npy", weights.clone().into_shape_with_order(6).unwrap());
+    write_npy(&place.path("y3.npy"), classes.view()).unwrap();
+    let line = classes.clone().into_shape_with_order(6).unwrap();
+    write_npy(&place.path("y2.npy"), line.view()).unwrap();
+    write_npy(&place.path("turned.npy"), classes.t()).unwrap();
+
+    let results = |arguments: &str, axes: usize| {
+        let arguments = arguments.replace('#', &axes.to_string());
+        let mut object = place.json(&format!("{arguments} --emit loss --out o{axes}"));
+        for key in ["seconds", "gflops"] {
+            object.remove(key);
+        }
+        (object, place.read(&format!("o{axes}/loss.npy")))
+    };
+    for arguments in [
+        "--hidden h#.npy --classifier c4.npy --targets y#.npy --token-weights t#.npy",
+        "--hidden h#.npy --classifier c4.npy --targets y#.npy --token-weights u#.npy",
+        "--hidden h#.npy --classifier c4.npy --soft-targets p#.npy",
+        "--hidden h#.npy --classifier c4.npy --targets y#.npy --reduction none --grad --upstream t#.npy",
+        "--logits l#.npy --targets y#.npy",
+    ] {
+        assert_eq!(results(arguments, 3), results(arguments, 2), "{arguments}");
+    }
+    assert_eq!(
+        results("--hidden f3.npy --classifier c4.npy --targets y3.npy", 3),
+        results("--hidden h2.npy --classifier c4.npy --targets y2.npy", 2),
+    );
+
+    // As many rows are not the same rows.
+    let product = "--hidden h3.npy --classifier c4.npy";
+    for (arguments, flag, shape) in [
+        (format!("{product} --targets turned.npy"), "--targets", "[3, 2]"),
+        (format!("{product} --targets y2.npy"), "--targets", "[6]"),
+        ("--hidden h2.npy --classifier c4.npy --targets y3.npy".into(), "--targets", "[2, 3]"),
+        (format!("{product} --targets y3.npy --token-weights t2.npy"), "--token-weights", "[6]"),
+        (format!("{product} --soft-targets p2.npy"), "--soft-targets", "[6, 4]"),
+        (
+            format!("{product} --targets y3.npy --reduction none --grad --out o --upstream t2.npy"),
+            "--upstream",
+            "[6]",
+        ),
+    ] {
+        fails(&place.loss(&arguments), 2, &[flag, shape, "--hidden", "expected"]);
+    }
+
+    let features = |file: &str, labels: &str| {
+        let mut command = surprisal();
+        command.current_dir(place.directory.path());
+        command.args(["dsmi", "--sigma", "1", "--json", "--features", file, "--labels", labels]);
+        command.output().unwrap()
+    };
+    let (flat, deep) = (features("h2.npy", "y2.npy"), features("h3.npy", "y3.npy"));
+    assert_eq!((flat.status.code(), text(&flat.stderr)), (Some(0), ""));
+    assert_eq!(text(&flat.stdout), text(&deep.stdout));
+    fails(&features("h3.npy", "y2.npy"), 2, &["--features", "--labels", "expected [2, 3]"]);
+}
+
+#[test]
+fn booleans_are_weights_of_0_and_1() {
+    let place = Place::new();
+    let mask = arr1(&[true, false, true]);
+    write_safetensors(&place.path("m.safetensors"), &[("mask", mask.view().into())]).unwrap();
+    place.npy("ones.npy", mask.mapv(|keep| f64::from(u8::from(keep))));
+    for flag in ["--class-weights", "--token-weights"] {
+        let loss = |file: &str| place.json(&format!("{GOOD} {flag} {file}"))["loss"].clone();
+        assert_eq!(loss("m.safetensors:mask"), loss("ones.npy"), "{flag}");
+        assert_ne!(loss("ones.npy"), place.json(GOOD)["loss"], "{flag}");
+    }
+    // What is no weight is no mask.
+    for (flag, said) in [("--bias", "vector of f64"), ("--targets", "integers")] {
+        let arguments = match flag {
+            "--targets" => "--hidden e.npy --classifier c.npy",
+            _ => GOOD,
+        };
+        let output = place.loss(&format!("{arguments} {flag} m.safetensors:mask"));
+        fails(&output, 2, &[flag, "bool", said]);
+    }
+}
+
+#[test]
+fn archives_and_indices_are_locations_like_others() {
+    let place = Place::new();
+    let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/arrays.npz");
+    let hidden = read_as(&format!("{archive}:hidden"));
+    place.npy("h.npy", hidden);
+    let run = |features: &str| {
+        let mut command = surprisal();
+        command.current_dir(place.directory.path()).args(["spectrum", "--json", "--features"]);
+        let output = command.arg(features).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let Value::Object(mut object) = serde_json::from_slice(&output.stdout).unwrap() else {
+            panic!("{output:?}")
+        };
+        object.remove("seconds");
+        (object["rows"].clone(), object["columns"].clone(), object["participation_ratio"].clone())
+    };
+    assert_eq!(run(&format!("{archive}:hidden")), run("h.npy"));
+
+    let (hidden, classifier) = (place.read("e.npy"), place.read("c.npy"));
+    write_safetensors(&place.path("a.safetensors"), &[("e", hidden.view().into())]).unwrap();
+    write_safetensors(&place.path("b.safetensors"), &[("c", classifier.view().into())]).unwrap();
+    let index = r#"{"weight_map":{"e":"a.safetensors","c":"b.safetensors","d":"c.safetensors"}}"#;
+    std::fs::write(place.path("model.safetensors.index.json"), index).unwrap();
+    let at = "model.safetensors.index.json";
+    let sharded = format!("--hidden {at}:e --classifier {at}:c --targets y.npy");
+    assert_eq!(place.json(&sharded)["loss"], place.json(GOOD)["loss"]);
+    let missing = place.loss(&format!("--hidden {at}:d --classifier {at}:c --targets y.npy"));
+    fails(&missing, 2, &[at, "`c.safetensors`", "`d`", "cannot be opened", "expected"]);
+}
+
+fn read_as(location: &str) -> ArrayD<f64> {
+    match Tensor::open(location).unwrap().view() {
+        TensorView::F32(array) => array.mapv(f64::from),
+        view => panic!("{location} is {}", view.dtype_name()),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn whatever_an_argument_holds_the_terminal_is_told_nothing(
+        name in "[a-z-]{0,3}[\u{1}-\u{1f}\u{7f}-\u{9f}\u{202a}-\u{202e}\u{2066}-\u{2069}\u{200b}é]{1,5}[a-z\n]{0,2}",
+        at in 0_usize..9,
+    ) {
+        let place = Place::new();
+        let file = format!("{name}.npy");
+        let tensor = format!("m.safetensors:{name}");
+        let below = format!("e.npy/{name}");
+        let flag = format!("--{name}");
+        let value = format!("--reduction={name}");
+        let loss = ["loss", "--classifier", "c.npy", "--targets", "y.npy", "--hidden"];
+        std::fs::write(place.path("m.safetensors"), b"{}").unwrap();
+        let of = |more: &[&str]| {
+            let arguments = if more.len() == 1 { &loss[..] } else { &[] };
+            [arguments, more].concat().into_iter().map(String::from).collect::<Vec<_>>()
+        };
+        let arguments = match at {
+            0 => of(&[&file]),
+            1 => of(&[&tensor]),
+            2 => of(&["loss", "--emit", &name]),
+            3 => of(&["loss", &flag, "1"]),
+            4 => of(&[&name, "--json"]),
+            5 => of(&["loss", &value, "--json"]),
+            6 => of(&["--threads", &name]),
+            7 => {
+                let good = GOOD.split_whitespace();
+                let call = ["loss"].into_iter().chain(good).chain(["--emit", "loss", "--out", &below]);
+                call.map(String::from).collect()
+            }
+            _ => of(&["train", "--text", &file]),
+        };
+        let mut command = surprisal();
+        let output = command.current_dir(place.directory.path()).args(&arguments).output().unwrap();
+        prop_assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}: {output:?}");
+        let stderr = text(&output.stderr);
+        let line = stderr.strip_suffix('\n').unwrap();
+        let obeyed = |c: char| {
+            c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}')
+        };
+        prop_assert!(!line.contains(obeyed), "{arguments:?}: {line:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_no_text_is_refused_by_its_flag() {
+    use std::os::unix::ffi::OsStrExt;
+    let name = std::ffi::OsStr::from_bytes(b"a\xff.npy");
+    let mut command = surprisal();
+    command.args(["loss", "--classifier", "c.npy", "--targets", "y.npy", "--hidden"]).arg(name);
+    fails(&command.output().unwrap(), 2, &["--hidden", "a\u{fffd}.npy", "not UTF-8", "expected"]);
+    fails(&surprisal().arg(name).output().unwrap(), 2, &["a\u{fffd}.npy"]);
+}
+
+#[test]
+fn threads_beyond_what_helps_are_not_started() {
+    let place = Place::new();
+    let run = |arguments: &str, variable: &str| {
+        let mut command = surprisal();
+        command.current_dir(place.directory.path()).arg("loss").args(GOOD.split_whitespace());
+        command.args(arguments.split_whitespace()).env("RAYON_NUM_THREADS", variable);
+        command.output().unwrap()
+    };
+    let capped = "more than help";
+    for (arguments, variable, noted) in [
+        ("--threads 10000", "", true),
+        ("--threads 18446744073709551615", "", true),
+        ("", "1000000", true),
+        ("--threads 10000 --quiet", "", false),
+        ("--threads 2", "1000000", false),
+        ("", "many", false),
+    ] {
+        let output = run(arguments, variable);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments}: {stderr}");
+        assert_eq!(stderr.contains(capped), noted, "{arguments} {variable}: {stderr}");
+        assert_eq!(stderr.lines().count(), usize::from(noted), "{stderr}");
+    }
+    assert!(run("--help", "").status.success());
+}
+
+/// A machine that lets a user start so many threads; nothing where only root could say so.
+#[cfg(target_os = "linux")]
+mod limited {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+
+    use super::*;
+
+    const NOBODY: u32 = 65534;
+
+    /// `program` as a user who may start no thread, in a directory of that user's.
+    fn alone(directory: &Path, program: &Path, arguments: &[&str]) -> Output {
+        let mut command = Command::new("bash");
+        command.args(["-c", "ulimit -u 1 && exec \"$0\" \"$@\""]).arg(program).args(arguments);
+        command.env_remove("SURPRISAL_ISA").env_remove("RAYON_NUM_THREADS").stdin(Stdio::null());
+        command.current_dir(directory).uid(NOBODY).gid(NOBODY).output().unwrap()
+    }
+
+    /// A directory that everyone may write to, with a copy of `program`; nothing where this user cannot
+    /// become another one.
+    fn place(program: &Path) -> Option<(Place, std::path::PathBuf)> {
+        let place = Place::new();
+        let copy = place.path("program");
+        std::fs::copy(program, &copy).unwrap();
+        let everyone = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(place.directory.path(), everyone.clone()).unwrap();
+        std::fs::set_permissions(&copy, everyone).unwrap();
+        let mut command = Command::new("true");
+        if command.uid(NOBODY).gid(NOBODY).status().is_err() {
+            eprintln!("skipped: only root can become a user with a limit");
+            return None;
+        }
+        Some((place, copy))
+    }
+
+    #[test]
+    fn every_subcommand_does_its_job_where_no_thread_can_be_started() {
+        let Some((place, program)) = place(Path::new(env!("CARGO_BIN_EXE_surprisal"))) else {
+            return;
+        };
+        let sentences = "the cat sees the sea. the dog hears the wind. ".repeat(60);
+        std::fs::write(place.path("text.txt"), sentences).unwrap();
+        let jobs = [
+            format!("loss {GOOD} --grad --out o"),
+            "spectrum --features e.npy".into(),
+            "dse --features e.npy --sigma 1 --method exact".into(),
+            "dse --features e.npy --sigma 1 --method lanczos".into(),
+            "dsmi --features e.npy --labels y.npy --sigma 1".into(),
+            "bench --tokens 8 --hidden 4 --vocab 64 --pass forward-backward".into(),
+            "train --text text.txt --steps 2 --out t".into(),
+        ];
+        for job in &jobs {
+            let arguments: Vec<_> = job.split_whitespace().collect();
+            let output = alone(place.directory.path(), &program, &arguments);
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(0), "{job}: {stderr}");
+            let said = "cannot be started";
+            assert_eq!(stderr.lines().filter(|line| line.contains(said)).count(), 1, "{stderr}");
+            // Whoever asks for one thread is told nothing, since none is tried.
+            let one = [&arguments[..], &["--threads", "1"]].concat();
+            let output = alone(place.directory.path(), &program, &one);
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(0), "{job}: {stderr}");
+            assert!(!stderr.contains(said), "{job}: {stderr}");
+        }
+    }
+
+    /// What a program does with the library that never asks for a pool.
+    #[test]
+    #[ignore = "run by the test below, where no thread can be started"]
+    fn the_library_alone() {
+        use surprisal::{Inputs, LinearCrossEntropy};
+        let hidden = Array2::from_shape_fn((300, 16), |(i, j)| ((i * 7 + j * 3) % 11) as f32 / 8.0);
+        let classifier =
+            Array2::from_shape_fn((900, 16), |(i, j)| ((i * 5 + j) % 13) as f32 / 16.0);
+        let targets: Vec<i64> = (0..300).collect();
+        let loss = LinearCrossEntropy::builder().build().unwrap();
+        let inputs = Inputs::<f32>::new(hidden.view(), classifier.view(), &targets[..]);
+        let forward = loss.forward(&inputs).unwrap();
+        assert!(forward.loss() > 0.0);
+        let wide = hidden.mapv(f64::from);
+        let centering = surprisal::spectrum::Centering::Raw;
+        let spectrum =
+            surprisal::spectrum::Spectrum::from_features(wide.view(), centering).unwrap();
+        assert!(spectrum.rankme(1e-7).unwrap() >= 1.0);
+        println!("the library has done its work");
+    }
+
+    #[test]
+    fn a_program_that_calls_the_library_does_not_panic_where_no_thread_can_be_started() {
+        let Some((place, program)) = place(&std::env::current_exe().unwrap()) else { return };
+        let arguments = ["--exact", "limited::the_library_alone", "--ignored", "--nocapture"];
+        let output = alone(place.directory.path(), &program, &arguments);
+        assert!(output.status.success(), "{output:?}");
+        assert!(text(&output.stdout).contains("the library has done its work"), "{output:?}");
+    }
 }
