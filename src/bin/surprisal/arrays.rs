@@ -28,6 +28,17 @@ impl Opened {
         location.map(|location| Self::new(flag, location)).transpose()
     }
 
+    /// The array as it stands in the file.
+    pub fn view(&self) -> TensorView<'_> {
+        self.tensor.view()
+    }
+
+    /// T, where the array is [B,T,...]: rows of one sequence stand together.
+    pub fn sequence(&self) -> Option<usize> {
+        let view = self.tensor.view();
+        (view.shape().len() == 3).then(|| view.shape()[1])
+    }
+
     /// What the array is, and what it was expected to be.
     pub fn unfit(&self, expected: &str) -> Failure {
         let view = self.tensor.view();

@@ -7,8 +7,8 @@ use crate::{Failure, Global};
 /// List the adapters and their limits
 #[derive(Args)]
 pub struct Devices {
-    /// Compare a small loss with the processor's on each
-    #[arg(long)]
+    /// Compare a small loss with the processor's on each adapter
+    #[arg(long, help_heading = "Output")]
     check: bool,
 }
 
@@ -58,8 +58,12 @@ impl Devices {
             }
             let width = entry.keys().map(String::len).max().unwrap_or(0);
             for (key, value) in &entry {
-                let text = value.as_str().map_or_else(|| value.to_string(), String::from);
-                lines += &format!("{key:width$}  {text}\n");
+                let text = match (value.as_str(), value.as_u64()) {
+                    (Some(text), _) => text.into(),
+                    (None, Some(number)) => of_limit(key, number),
+                    (None, None) => value.to_string(),
+                };
+                lines += &format!("{:width$}  {text}\n", key.replace('_', " "));
             }
             lines.push('\n');
             list.push(Value::Object(entry));
@@ -74,5 +78,15 @@ impl Devices {
             false => crate::output::print_text(lines.trim_end_matches('\n'))
                 .and_then(|()| crate::output::print_text("\n")),
         }
+    }
+}
+
+/// A limit with its unit.
+#[cfg(feature = "gpu")]
+fn of_limit(key: &str, number: u64) -> String {
+    match key {
+        _ if key.ends_with("size") => crate::report::bytes(number as usize),
+        "max_compute_invocations_per_workgroup" => format!("{number} threads"),
+        _ => number.to_string(),
     }
 }
