@@ -85,7 +85,6 @@ pub struct Loss {
         long,
         value_name = "I",
         allow_hyphen_values = true,
-        requires = "targets",
         help_heading = INPUTS
     )]
     ignore_index: Option<i64>,
@@ -311,6 +310,11 @@ impl Loss {
         self.reduced()?;
         if self.upstream.is_some() && self.reduction != Some(ReductionName::None) {
             let what = "--upstream goes with --reduction none: give that too";
+            return Err(Failure::Input(what.into()));
+        }
+        if self.ignore_index.is_some() && self.targets.is_none() && self.teacher_classes.is_none() {
+            let what = "--ignore-index is of --targets, which --soft-targets have not: give these too, \
+                        or --ignore";
             return Err(Failure::Input(what.into()));
         }
         if self.emit.iter().filter(|emit| matches!(emit, Emit::TopK(_))).count() > 1 {
