@@ -698,7 +698,7 @@ fn rows_are_ignored_by_flags_or_by_classes_beside_other_targets() {
     place.npy("soft.npy", soft.clone());
     place.npy("e2.npy", arr2(&[[0.2, -0.1], [-0.3, 0.7]]));
     place.npy("soft2.npy", soft.select(ndarray::Axis(0), &[0, 2]));
-    write_npy(&place.path("flags.npy"), arr1(&[0_u8, 1, 0]).view()).unwrap();
+    write_npy(&place.path("flags.npy"), arr1(&[0_i32, 1, 0]).view()).unwrap();
     place.npy("numbers.npy", arr1(&[0.0, 1.0, 0.0]));
     write_npy(&place.path("classes.npy"), arr1(&[0_i64, -100, 1]).view()).unwrap();
     write_npy(&place.path("seven.npy"), arr1(&[0_i64, 7, 1]).view()).unwrap();
