@@ -6,6 +6,7 @@ mod common;
 use common::close;
 use ndarray::{Array1, Array2, ArrayView1, Axis, arr1, arr2};
 use proptest::prelude::*;
+use surprisal::autodiff::{Shared, Tape, clip_gradient_norm};
 use surprisal::{
     Error, Gradients, Inputs, Isa, LinearCrossEntropy, MatrixMut, Real, Reduction, RowState,
     Statistic, Targets, Upstream,
@@ -404,5 +405,95 @@ proptest! {
         prop_assert!(close(a.remainder, b.remainder, relative, 0.0));
         prop_assert!(close(a.entropy(), b.entropy(), 2.0 * relative, 0.0));
         prop_assert!(close(a.varentropy(), b.varentropy(), 8.0 * relative, 0.0));
+    }
+}
+
+fn vector<T: Real>(numbers: &[f64]) -> Shared<T> {
+    Array1::from_iter(numbers.iter().map(|&x| T::from_f64(x))).into_dyn().into_shared()
+}
+
+#[track_caller]
+fn all_near<T: Real>(found: &Shared<T>, expected: &[f64]) {
+    let relative = 16.0 * T::EPSILON;
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(close(found.to_f64(), *expected, relative, 0.0), "{found} for {expected}");
+    }
+    assert_eq!(found.len(), expected.len());
+}
+
+#[test]
+fn means_whose_sums_are_beyond_the_type() {
+    let tape = Tape::<f32>::new();
+    let x = tape.leaf(vector::<f32>(&[3e38, 3e38, 3e38, 1e38]));
+    all_near(&x.mean().value(), &[2.5e38]);
+    let x = x.reshape(&[2, 2]).unwrap();
+    all_near(&x.mean_axes(&[1], false).unwrap().value(), &[3e38, 2e38]);
+    all_near(&x.mean_axes(&[0, 1], false).unwrap().value(), &[2.5e38]);
+    let tape = Tape::<f64>::new();
+    all_near(&tape.leaf(vector::<f64>(&[1.5e308, 1.5e308])).mean().value(), &[1.5e308]);
+}
+
+#[test]
+fn norms_of_rows_whose_squares_are_beyond_the_type() {
+    fn check<T: Real>(scales: &[f64]) {
+        let row = [1.0, -2.0, 0.5, 0.25];
+        let run = |scale: f64, center: bool| {
+            let tape = Tape::<T>::new();
+            let x = tape.leaf(vector::<T>(&row.map(|x| x * scale)));
+            let y = match center {
+                true => x.layer_norm(None, None, 0.0).unwrap(),
+                false => x.rms_norm(None, 0.0).unwrap(),
+            };
+            let weights = vector::<T>(&[0.3, 0.2, -0.7, 1.0]);
+            let gradients = y.backward_with(weights).unwrap();
+            (y.value().mapv(T::to_f64), gradients.of(x).unwrap().mapv(|g| g.to_f64() * scale))
+        };
+        for center in [true, false] {
+            let (y, gradient) = run(1.0, center);
+            for &scale in scales {
+                let (huge, of_huge) = run(scale, center);
+                for (found, expected) in huge.iter().chain(&of_huge).zip(y.iter().chain(&gradient))
+                {
+                    let near = close(*found, *expected, 64.0 * T::EPSILON, 16.0 * T::EPSILON);
+                    assert!(near, "{scale:e}: {found} for {expected}");
+                }
+            }
+        }
+    }
+    check::<f32>(&[1e20, 1e30, 1e-20, 1e-30]);
+    check::<f64>(&[1e160, 1e300, 1e-160, 1e-300]);
+}
+
+#[test]
+fn gradients_of_any_size_are_clipped() {
+    fn check<T: Real>(scales: &[f64]) {
+        for &scale in scales {
+            for bound in [1e-5, 1.0, 1e5] {
+                let mut gradients = [vector::<T>(&[3.0 * scale]), vector::<T>(&[4.0 * scale])];
+                let norm = clip_gradient_norm(&mut gradients, bound).unwrap();
+                assert!(close(norm, 5.0 * scale, 8.0 * T::EPSILON, 0.0), "{norm:e} of {scale:e}");
+                let factor = if norm > bound { bound / 5.0 } else { scale };
+                all_near(&gradients[0], &[3.0 * factor]);
+                all_near(&gradients[1], &[4.0 * factor]);
+            }
+        }
+    }
+    check::<f32>(&[1e-30, 1e-20, 1.0, 1e20, 5e37]);
+    check::<f64>(&[1e-300, 1e-170, 1.0, 1e170, 2e307]);
+    let nan = &mut [vector::<f32>(&[f64::NAN, 1e30])];
+    assert!(clip_gradient_norm(nan, 1.0).unwrap().is_nan());
+    let none = &mut [vector::<f32>(&[0.0, 0.0])];
+    assert_eq!(clip_gradient_norm(none, 1.0).unwrap(), 0.0);
+}
+
+#[test]
+fn the_log_softmax_of_a_confident_row_keeps_what_is_far_below() {
+    let r = 999.0 * (-90.0_f64).exp();
+    for at in [0, 500, 999] {
+        let tape = Tape::<f32>::new();
+        let row = confident::<f32>(90.0, 1000, at).into_dyn().into_shared();
+        let value = tape.leaf(row).log_softmax().unwrap().value();
+        let own = f64::from(value[[0, at]]);
+        assert!(close(own, -r, 8.0 * f64::from(f32::EPSILON), 0.0), "{own:e}");
     }
 }

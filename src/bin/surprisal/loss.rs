@@ -572,7 +572,11 @@ impl Loss {
             ),
         );
         report.add("seconds", number(seconds), duration(seconds));
-        report.add("gflops", number(rate), format!("{} GFLOP/s", significant(rate, 3)));
+        let text = match &arrays.logits {
+            Some(_) => "- (no products: the logits are given)".into(),
+            None => format!("{} GFLOP/s", significant(rate, 3)),
+        };
+        report.add("gflops", number(rate), text);
         report.add("workspace_bytes", workspace, bytes(workspace));
         report.add("strategy", strategy, of_strategy(strategy));
         if let Some(adapter) = place.adapter() {

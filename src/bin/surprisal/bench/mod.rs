@@ -383,11 +383,16 @@ impl Bench {
                 }
             }
         }
-        let text = format!("{} of the entries", percent(sparsity.at_least));
+        let text =
+            format!("{} of all probabilities are at least 2^-12", percent(sparsity.at_least));
         report.add("softmax_at_least_2e_12", number(sparsity.at_least), text);
-        let text = significant_or(sparsity.at_50, 3, "-");
+        let text = match sparsity.at_50 {
+            Some(mean) => format!("{}, of the 50th likeliest class", significant(mean, 3)),
+            None => "-".into(),
+        };
         report.add("mean_probability_at_50", optional(sparsity.at_50), text);
-        report.add("tokens_above_2e_12", sparsity.above, sparsity.above.to_string());
+        let text = format!("{} classes have a mean probability of at least 2^-12", sparsity.above);
+        report.add("tokens_above_2e_12", sparsity.above, text);
         let baseline_median = baseline.map(|_| spread(&mut baseline_seconds)[0]);
         let text = match baseline_median {
             Some(seconds) => format!(
