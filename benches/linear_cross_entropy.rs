@@ -13,9 +13,7 @@ use half::bf16;
 use ndarray::Array2;
 use std::hint::black_box;
 use std::time::Duration;
-use surprisal::{
-    Backward, Element, Gradients, Inputs, LinearCrossEntropy, RowState, Upstream,
-};
+use surprisal::{Backward, Element, Gradients, Inputs, LinearCrossEntropy, RowState, Upstream};
 
 /// N, D and V: a few rows, a small batch against a large vocabulary, and two common models.
 const LADDER: [[usize; 3]; 5] = [

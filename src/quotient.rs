@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn steps_out_of_range_do_not_count() {
-        assert_eq!(quotient(&[1e308, 3.0], 2e308, 0), 1e308 / 2e308 * 3.0);
+        assert!((quotient(&[1e308, 3.0], 1.5e308, 0) - 2.0).abs() < 4.0 * f64::EPSILON);
         assert_eq!(quotient(&[f64::MAX, f64::MAX], f64::MAX, 0), f64::MAX);
         assert_eq!(quotient(&[f64::from_bits(3)], f64::from_bits(6), 0), 0.5);
         assert_eq!(quotient(&[1.5], 1.0, -1074), f64::from_bits(2));

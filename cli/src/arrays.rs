@@ -61,6 +61,11 @@ impl Opened {
         Ok(())
     }
 
+    /// The array as it stands in the file.
+    pub fn view(&self) -> TensorView<'_> {
+        self.tensor.view()
+    }
+
     /// The length of the last axis but one of [B,T,D] hidden states or [B,T,V] logits, of the last of
     /// [B,T] classes; nothing of an array without an axis of sequences.
     pub fn sequence(&self) -> Option<usize> {

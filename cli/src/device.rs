@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use surprisal::{Forward, Gradients, Inputs, LinearCrossEntropy, Real, Upstream};
+use surprisal::{Forward, Gradients, Inputs, LinearCrossEntropy, Upstream};
 
 use crate::Failure;
 
@@ -86,68 +86,32 @@ impl Place {
     }
 }
 
-/// A type that is computed in, here or there.
-pub trait Computed: Real {
-    fn forward(
-        place: &Place,
-        loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_>,
-    ) -> surprisal::Result<Forward>;
-
-    fn loss_and_gradients(
-        place: &Place,
-        loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_>,
-        upstream: &Upstream<'_>,
-        gradients: Gradients<'_>,
-    ) -> surprisal::Result<Forward>;
-}
-
-impl Computed for f32 {
-    fn forward(
-        place: &Place,
+impl Place {
+    /// The loss, forward alone.
+    pub fn forward(
+        &self,
         loss: &LinearCrossEntropy,
         inputs: &Inputs<'_>,
     ) -> surprisal::Result<Forward> {
-        match place {
+        match self {
             Place::Processor => loss.forward(inputs),
             #[cfg(feature = "gpu")]
             Place::Gpu(context) => context.forward(loss, inputs),
         }
     }
 
-    fn loss_and_gradients(
-        place: &Place,
+    /// The loss with its gradients.
+    pub fn loss_and_gradients(
+        &self,
         loss: &LinearCrossEntropy,
         inputs: &Inputs<'_>,
         upstream: &Upstream<'_>,
         gradients: Gradients<'_>,
     ) -> surprisal::Result<Forward> {
-        match place {
+        match self {
             Place::Processor => loss.loss_and_gradients(inputs, upstream, gradients),
             #[cfg(feature = "gpu")]
             Place::Gpu(context) => context.loss_and_gradients(loss, inputs, upstream, gradients),
         }
-    }
-}
-
-/// The subcommands do not open a GPU for it.
-impl Computed for f64 {
-    fn forward(
-        _: &Place,
-        loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_>,
-    ) -> surprisal::Result<Forward> {
-        loss.forward(inputs)
-    }
-
-    fn loss_and_gradients(
-        _: &Place,
-        loss: &LinearCrossEntropy,
-        inputs: &Inputs<'_>,
-        upstream: &Upstream<'_>,
-        gradients: Gradients<'_>,
-    ) -> surprisal::Result<Forward> {
-        loss.loss_and_gradients(inputs, upstream, gradients)
     }
 }

@@ -7,7 +7,7 @@ use crate::{Failure, Global};
 /// List the adapters and their limits
 #[derive(Args)]
 pub struct Devices {
-    /// Compare a small loss with the processor's on each
+    /// Compare a small loss with the processor's on each adapter
     #[arg(long, help_heading = "Output")]
     check: bool,
 }
@@ -17,15 +17,6 @@ impl Devices {
     pub fn run(&self, _: &Global) -> Result<(), Failure> {
         let _ = self.check;
         Err(Failure::Input("devices needs a build with the feature gpu".into()))
-    }
-}
-
-/// A limit as people read it: sizes in their unit.
-#[cfg(feature = "gpu")]
-fn in_units(key: &str, value: &serde_json::Value) -> String {
-    match value.as_u64().and_then(|value| usize::try_from(value).ok()) {
-        Some(size) if key.ends_with("_size") => crate::report::bytes(size),
-        _ => value.to_string(),
     }
 }
 
@@ -68,7 +59,11 @@ impl Devices {
             }
             let width = entry.keys().map(String::len).max().unwrap_or(0);
             for (key, value) in &entry {
-                let text = value.as_str().map_or_else(|| in_units(key, value), String::from);
+                let text = match (value.as_str(), value.as_u64()) {
+                    (Some(text), _) => text.into(),
+                    (None, Some(number)) => of_limit(key, number),
+                    (None, None) => value.to_string(),
+                };
                 lines += &format!("{:width$}  {}\n", key.replace('_', " "), printable(&text));
             }
             lines.push('\n');
@@ -84,5 +79,15 @@ impl Devices {
             false => crate::output::print_text(lines.trim_end_matches('\n'))
                 .and_then(|()| crate::output::print_text("\n")),
         }
+    }
+}
+
+/// A limit with its unit.
+#[cfg(feature = "gpu")]
+fn of_limit(key: &str, number: u64) -> String {
+    match key {
+        _ if key.ends_with("size") => crate::report::bytes(number as usize),
+        "max_compute_invocations_per_workgroup" => format!("{number} threads"),
+        _ => number.to_string(),
     }
 }

@@ -17,7 +17,9 @@ mod progress;
 mod random;
 mod report;
 mod scale;
+mod size;
 mod spectrum;
+mod teacher;
 mod train;
 
 use clap::error::{ContextValue, ErrorKind};

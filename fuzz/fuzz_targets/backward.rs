@@ -1,5 +1,5 @@
 //! The gradients with any options over any shapes, against the oracle, but for what a filter may
-//! leave out; the same bits on one thread and on three.
+//! leave out; for some inputs the same bits on one thread and on three.
 
 #![no_main]
 
@@ -46,7 +46,8 @@ where
     }
     let nan = R::from_f64(f64::NAN);
     let mut reports = Vec::new();
-    let results = POOLS.each_ref().map(|pool| {
+    let pools = &POOLS[..if config.on_threads() { 2 } else { 1 }];
+    let results = pools.iter().map(|pool| {
         let mut d_hidden = Array2::from_elem(hidden.dim(), nan);
         let mut d_classifier = Array2::from_elem(classifier.dim(), nan);
         let mut d_bias = Array1::from_elem(classifier.dim().0, nan);
@@ -59,15 +60,18 @@ where
         reports.push(forward.tiles_kept().zip(forward.dropped_mass()));
         (d_hidden, d_classifier, d_bias)
     });
+    let results: Vec<(Array2<R>, Array2<R>, Array1<R>)> = results.collect();
     let bits = |(a, b, c): &(Array2<R>, Array2<R>, Array1<R>)| -> Vec<u64> {
         a.iter().chain(b).chain(c).map(|x| x.to_f64().to_bits()).collect()
     };
-    assert_eq!(bits(&results[0]), bits(&results[1]), "one thread and three");
+    for more in &results[1..] {
+        assert_eq!(bits(&results[0]), bits(more), "one thread and three");
+    }
     let truth = case.run();
     let tolerance = Tolerance::of(case, &truth, R::EPSILON);
-    let [(d_hidden, d_classifier, d_bias), _] = results;
+    let (d_hidden, d_classifier, d_bias) = &results[0];
     let droppable = Droppable::of(config, case, &truth, tolerance.logit, R::EPSILON);
-    assert_eq!(reports[0], reports[1], "one thread and three");
+    assert!(reports.iter().all(|report| *report == reports[0]), "one thread and three");
     assert_eq!(reports[0].is_some(), droppable.is_some());
     let mut missing = Array2::zeros(truth.d_products.dim());
     if let (Some(droppable), Some((kept, (largest, mean)))) = (droppable, reports[0]) {

@@ -7,7 +7,12 @@ mod shared;
 
 use libfuzzer_sys::fuzz_target;
 use shared::{Case, Config, Sparse, Tolerance, cast, inputs, inputs_with};
+use std::sync::LazyLock;
 use surprisal::{Element, Real, Reduction, Statistic};
+
+/// One thread: most inputs are too small for more.
+static ONE: LazyLock<rayon::ThreadPool> =
+    LazyLock::new(|| rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread"));
 
 fn check<T: Element<Real = R>, R: Real>(config: &Config, case: &Case) {
     let (hidden, classifier) = (cast::<T>(&case.hidden), cast::<T>(&case.classifier));
@@ -17,7 +22,8 @@ fn check<T: Element<Real = R>, R: Real>(config: &Config, case: &Case) {
         None => inputs(case, &hidden, &classifier),
     };
     let loss = config.builder(case).build().expect("options within their domains");
-    let forward = match loss.forward(&inputs) {
+    let run = || loss.forward(&inputs);
+    let forward = match if config.on_threads() { run() } else { ONE.install(run) } {
         Ok(forward) => forward,
         Err(error) => panic!("{error}"),
     };

@@ -43,16 +43,17 @@ const SEGMENT: usize = 32;
 impl Config {
     pub fn case(&self) -> Case {
         let mut stream = Stream(u64::from(self.seed));
-        // Wide: over the columns of a block; tall: over the rows of a tile and the depth of a product.
-        let (more_rows, more_classes) = match (self.tall, self.wide) {
-            (true, _) => (32, 1),
-            (false, true) => (1, 9),
-            (false, false) => (1, 1),
+        // Mostly small, with a tail of every vector and panel. Wide: over a tile of 256 columns, a few of
+        // them over a span of 2048; tall: over a panel's groups of rows and the depth of a product.
+        let rare = self.seed % 16 == 0;
+        let (rows, width, classes) = match (self.tall, self.wide) {
+            (true, _) => (self.rows % if rare { 120 } else { 40 }, self.width, self.classes % 40),
+            (false, true) => (self.rows % 5, self.width % 12, self.classes),
+            (false, false) => (self.rows % 9, self.width % 20, self.classes % 80),
         };
-        let rows = usize::from(self.rows % 24) * more_rows;
-        let width = usize::from(self.width % 20) * if self.tall { 16 } else { 1 };
-        let classes = if self.tall { self.classes % 40 } else { self.classes };
-        let classes = 1 + usize::from(classes) * more_classes;
+        let (rows, width) = (usize::from(rows), usize::from(width));
+        let more = if self.wide && !self.tall && rare { 9 } else { 2 };
+        let classes = 1 + usize::from(classes) * if self.wide && !self.tall { more } else { 1 };
         let spread = f64::from(self.spread % 40) / 10.0;
         // Numbers that every type holds.
         let mut matrix = |rows, columns, scale| {
@@ -109,6 +110,11 @@ impl Config {
     /// Whether the filter acts on the gradients of hidden, classifier and bias.
     pub fn filtered(&self) -> [bool; 3] {
         [1, 2, 4].map(|bit| self.unfiltered & bit == 0)
+    }
+
+    /// Whether this input is worth more than one thread.
+    pub fn on_threads(&self) -> bool {
+        self.seed % 8 == 1
     }
 
     /// Whether G is rounded to bf16, for inputs of bf16.

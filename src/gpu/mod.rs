@@ -6,6 +6,10 @@
 //! atomics: the same bits on every run of one device, and for any number of bindings and dispatches
 //! that its limits make of a call. Partial states are merged on the processor in f64.
 //!
+//! A device may take numbers below 1.2·10⁻³⁸ for 0: an exponential that is as far below the largest logit of
+//! its span of classes adds nothing there (on the processor it does), and may add something in another
+//! order of the classes.
+//!
 //! [`Context::new`] finds a GPU, [`Context::from_device`] takes the host program's.
 //!
 //! ```

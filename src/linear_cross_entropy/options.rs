@@ -25,7 +25,7 @@ pub enum Reduction {
     /// They do not: a loss for each row, 0 where it is ignored.
     None,
     /// The sum over Σ w_y of the kept rows (their number without class weights); the z-loss over
-    /// their number; soft targets over all rows. NaN where every row is ignored.
+    /// their number; soft targets over the number of kept rows. NaN where every row is ignored.
     Mean,
     /// The sum.
     Sum,

@@ -5,8 +5,7 @@ pub mod route;
 
 use ndarray::{Array1, Array2};
 use surprisal::{
-    Element, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Real, Reduction,
-    Targets,
+    Element, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Real, Reduction, Targets,
 };
 
 /// What a row should be.

@@ -3,8 +3,8 @@
 use super::{Answer, Case, Wanted, close};
 use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMut2, Axis};
 use surprisal::{
-    Backward, Element, Error, Forward, Gradients, Inputs, Isa, LinearCrossEntropy, MatrixMut,
-    Real, Reduction, Result, Statistic, Targets, Upstream, VectorMut,
+    Backward, Element, Error, Forward, Gradients, Inputs, Isa, LinearCrossEntropy, MatrixMut, Real,
+    Reduction, Result, Statistic, Targets, Upstream, VectorMut,
 };
 
 /// A type that is computed in, with the conversions that a bound on `Real` does not give.

@@ -1440,15 +1440,13 @@ fn gradients_and_upstreams_of_the_wrong_length() {
             .build()
             .unwrap();
         let ones = Array1::<f64>::ones(4);
-        let call =
-            |upstream: &Upstream<'_>, inputs: &Inputs<'_>, gradients: Gradients<'_>| {
-                loss.loss_and_gradients(inputs, upstream, gradients)
-            };
-        let vjp =
-            |upstream: &Upstream<'_>, inputs: &Inputs<'_>, gradients: Gradients<'_>| {
-                let forward = loss.forward(inputs)?;
-                loss.vjp(inputs, &forward, upstream, gradients)
-            };
+        let call = |upstream: &Upstream<'_>, inputs: &Inputs<'_>, gradients: Gradients<'_>| {
+            loss.loss_and_gradients(inputs, upstream, gradients)
+        };
+        let vjp = |upstream: &Upstream<'_>, inputs: &Inputs<'_>, gradients: Gradients<'_>| {
+            let forward = loss.forward(inputs)?;
+            loss.vjp(inputs, &forward, upstream, gradients)
+        };
         for length in [0, 3, 5] {
             let bad = Array1::<f64>::ones(length);
             for upstream in [
@@ -1780,11 +1778,8 @@ fn accumulating_with_nothing_kept_changes_no_bit() {
 }
 
 /// Gradients of `T`, of the same call whose f32 gradients are given, are these rounded once.
-fn narrow_gradients<T: Element>(
-    loss: &LinearCrossEntropy,
-    inputs: &Inputs<'_>,
-    wide: &Everything,
-) where
+fn narrow_gradients<T: Element>(loss: &LinearCrossEntropy, inputs: &Inputs<'_>, wide: &Everything)
+where
     for<'a> surprisal::MatrixMut<'a>: From<ndarray::ArrayViewMut2<'a, T>>,
     for<'a> surprisal::VectorMut<'a>: From<ndarray::ArrayViewMut1<'a, T>>,
 {

@@ -3,8 +3,8 @@
 use half::bf16;
 use ndarray::{Array1, Array2, Axis, concatenate, s};
 use surprisal::{
-    Backward, Element, Error, Filter, Gradients, Inputs, Isa, LinearCrossEntropy, LinearCrossEntropyBuilder,
-    Pass, Reduction, Shapes, Shard, Targets, Upstream,
+    Backward, Element, Error, Filter, Gradients, Inputs, Isa, LinearCrossEntropy,
+    LinearCrossEntropyBuilder, Pass, Reduction, Shapes, Shard, Targets, Upstream,
 };
 use testing::route::{Bounds, Number, Precision, Route, cast_vector, error_of, within};
 use testing::{Answer, Case, Stream, Wanted, cast, inputs_with};
@@ -824,8 +824,7 @@ fn one_gradient_alone() {
         let builder = tail.builder(isa, Some(Filter::Below(THRESHOLDS[3])));
         let all = run(&tail, Type::F64, Door::Both, &builder);
         let case = &tail.case;
-        let inputs: Inputs<'_> =
-            inputs_with(case, &case.hidden, &case.classifier, tail.targets());
+        let inputs: Inputs<'_> = inputs_with(case, &case.hidden, &case.classifier, tail.targets());
         let loss = builder.clone().filter_gradients(true, false, false).build().unwrap();
         let mut d_hidden = Array2::from_elem(case.hidden.dim(), f64::NAN);
         let gradients = Gradients::new().hidden(d_hidden.view_mut());

@@ -9,6 +9,7 @@ mod diffusion;
 #[cfg(feature = "spectral")]
 mod diffusion_golden;
 mod edge_cases;
+mod ends_of_the_range;
 mod filter;
 mod golden;
 #[cfg(feature = "gpu")]

@@ -10,12 +10,9 @@ mod sparsity;
 use clap::{Args, ValueEnum};
 use half::{bf16, f16};
 use indicatif::{ProgressBar, ProgressStyle};
-use ndarray::{Array2, ArrayViewMut2, LinalgScalar};
-use serde_json::Map;
+use ndarray::{Array2, LinalgScalar};
 
-use surprisal::{
-    Element, Filter, Inputs, Isa, LinearCrossEntropy, MatrixMut, Pass, Precision, Shapes,
-};
+use surprisal::{Element, Filter, Inputs, Isa, LinearCrossEntropy, Pass, Precision, Shapes};
 
 use self::baseline::Baseline;
 pub use self::baseline::product;
@@ -24,71 +21,111 @@ use self::passes::{Pair, timed};
 use self::resident::Resident;
 use self::sparsity::Sparsity;
 use crate::device::{Device, Place};
-use crate::loss::BackwardName;
-use crate::output::{number, optional, print};
-use crate::{Failure, Global, parallel};
+use crate::loss::{BACKWARD, BackwardName, INPUTS, of_strategy};
+use crate::output::{number, optional};
+use crate::report::{Report, bytes, duration, percent, significant, significant_or};
+use crate::{Failure, Global, parallel, size};
 
 /// The most passes of the baseline: it is there for the ratio.
 const BASELINE_REPETITIONS: usize = 3;
 
+/// The heading of the help for what is timed beside the loss.
+const TIMING: &str = "Timing";
+
 /// Time the fused loss on made-up data, beside the peak of the processor and a pass with all logits
 /// in memory
 ///
-/// Medians of the repetitions, after one that does not count. Gradients are f32, or f64 for f64.
+/// Medians of the repetitions, after one that does not count. Sizes may have a unit: 8K is 8000, 8KiB is
+/// 8192. Gradients are f32, or f64 for f64.
 #[derive(Args)]
 pub struct Bench {
     /// Tokens N
-    #[arg(long, value_name = "N", default_value_t = 1024, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = size::parse,
+        default_value_t = 1024,
+        allow_hyphen_values = true,
+        help_heading = INPUTS
+    )]
     tokens: usize,
     /// Width D of the hidden states
-    #[arg(long, value_name = "D", default_value_t = 768, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "D",
+        value_parser = size::parse,
+        default_value_t = 768,
+        allow_hyphen_values = true,
+        help_heading = INPUTS
+    )]
     hidden: usize,
     /// Classes V
-    #[arg(long, value_name = "V", default_value_t = 50257, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "V",
+        value_parser = size::parse,
+        default_value_t = 50257,
+        allow_hyphen_values = true,
+        help_heading = INPUTS
+    )]
     vocab: usize,
     /// Type of hidden states and classifier
-    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    #[arg(long, value_enum, default_value_t = Dtype::F32, help_heading = INPUTS)]
     dtype: Dtype,
     /// What is timed
-    #[arg(long, value_enum, default_value_t = PassName::ForwardBackward)]
+    #[arg(long, value_enum, default_value_t = PassName::ForwardBackward, help_heading = BACKWARD)]
     pass: PassName,
     /// Nothing negligible, or as sparse a softmax as a trained model's
-    #[arg(long, value_enum, default_value_t = DataName::Dense)]
+    #[arg(long, value_enum, default_value_t = DataName::Dense, help_heading = INPUTS)]
     data: DataName,
     /// Order of the classes, with --data trained [default: frequency]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = INPUTS)]
     order: Option<Order>,
-    /// Leave entries of the softmax below EPS out of the gradients
-    #[arg(long, value_name = "auto|EPS", allow_hyphen_values = true)]
+    /// Leave entries of the softmax below EPS out of the gradients, 0 to 1
+    #[arg(long, value_name = "auto|EPS", allow_hyphen_values = true, help_heading = BACKWARD)]
     filter: Option<FilterName>,
     /// Replace what the filter leaves out by its mean
-    #[arg(long, requires = "filter")]
+    #[arg(long, requires = "filter", help_heading = BACKWARD)]
     tail_correction: bool,
     /// Compare the gradients with those without the filter, once and outside the timing
-    #[arg(long, requires = "filter")]
+    #[arg(long, requires = "filter", help_heading = TIMING)]
     errors: bool,
     /// How the gradients are computed
-    #[arg(long, value_enum, default_value_t = BackwardName::Auto)]
+    #[arg(long, value_enum, default_value_t = BackwardName::Auto, help_heading = BACKWARD)]
     backward: BackwardName,
-    /// Bytes of scratch that the computation may take
+    /// Scratch that the computation may take, in bytes: 64MiB, 2G, 100000
     #[arg(
         long,
         value_name = "BYTES",
+        value_parser = size::parse,
         default_value_t = LinearCrossEntropy::DEFAULT_MEMORY_BUDGET,
-        allow_hyphen_values = true
+        allow_hyphen_values = true,
+        help_heading = BACKWARD
     )]
     memory_budget: usize,
     /// Where it is computed
-    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    #[arg(long, value_enum, default_value_t = Device::Cpu, help_heading = BACKWARD)]
     device: Device,
     /// Passes that are timed
-    #[arg(long, value_name = "R", default_value_t = 5, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "R",
+        default_value_t = 5,
+        allow_hyphen_values = true,
+        help_heading = TIMING
+    )]
     repetitions: usize,
     /// Seed of the random numbers
-    #[arg(long, value_name = "S", default_value_t = 0, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 0,
+        allow_hyphen_values = true,
+        help_heading = INPUTS
+    )]
     seed: u64,
     /// Do not time the pass with all logits in memory
-    #[arg(long)]
+    #[arg(long, help_heading = TIMING)]
     no_baseline: bool,
 }
 
@@ -208,7 +245,6 @@ impl Bench {
     where
         T: Number,
         T::Real: LinalgScalar,
-        for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, T::Real>>,
     {
         let place = Place::open(self.device)?;
         let (loss, sizes) = (self.options()?, self.sizes());
@@ -233,11 +269,7 @@ impl Bench {
             false => None,
         };
 
-        let inputs = Inputs::from_matrices(
-            T::matrix(data.hidden.view()),
-            T::matrix(data.classifier.view()),
-            &data.targets,
-        )?;
+        let inputs = Inputs::new(&data.hidden, &data.classifier, &data.targets);
         let plan = loss.plan(&Shapes::of(&inputs), pass)?;
         let isa = Isa::current()?;
         let peak = || parallel::on_each_thread(|| isa.peak_flops(precision)).iter().sum::<f64>();
@@ -289,41 +321,79 @@ impl Bench {
         // The peak is the processor's.
         let peak = (!on_device).then_some(peak);
         let rate = operations / median.max(1e-9);
-        let mut result = Map::new();
-        let mut add = |key: &str, value| result.insert(key.into(), value);
-        add("tokens", self.tokens.into());
-        add("hidden", self.hidden.into());
-        add("vocabulary", self.vocab.into());
-        add("dtype", T::NAME.into());
-        add("pass", name(self.pass).into());
-        add("data", name(self.data).into());
-        add("isa", isa.name().into());
-        add("threads", parallel::threads().into());
+        let mut report = Report::new();
+        report.add("tokens", self.tokens, self.tokens.to_string());
+        report.add("hidden", self.hidden, self.hidden.to_string());
+        report.add("vocabulary", self.vocab, self.vocab.to_string());
+        report.add("dtype", T::NAME, T::NAME);
+        report.add("pass", name(self.pass), name(self.pass));
+        report.add("data", name(self.data), name(self.data));
+        report.add("isa", isa.name(), isa.name());
+        report.add("threads", parallel::threads(), parallel::threads().to_string());
         if let Some(adapter) = place.adapter() {
-            add("adapter", adapter.into());
+            report.add("adapter", adapter, adapter);
         }
-        add("seconds", number(median));
-        add("seconds_least", number(least));
-        add("seconds_most", number(most));
-        add("gflops", number(rate / 1e9));
-        add("peak_gflops", optional(peak.map(|peak| peak / 1e9)));
-        add("fraction_of_peak", optional(peak.map(|peak| rate / peak)));
-        add("strategy", strategy.into());
-        add("workspace_bytes", workspace.into());
+        let text = format!(
+            "{} ({} to {} over {} passes)",
+            duration(median),
+            duration(least),
+            duration(most),
+            self.repetitions
+        );
+        report.add("seconds", number(median), text);
+        report.add_json("seconds_least", number(least));
+        report.add_json("seconds_most", number(most));
+        let gflops = |rate: f64| format!("{} GFLOP/s", significant(rate / 1e9, 3));
+        report.add("gflops", number(rate / 1e9), gflops(rate));
+        let text = peak.map_or_else(|| "-".into(), gflops);
+        report.add("peak_gflops", optional(peak.map(|peak| peak / 1e9)), text);
+        let fraction = peak.map(|peak| rate / peak);
+        let text = fraction.map_or_else(
+            || "-".into(),
+            |share| format!("{} of what the threads can do without memory", percent(share)),
+        );
+        report.add("fraction_of_peak", optional(fraction), text);
+        report.add("strategy", strategy, of_strategy(strategy));
+        report.add("workspace_bytes", workspace, bytes(workspace));
         if self.filter.is_some() {
-            add("tiles_kept", optional(last.kept));
-            add("dropped_mass_max", optional(last.dropped.map(|(largest, _)| largest)));
+            let text =
+                last.kept.map(|kept| format!("{} of the blocks of 32 classes", percent(kept)));
+            report.add("tiles_kept", optional(last.kept), text.unwrap_or_else(|| "-".into()));
+            let dropped = last.dropped.map(|(largest, _)| largest);
+            let text =
+                format!("{} of a row's probability at most", significant_or(dropped, 2, "-"));
+            report.add("dropped_mass_max", optional(dropped), text);
             if self.errors {
-                add("error_hidden", optional(errors.map(|(hidden, _)| hidden)));
-                add("error_classifier", optional(errors.map(|(_, classifier)| classifier)));
+                for (key, error) in [
+                    ("error_hidden", errors.map(|(hidden, _)| hidden)),
+                    ("error_classifier", errors.map(|(_, classifier)| classifier)),
+                ] {
+                    let text = format!("{} of its norm", significant_or(error, 2, "-"));
+                    report.add(key, optional(error), text);
+                }
             }
         }
-        add("softmax_at_least_2e_12", number(sparsity.at_least));
-        add("mean_probability_at_50", optional(sparsity.at_50));
-        add("tokens_above_2e_12", sparsity.above.into());
+        let text =
+            format!("{} of all probabilities are at least 2^-12", percent(sparsity.at_least));
+        report.add("softmax_at_least_2e_12", number(sparsity.at_least), text);
+        let text = match sparsity.at_50 {
+            Some(mean) => format!("{}, of the 50th likeliest class", significant(mean, 3)),
+            None => "-".into(),
+        };
+        report.add("mean_probability_at_50", optional(sparsity.at_50), text);
+        let text = format!("{} classes have a mean probability of at least 2^-12", sparsity.above);
+        report.add("tokens_above_2e_12", sparsity.above, text);
         let baseline_median = baseline.map(|_| spread(&mut baseline_seconds)[0]);
-        add("baseline_seconds", optional(baseline_median));
-        print(global.json, &result)
+        let text = match baseline_median {
+            Some(seconds) => format!(
+                "{} with all logits in memory ({} times the time)",
+                duration(seconds),
+                significant(seconds / median.max(1e-9), 3)
+            ),
+            None => "-".into(),
+        };
+        report.add("baseline_seconds", optional(baseline_median), text);
+        report.print(global.json)
     }
 
     /// Whether the baseline fits, where the rest does.
@@ -331,7 +401,6 @@ impl Bench {
     where
         T: Number,
         T::Real: LinalgScalar,
-        for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, T::Real>>,
     {
         let (sizes, real_bytes) = (self.sizes(), size_of::<T::Real>());
         let shapes = Shapes {

@@ -1,9 +1,9 @@
 //! One pass of the fused loss, with what is known of it.
 
-use ndarray::{Array2, ArrayViewMut2};
+use ndarray::Array2;
 use std::time::Instant;
 
-use surprisal::{Gradients, Inputs, LinearCrossEntropy, MatrixMut, Upstream};
+use surprisal::{Gradients, Inputs, LinearCrossEntropy, Upstream};
 
 use crate::Failure;
 
@@ -18,15 +18,11 @@ pub struct Timed {
 }
 
 /// One pass of the fused loss on the processor.
-pub fn timed<R>(
+pub fn timed<R: surprisal::Real>(
     loss: &LinearCrossEntropy,
     inputs: &Inputs<'_>,
     gradients: Option<&mut Pair<R>>,
-) -> Result<Timed, Failure>
-where
-    R: surprisal::Real,
-    for<'a> MatrixMut<'a>: From<ArrayViewMut2<'a, R>>,
-{
+) -> Result<Timed, Failure> {
     let start = Instant::now();
     let forward = match gradients {
         Some((hidden, classifier)) => {

@@ -167,13 +167,13 @@ impl Geometry {
 }
 
 /// Of the mean of independent numbers: the root of their variance over their number.
-fn standard_error(numbers: &Array1<f32>) -> f64 {
+fn standard_error(numbers: &Array1<f64>) -> f64 {
     let mean = mean(numbers);
-    let squares = numbers.iter().map(|&number| (f64::from(number) - mean).powi(2));
+    let squares = numbers.iter().map(|&number| (number - mean).powi(2));
     let count = numbers.len() as f64;
     (squares.sum::<f64>() / (count - 1.0).max(1.0) / count).sqrt()
 }
 
-fn mean(numbers: &Array1<f32>) -> f64 {
-    numbers.iter().map(|&number| f64::from(number)).sum::<f64>() / numbers.len() as f64
+fn mean(numbers: &Array1<f64>) -> f64 {
+    numbers.sum() / numbers.len() as f64
 }

@@ -158,6 +158,12 @@ fn a_filter_adds_its_keys() {
 }
 
 #[test]
+fn sizes_may_have_a_unit() {
+    let sizes = "--tokens 16 --hidden 8 --vocab 1K --repetitions 1 --memory-budget 64MiB";
+    assert_eq!(number(&json_of(sizes, "--pass forward --no-baseline"), "vocabulary"), 1000.0);
+}
+
+#[test]
 fn the_smallest_sizes() {
     for data in ["dense", "trained"] {
         for sizes in ["1 1 1", "1 1 2", "2 1 60", "3 2 1", "5 26 8", "300 24 50"] {
@@ -178,8 +184,13 @@ fn without_json_a_line_for_each_key() {
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stderr.is_empty());
     let stdout = std::str::from_utf8(&output.stdout).unwrap();
-    let keys: Vec<_> = stdout.lines().map(|line| line.split(' ').next().unwrap()).collect();
-    assert_eq!(keys, KEYS);
+    let keys: Vec<_> = stdout.lines().map(|line| line.split("  ").next().unwrap()).collect();
+    // The least and the most of the times stand beside their median.
+    let shown = KEYS.iter().filter(|key| !["seconds_least", "seconds_most"].contains(*key));
+    assert_eq!(keys, shown.map(|key| key.replace('_', " ")).collect::<Vec<_>>());
+    for part in [" to ", "GFLOP/s", "iB", " % of what"] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
 }
 
 #[test]
@@ -190,7 +201,8 @@ fn bad_arguments() {
         ("--vocab 0", &["--vocab", "0"]),
         ("--repetitions 0", &["--repetitions", "0"]),
         ("--tokens -1", &["--tokens", "-1"]),
-        ("--tokens many", &["--tokens", "many"]),
+        ("--tokens many", &["--tokens", "many", "KiB"]),
+        ("--tokens 1KB", &["--tokens", "1KB"]),
         ("--vocab 99999999999999999999", &["--vocab", "99999999999999999999"]),
         ("--vocab 18446744073709551615", &["expected"]),
         ("--tokens 18446744073709551615 --hidden 1 --vocab 1", &["expected"]),

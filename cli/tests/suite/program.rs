@@ -365,9 +365,17 @@ fn without_json_the_same_keys_are_printed() {
     let output = place.loss(&format!("{GOOD} --quiet"));
     assert_eq!(output.status.code(), Some(0));
     let stdout = text(&output.stdout);
-    for key in KEYS {
-        assert!(stdout.lines().any(|line| line.split_whitespace().next() == Some(key)), "{stdout}");
+    for key in KEYS.map(|key| key.replace('_', " ")) {
+        let starts =
+            |line: &str| line.strip_prefix(&*key).is_some_and(|rest| rest.starts_with("  "));
+        assert!(stdout.lines().any(starts), "{key}: {stdout}");
     }
+    // Rounded, with units: no line has the seventeen digits that JSON has.
+    for part in ["nats a token", " bits", "GFLOP/s", "iB", " %", "ln V = 1.099", "forward ("] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+    let longest = stdout.split(|c: char| !c.is_ascii_digit()).map(str::len).max();
+    assert!(longest <= Some(6), "{stdout}");
     // Global flags stand before the subcommand too.
     let mut command = surprisal();
     let arguments = format!("--json --threads 1 loss {GOOD}");
@@ -499,7 +507,15 @@ fn bad_options() {
         ("--divisor 0", &["divisor", "0"]),
         ("--divisor nan", &["divisor", "NaN"]),
         ("--divisor -3", &["divisor", "-3"]),
-        ("--divisor 3 --reduction sum", &["--divisor", "--reduction"]),
+        ("--divisor 3 --reduction mean", &["--divisor", "--reduction mean", "--reduction sum"]),
+        ("--divisor 3 --reduction none", &["--divisor", "--reduction none", "--reduction sum"]),
+        ("--shift -1", &["--shift", "-1"]),
+        ("--softcap 1e-320 --f32", &["softcap is 1e-320", "beyond f32"]),
+        ("--scale 1e300 --f32", &["scale is 1e300", "beyond f32"]),
+        ("--tail-correction", &["--filter"]),
+        ("--tail drop", &["--teacher-classes"]),
+        ("--teacher-classes y.npy", &["--teacher-log-probs"]),
+        ("--memory-budget 1.5", &["--memory-budget", "1.5", "MiB"]),
         ("--reduction median", &["--reduction", "median", "mean"]),
         ("--ignore-index x", &["--ignore-index", "x"]),
         ("--ignore-index 1.5", &["--ignore-index", "1.5"]),
@@ -538,7 +554,7 @@ fn bad_options() {
         ("--emit loss,,lse --out o", &["--emit"]),
         ("--upstream b.npy --reduction none", &["--grad"]),
         ("--upstream b.npy --grad --out o", &["--upstream", "none"]),
-        ("--soft-targets e.npy", &["--soft-targets", "--targets"]),
+        ("--soft-targets e.npy", &["soft targets", "[3, 2]", "[3, 3]"]),
         ("--logits e.npy", &["--logits", "--hidden"]),
     ] {
         fails(&place.loss(&format!("{GOOD} {arguments}")), 2, parts);
@@ -628,6 +644,128 @@ fn a_filter_says_what_it_keeps() {
         assert_eq!(object["tiles_kept"].as_f64(), Some(1.0));
         assert_eq!(object["dropped_mass_max"].as_f64(), Some(0.0));
     }
+}
+
+#[test]
+fn a_teacher_of_all_classes_is_a_soft_target() {
+    let place = Place::new();
+    let soft = arr2(&[[0.5, 0.25, 0.25], [0.125, 0.5, 0.375], [1.0, 0.0, 0.0]]);
+    place.npy("soft.npy", soft.clone());
+    // The same in another order; −1 and −100 name no class, whatever stands beside them.
+    let classes = arr2(&[[2_i64, 0, 1, -1], [1, 2, 0, -100], [0, -1, -1, -1]]);
+    write_npy(&place.path("tc.npy"), classes.view()).unwrap();
+    let log = |i: usize, class: i64| match class {
+        0.. => soft[[i, class as usize]].ln(),
+        _ => f64::NAN,
+    };
+    place.npy("tp.npy", Array2::from_shape_fn((3, 4), |(i, j)| log(i, classes[[i, j]])));
+    let product = "--hidden e.npy --classifier c.npy";
+    let teacher = "--teacher-classes tc.npy --teacher-log-probs tp.npy";
+    let loss = |object: &Map<String, Value>| object["loss"].as_f64().unwrap();
+    let dense = place.json(&format!("{product} --soft-targets soft.npy --grad --out dense"));
+    let lists = place.json(&format!("{product} {teacher} --grad --out lists"));
+    near("loss", &[loss(&lists)], &[loss(&dense)]);
+    for name in ["grad_hidden.npy", "grad_classifier.npy"] {
+        let (a, b) = (read(&place.path("lists").join(name)), read(&place.path("dense").join(name)));
+        near(name, &a, &b);
+    }
+    // Two of the three classes: dropped, or the rest over its sum.
+    write_npy(&place.path("t2.npy"), classes.slice(ndarray::s![.., ..2]).view()).unwrap();
+    place.npy("p2.npy", Array2::from_shape_fn((3, 2), |(i, j)| log(i, classes[[i, j]])));
+    let two = "--teacher-classes t2.npy --teacher-log-probs p2.npy";
+    let kept = arr2(&[[0.5, 0.0, 0.25], [0.0, 0.5, 0.375], [1.0, 0.0, 0.0]]);
+    for (tail, wanted) in [
+        ("", kept.clone()),
+        ("--tail drop", kept.clone()),
+        (
+            "--tail renormalise",
+            &kept / &kept.sum_axis(ndarray::Axis(1)).insert_axis(ndarray::Axis(1)),
+        ),
+    ] {
+        place.npy("wanted.npy", wanted);
+        let wanted = place.json(&format!("{product} --soft-targets wanted.npy"));
+        let found = place.json(&format!("{product} {two} {tail}"));
+        near(tail, &[loss(&found)], &[loss(&wanted)]);
+    }
+    place.npy("wrong.npy", arr2(&[[0.5, -1.0], [-1.0, -1.0], [-1.0, 0.0]]));
+    let wrong = "--teacher-classes t2.npy --teacher-log-probs wrong.npy";
+    fails(&place.loss(&format!("{product} {wrong}")), 2, &["--teacher-log-probs[0, 0]", "0.5"]);
+    let shape = "--teacher-classes tc.npy --teacher-log-probs p2.npy";
+    fails(&place.loss(&format!("{product} {shape}")), 2, &["--teacher-log-probs", "[3, 4]"]);
+    let both = format!("{product} {teacher} --soft-targets soft.npy");
+    fails(&place.loss(&both), 2, &["--teacher-classes", "--soft-targets"]);
+    write_npy(&place.path("t2.npy"), arr2(&[[0_i64, 1], [-1, -1], [0, -7]]).view()).unwrap();
+    place.npy("p2.npy", Array2::from_elem((3, 2), -1.0));
+    let none = format!("{product} {two} --tail renormalise");
+    fails(&place.loss(&none), 2, &["row 1", "--teacher-log-probs"]);
+    fails(&place.loss(&format!("{product} {two}")), 2, &["--teacher-classes[2, 1]", "-7"]);
+}
+
+#[test]
+fn rows_are_ignored_by_flags_or_by_classes_beside_other_targets() {
+    let place = Place::new();
+    let soft = arr2(&[[0.5, 0.25, 0.25], [0.125, 0.5, 0.375], [1.0, 0.0, 0.0]]);
+    place.npy("soft.npy", soft.clone());
+    place.npy("e2.npy", arr2(&[[0.2, -0.1], [-0.3, 0.7]]));
+    place.npy("soft2.npy", soft.select(ndarray::Axis(0), &[0, 2]));
+    write_npy(&place.path("flags.npy"), arr1(&[0_i32, 1, 0]).view()).unwrap();
+    place.npy("numbers.npy", arr1(&[0.0, 1.0, 0.0]));
+    write_npy(&place.path("classes.npy"), arr1(&[0_i64, -100, 1]).view()).unwrap();
+    write_npy(&place.path("seven.npy"), arr1(&[0_i64, 7, 1]).view()).unwrap();
+    let few = place.json("--hidden e2.npy --classifier c.npy --soft-targets soft2.npy");
+    let product = "--hidden e.npy --classifier c.npy --soft-targets soft.npy";
+    for flags in [
+        "--ignore flags.npy",
+        "--ignore numbers.npy",
+        "--targets classes.npy",
+        "--targets classes.npy --ignore flags.npy",
+        "--targets seven.npy --ignore-index 7",
+    ] {
+        let object = place.json(&format!("{product} {flags}"));
+        assert_eq!((&object["tokens"], &object["ignored"]), (&2.into(), &1.into()), "{flags}");
+        near(flags, &[object["loss"].as_f64().unwrap()], &[few["loss"].as_f64().unwrap()]);
+    }
+    let hard = place.json(&format!("{GOOD} --ignore flags.npy"));
+    assert_eq!(hard["ignored"], 1);
+    place.npy("half.npy", arr1(&[0.0, 0.5, 0.0]));
+    fails(&place.loss(&format!("{GOOD} --ignore half.npy")), 2, &["--ignore", "0 and 1"]);
+    place.npy("short.npy", arr1(&[0.0, 1.0]));
+    fails(&place.loss(&format!("{GOOD} --ignore short.npy")), 2, &["ignored rows", "[2]", "[3]"]);
+    let both = format!("{product} --targets classes.npy --ignore short.npy");
+    fails(&place.loss(&both), 2, &["--ignore", "--targets", "2", "3"]);
+}
+
+#[test]
+fn a_shift_predicts_the_next_target() {
+    let place = Place::new();
+    place.npy("e2.npy", arr2(&[[0.2, -0.1], [1.0, 0.5]]));
+    write_npy(&place.path("y2.npy"), arr1(&[1_i64, 2]).view()).unwrap();
+    let next = place.json("--hidden e2.npy --classifier c.npy --targets y2.npy");
+    for shift in ["--shift", "--shift 1", "--shift=1"] {
+        let object = place.json(&format!("{GOOD} {shift}"));
+        assert_eq!(object["tokens"], 2);
+        near(shift, &[object["loss"].as_f64().unwrap()], &[next["loss"].as_f64().unwrap()]);
+    }
+    assert_eq!(place.json(&format!("{GOOD} --shift 3"))["tokens"], 0);
+}
+
+#[test]
+fn a_divisor_divides_the_sum_with_and_without_its_name() {
+    let place = Place::new();
+    let sum = place.json(&format!("{GOOD} --reduction sum"))["loss"].as_f64().unwrap();
+    for reduction in ["", "--reduction sum"] {
+        let object = place.json(&format!("{GOOD} --divisor 8 {reduction}"));
+        near(reduction, &[object["loss"].as_f64().unwrap()], &[sum / 8.0]);
+    }
+}
+
+#[test]
+fn sizes_may_have_a_unit() {
+    let place = Place::new();
+    for budget in ["8MiB", "8388608", "16M", "0.5GiB"] {
+        place.json(&format!("{GOOD} --memory-budget {budget}"));
+    }
+    fails(&place.loss(&format!("{GOOD} --memory-budget 1K")), 2, &["memory budget is 1000 bytes"]);
 }
 
 #[test]
