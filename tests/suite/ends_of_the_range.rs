@@ -5,22 +5,22 @@ use ndarray::{Array1, Array2, ArrayView1, Axis, arr1, arr2};
 use proptest::prelude::*;
 use surprisal::autodiff::{Shared, Tape, clip_gradient_norm};
 use surprisal::{
-    Error, Gradients, Inputs, Isa, LinearCrossEntropy, MatrixMut, Real, Reduction, RowState,
-    Statistic, Targets, Upstream,
+    Error, Gradients, Inputs, Isa, LinearCrossEntropy, Real, Reduction, RowState, Statistic,
+    Targets, Upstream,
 };
 use testing::close;
 
 /// Loss and gradient of given logits.
-fn given<R: Real>(
+fn given(
     loss: &LinearCrossEntropy,
     inputs: Inputs<'_>,
     shape: (usize, usize),
     upstream: &Upstream<'_>,
 ) -> (f64, Array2<f64>) {
-    let mut gradient = Array2::from_elem(shape, R::from_f64(f64::NAN));
+    let mut gradient = Array2::from_elem(shape, f64::NAN);
     let gradients = Gradients::new().logits(gradient.view_mut());
     let forward = loss.loss_and_gradients(&inputs, upstream, gradients).unwrap();
-    (forward.loss(), gradient.mapv(R::to_f64))
+    (forward.loss(), gradient)
 }
 
 #[track_caller]

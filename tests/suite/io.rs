@@ -1042,8 +1042,8 @@ fn archives_of_numpy_are_read() {
     let wide = hidden.mapv(f64::from);
     let mask = array![true, false];
     for (path, bytes) in [
-        ("tests/golden/arrays.npz", &include_bytes!("golden/arrays.npz")[..]),
-        ("tests/golden/arrays_compressed.npz", include_bytes!("golden/arrays_compressed.npz")),
+        ("tests/golden/arrays.npz", &include_bytes!("../golden/arrays.npz")[..]),
+        ("tests/golden/arrays_compressed.npz", include_bytes!("../golden/arrays_compressed.npz")),
     ] {
         for (name, expected) in [
             ("hidden", TensorView::from(hidden.view())),
@@ -1228,7 +1228,7 @@ fn what_a_file_is_instead_is_said_with_what_to_do() {
         (b"<?xml version=\"1.0\"?><Error>AccessDenied</Error>", "an XML page", "download it again"),
         (&torch, "a checkpoint of PyTorch", "safetensors.torch.save_file"),
         (b"\x80\x02}q\x00(X\x04\x00\x00\x00bias", "a pickle", "safetensors.torch.save_file"),
-        (include_bytes!("golden/arrays.npz"), "an .npz archive", "FILE.npz:NAME"),
+        (include_bytes!("../golden/arrays.npz"), "an .npz archive", "FILE.npz:NAME"),
         (b"PK\x03\x04\x14\0 some other.txt", "a zip archive", "unpack"),
         (b"GGUF\x03\0\0\0\x23\x01\0\0\0\0\0\0", "a GGUF file", ".safetensors files"),
         (

@@ -998,7 +998,7 @@ fn booleans_are_weights_of_0_and_1() {
 #[test]
 fn archives_and_indices_are_locations_like_others() {
     let place = Place::new();
-    let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/arrays.npz");
+    let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/arrays.npz");
     let hidden = read_as(&format!("{archive}:hidden"));
     place.npy("h.npy", hidden);
     let run = |features: &str| {
@@ -1194,7 +1194,7 @@ mod limited {
             Array2::from_shape_fn((900, 16), |(i, j)| ((i * 5 + j) % 13) as f32 / 16.0);
         let targets: Vec<i64> = (0..300).collect();
         let loss = LinearCrossEntropy::builder().build().unwrap();
-        let inputs = Inputs::<f32>::new(hidden.view(), classifier.view(), &targets[..]);
+        let inputs = Inputs::new(hidden.view(), classifier.view(), &targets[..]);
         let forward = loss.forward(&inputs).unwrap();
         assert!(forward.loss() > 0.0);
         let wide = hidden.mapv(f64::from);
