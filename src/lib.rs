@@ -16,9 +16,10 @@ pub mod gpu;
 mod gpu_failure;
 #[cfg(feature = "io")]
 pub mod io;
-mod linear_cross_entropy;
+pub mod loss;
 mod matrix;
 mod parallel;
+mod pieces;
 mod printable;
 mod quotient;
 mod reading;
@@ -28,10 +29,11 @@ mod softmax;
 pub mod spectrum;
 #[cfg(feature = "spectral")]
 pub mod watch;
+mod writing;
 
 pub use element::{Element, Promote, Real};
 pub use error::{Error, Result};
-pub use linear_cross_entropy::{
+pub use loss::{
     Backward, Classes, Filter, Fold, Forward, Gradients, Inputs, LinearCrossEntropy,
     LinearCrossEntropyBuilder, Pass, Plan, Reduction, Shapes, Shard, Statistic, Strategy, Targets,
     Upstream,

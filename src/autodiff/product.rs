@@ -4,11 +4,11 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 
 use crate::element::Real;
 use crate::gemm::{
-    Buffer, GROUP, PANEL, Panels, Rows, Soon, Store, add_columns, add_rows, pack_rows, pack_steps,
-    padded_rows, panels_length, row_products, steps_length,
+    Buffer, GROUP, PANEL, Panels, Prefetch, Rows, Store, add_columns, add_rows, pack_rows,
+    pack_steps, padded_rows, panels_length, row_products, steps_length,
 };
-use crate::linear_cross_entropy::split;
 use crate::parallel;
+use crate::pieces::split;
 use crate::simd::Isa;
 
 /// Rows of a tile, whole groups of a kernel's.
@@ -191,11 +191,11 @@ fn multiply<T: Real>(
                     let right = (Panels::new(right_factor, height), 0);
                     let own = column..column + width;
                     let names = &names[..count];
-                    let soon = Soon::nothing();
+                    let soon = Prefetch::nothing();
                     add_rows(isa, left, 0, depth, right, own, names, soon, &mut to);
                 } else {
                     let right = &right_factor[column / PANEL * length..];
-                    let right = (right, Soon::nothing());
+                    let right = (right, Prefetch::nothing());
                     let rows = Rows::From(0, count);
                     if target == Target::Sum {
                         let mut products = Array2::from_elem(to.dim(), T::ZERO);

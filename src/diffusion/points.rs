@@ -3,7 +3,7 @@
 use ndarray::ArrayView2;
 
 use crate::gemm::{
-    self, Buffer, PANEL, Panels, Rows, Soon, dots, pack_rows, pack_steps, padded_rows,
+    self, Buffer, PANEL, Panels, Prefetch, Rows, dots, pack_rows, pack_steps, padded_rows,
     panels_length, row_products, steps_length,
 };
 use crate::simd::exp::exp;
@@ -237,7 +237,7 @@ impl Points {
                     panels,
                     from,
                     self.columns,
-                    (right, Soon::nothing()),
+                    (right, Prefetch::nothing()),
                     &mut to,
                 );
                 self.isa.dispatch(Gaussian {

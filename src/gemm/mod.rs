@@ -23,7 +23,7 @@ pub use dispatch::Dispatch;
 pub(crate) use layout::{GROUP, PANEL, padded_rows, panels_length, steps_length};
 pub(crate) use pack::{pack_pairs, pack_rows, pack_steps};
 pub(crate) use products::{
-    Panels, Rows, Soon, add_columns, add_rows, add_rows_of_matrix, dots, few_products,
+    Panels, Prefetch, Rows, add_columns, add_rows, add_rows_of_matrix, dots, few_products,
     line_products, put_rows, row_products,
 };
 pub(crate) use store::Store;

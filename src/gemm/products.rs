@@ -109,13 +109,13 @@ impl<T> Target<T> {
 
 /// What will be read after some products: it is brought nearer meanwhile.
 #[derive(Clone, Copy)]
-pub(crate) struct Soon<'a, T> {
+pub(crate) struct Prefetch<'a, T> {
     data: &'a [T],
     width: usize,
     stride: usize,
 }
 
-impl<'a, T> Soon<'a, T> {
+impl<'a, T> Prefetch<'a, T> {
     /// Nothing that is known.
     pub(crate) fn nothing() -> Self {
         Self::piece(&[])
@@ -132,10 +132,10 @@ impl<'a, T> Soon<'a, T> {
     }
 
     /// Lines at every one of so many places between products, at least one.
-    fn over(self, places: usize) -> Far<T> {
+    fn over(self, places: usize) -> PrefetchLines<T> {
         let Self { data, width, stride } = self;
         if width == 0 || stride == 0 {
-            return Far {
+            return PrefetchLines {
                 row: std::ptr::null()..std::ptr::null(),
                 rows: 0,
                 rest: 0,
@@ -146,7 +146,7 @@ impl<'a, T> Soon<'a, T> {
         let per_row = (width * size_of::<T>()).div_ceil(LINE);
         let rows = data.len().div_ceil(stride);
         let row = data.as_ptr().wrapping_add(width);
-        Far {
+        PrefetchLines {
             row: data.as_ptr()..row,
             rows: rows - 1,
             gap: stride - width,
@@ -159,8 +159,8 @@ impl<'a, T> Soon<'a, T> {
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Where [`Soon`] has come to.
-struct Far<T> {
+/// Where [`Prefetch`] has come to.
+struct PrefetchLines<T> {
     row: Range<*const T>,
     rows: usize,
     gap: usize,
@@ -168,7 +168,7 @@ struct Far<T> {
     lines: usize,
 }
 
-impl<T: Format> Far<T> {
+impl<T: Format> PrefetchLines<T> {
     #[inline(always)]
     fn fetch<L: Lanes<Format = T>>(&mut self, lanes: L) {
         for _ in 0..self.lines {
@@ -197,7 +197,7 @@ unsafe fn over_panels<L: Lanes, A: Left<L::Format>, B: Right<L>, const M: usize>
     depth: usize,
     left: impl Fn(usize) -> A,
     right: impl Fn(usize) -> B,
-    far: &mut Far<L::Format>,
+    far: &mut PrefetchLines<L::Format>,
 ) -> Tile<L, M> {
     let step = <L::Format as Format>::DEPTH;
     let mut tile = empty::<L, M>(lanes);
@@ -217,7 +217,7 @@ pub(crate) fn row_products<F: Dispatch>(
     left: Panels<'_, F>,
     rows: Rows<'_>,
     depth: usize,
-    (right, soon): (&[F], Soon<'_, F>),
+    (right, soon): (&[F], Prefetch<'_, F>),
     to: &mut ArrayViewMut2<'_, F::Sum>,
 ) {
     let count = rows.len();
@@ -243,7 +243,7 @@ struct RowProducts<'a, F: Format> {
     rows: Rows<'a>,
     depth: usize,
     right: &'a [F],
-    soon: Soon<'a, F>,
+    soon: Prefetch<'a, F>,
     to: Target<F::Sum>,
 }
 
@@ -327,7 +327,7 @@ pub(crate) fn add_rows<F: Dispatch>(
     (right, row): (Panels<'_, F>, usize),
     columns: Range<usize>,
     names: Named<'_>,
-    soon: Soon<'_, F>,
+    soon: Prefetch<'_, F>,
     to: &mut ArrayViewMut2<'_, F::Sum>,
 ) {
     check_left(&left, first, depth, names, to.dim().0);
@@ -357,7 +357,7 @@ pub(crate) fn add_rows_of_matrix<F: Dispatch>(
     assert!(columns.len().is_multiple_of(PANEL), "whole panels");
     assert!(depth == 0 || right.len() >= (depth - 1) * stride + columns.end, "rows of the matrix");
     let (panels, to) = (0..depth.div_ceil(PANEL), Target::new(to));
-    let (right, soon) = (RightRows::Matrix(right, stride), Soon::nothing());
+    let (right, soon) = (RightRows::Matrix(right, stride), Prefetch::nothing());
     F::dispatch(isa, AddRows { left, first, panels, depth, right, columns, names, soon, to });
 }
 
@@ -402,7 +402,7 @@ struct AddRows<'a, F: Format> {
     right: RightRows<'a, F>,
     columns: Range<usize>,
     names: Named<'a>,
-    soon: Soon<'a, F>,
+    soon: Prefetch<'a, F>,
     to: Target<F::Sum>,
 }
 
@@ -672,7 +672,7 @@ impl<F: Format> LineProducts<'_, F> {
         for first in (0..to.rows).step_by(M) {
             let next = (first + M) * stride;
             let soon = &left[next.min(left.len())..(next + M * stride).min(left.len())];
-            let mut far = Soon::piece(soon).over(places);
+            let mut far = Prefetch::piece(soon).over(places);
             // Where there are fewer, the last is taken again.
             let mut bases = [left.as_ptr(); M];
             for (i, base) in bases.iter_mut().enumerate() {

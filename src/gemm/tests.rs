@@ -88,7 +88,7 @@ fn products<F: Operand>(isa: Isa) {
             panels,
             Rows::From(0, rows),
             depth,
-            (steps.get(), Soon::nothing()),
+            (steps.get(), Prefetch::nothing()),
             &mut c.view_mut(),
         );
         check(&format!("row_products {name}"), &c, &expected, depth);
@@ -97,7 +97,14 @@ fn products<F: Operand>(isa: Isa) {
         names.resize(rows.next_multiple_of(GROUP), rows as u32);
         let mut picked = Array2::from_elem((names.len(), width), F::Sum::default());
         let to = &mut picked.view_mut();
-        row_products(isa, panels, Rows::Named(&names), depth, (steps.get(), Soon::nothing()), to);
+        row_products(
+            isa,
+            panels,
+            Rows::Named(&names),
+            depth,
+            (steps.get(), Prefetch::nothing()),
+            to,
+        );
         for i in 0..rows {
             assert_eq!(picked.row(i), c.row(rows - 1 - i), "named {name}");
         }
@@ -139,7 +146,7 @@ fn products<F: Operand>(isa: Isa) {
         let mut sums = Array2::from_elem((rows, width), F::Sum::ONE);
         let names: Vec<u32> = (0..rows as u32).collect();
         let to = &mut sums.view_mut();
-        add_rows(isa, panels, 0, depth, (right, 0), 0..width, &names, Soon::nothing(), to);
+        add_rows(isa, panels, 0, depth, (right, 0), 0..width, &names, Prefetch::nothing(), to);
         let expected = exact(&a, &d) + 1.0;
         check(&format!("add_rows {name}"), &sums, &expected, depth);
 
@@ -151,7 +158,7 @@ fn products<F: Operand>(isa: Isa) {
             let panel = Panels::new(panel, height);
             let k = PANEL.min(depth - q * PANEL);
             let (from, to) = ((right, q * PANEL), &mut sums.view_mut());
-            add_rows(isa, panel, 0, k, from, 0..width, &names, Soon::nothing(), to);
+            add_rows(isa, panel, 0, k, from, 0..width, &names, Prefetch::nothing(), to);
         }
         let expected = expected.slice(s![..;-1, ..]).to_owned();
         check(&format!("reversed add_rows {name}"), &sums, &expected, depth);
@@ -241,7 +248,7 @@ fn an_element_has_the_same_bits_in_every_tile() {
             panels,
             Rows::From(0, 70),
             611,
-            (whole.get(), Soon::nothing()),
+            (whole.get(), Prefetch::nothing()),
             &mut c.view_mut(),
         );
         for rows in [0..1, 3..5, 17..60, 58..59] {
@@ -254,7 +261,7 @@ fn an_element_has_the_same_bits_in_every_tile() {
                     panels,
                     from,
                     611,
-                    (some.get(), Soon::nothing()),
+                    (some.get(), Prefetch::nothing()),
                     &mut part.view_mut(),
                 );
                 assert_eq!(part, c.slice(s![rows.clone(), columns]));
@@ -305,7 +312,7 @@ fn ours_agrees_with_another_implementation() {
             panels,
             Rows::From(0, m),
             k,
-            (steps.get(), Soon::nothing()),
+            (steps.get(), Prefetch::nothing()),
             &mut ours.view_mut(),
         );
         check("ours", &ours, &other, 2 * k);
@@ -353,7 +360,14 @@ fn speed() {
                             let count = (rows - row).min(groups * GROUP);
                             let from = Rows::From(row, count);
                             let to = &mut tile.slice_mut(s![..count, ..]);
-                            row_products(isa, panels, from, depth, (right, Soon::nothing()), to);
+                            row_products(
+                                isa,
+                                panels,
+                                from,
+                                depth,
+                                (right, Prefetch::nothing()),
+                                to,
+                            );
                         }
                     }
                 });
@@ -379,7 +393,7 @@ fn speed() {
                         (right, 0),
                         columns,
                         &names,
-                        Soon::nothing(),
+                        Prefetch::nothing(),
                         to,
                     );
                 }

@@ -7,14 +7,15 @@ use super::plan::GRAIN;
 use super::recorder::Recorder;
 use super::shader::{Kind, Params};
 use crate::error::Result;
-use crate::linear_cross_entropy::backward::{Active, active_rows};
-use crate::linear_cross_entropy::filter::Dropped;
-use crate::linear_cross_entropy::gradients::{Gradients, clear, clear_vector, put_row, put_vector};
-use crate::linear_cross_entropy::spread::Spread;
-use crate::linear_cross_entropy::tile::{Slot, Weights};
-use crate::linear_cross_entropy::{Targets, Upstream};
+use crate::loss::engine::active::{Active, active_rows};
+use crate::loss::engine::tile::{self, Weights};
+use crate::loss::filter::record::Dropped;
+use crate::loss::filter::smoothing::SmoothingTerm;
+use crate::loss::gradients::Gradients;
+use crate::loss::{Targets, Upstream};
 use crate::parallel::threads;
 use crate::softmax::RowState;
+use crate::writing::{clear, clear_vector, put_row, put_vector};
 
 /// Bytes of a gradient that are read back at once.
 pub(super) const DOWNLOAD: usize = 32 << 20;
@@ -48,7 +49,7 @@ pub(super) struct ActiveRows {
     active: Vec<Active<f32>>,
     words: Part,
     /// What label smoothing takes from every class, where a filter leaves classes out.
-    spread: Option<Spread<f32>>,
+    spread: Option<SmoothingTerm<f32>>,
     /// Entries of G of single classes: the place among the active rows, the class and the value.
     entries: Vec<(usize, u32, f32)>,
 }
@@ -64,7 +65,11 @@ impl Call<'_, '_> {
         let problem = &self.problem;
         let mut active = active_rows(problem, states, &problem.rows, upstream);
         let spread = match self.filtered() {
-            true => Spread::new(problem, &mut active, &mut Slot::<f32>::several(threads())),
+            true => SmoothingTerm::new(
+                problem,
+                &mut active,
+                &mut tile::Scratch::<f32>::several(threads()),
+            ),
             false => None,
         };
         let mut starts = vec![0];

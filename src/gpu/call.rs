@@ -9,9 +9,9 @@ use super::recorder::Recorder;
 use super::shader::{Kernel, Kind, Params, Weighing};
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
-use crate::linear_cross_entropy::problem::Problem;
-use crate::linear_cross_entropy::tile::Weights;
-use crate::linear_cross_entropy::{Inputs, LinearCrossEntropy, Targets};
+use crate::loss::engine::problem::Problem;
+use crate::loss::engine::tile::Weights;
+use crate::loss::{Inputs, LinearCrossEntropy, Targets};
 
 /// The class that no target has.
 pub(super) const NONE: u32 = u32::MAX;
@@ -36,7 +36,7 @@ pub(super) struct Chunk {
 
 /// A GPU does not do everything that the processor does.
 pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()> {
-    use crate::linear_cross_entropy::inputs::Source;
+    use crate::loss::inputs::Source;
     let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
     if inputs.is_double() {
         return conflict("the GPU computes no f64, expected matrices of f32, bf16 or f16");
@@ -208,7 +208,7 @@ pub(super) fn shapes(
     formats: (usize, usize),
     gradients: bool,
 ) -> Shapes {
-    use crate::linear_cross_entropy::inputs::Source;
+    use crate::loss::inputs::Source;
     let rows = match &problem.source {
         Source::Product { hidden, .. } => hidden.dim().0,
         Source::Given(_) => 0,

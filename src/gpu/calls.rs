@@ -6,12 +6,9 @@ use super::context::{Context, Waiting, now};
 use super::plan::Plan;
 use super::shader::Format;
 use crate::error::Result;
-use crate::linear_cross_entropy::backward::check_gradients;
-use crate::linear_cross_entropy::inputs::Source;
-use crate::linear_cross_entropy::problem::Problem;
-use crate::linear_cross_entropy::{
-    Forward, Gradients, Inputs, LinearCrossEntropy, Targets, Upstream,
-};
+use crate::loss::engine::problem::Problem;
+use crate::loss::inputs::Source;
+use crate::loss::{Forward, Gradients, Inputs, LinearCrossEntropy, Targets, Upstream};
 
 impl Context {
     /// [`LinearCrossEntropy::forward`] on this device.
@@ -153,7 +150,7 @@ impl Context {
     ) -> Result<Forward> {
         let call = self.call(loss, inputs, true)?;
         upstream.check(&call.problem)?;
-        check_gradients(inputs, &gradients)?;
+        gradients.check(inputs)?;
         let (folded, logits) = call.fold(waiting).await?;
         let dropped = call.backward(&folded.states, upstream, &logits, gradients, waiting).await?;
         Ok(Forward::new(call.problem, folded, dropped))
@@ -169,7 +166,7 @@ impl Context {
         waiting: Waiting,
     ) -> Result<()> {
         let call = self.call(&loss.without_rank(), inputs, true)?;
-        check_gradients(inputs, &gradients)?;
+        gradients.check(inputs)?;
         forward.check_upstream(&call.problem, upstream)?;
         // The logits of sparse targets are not in the states.
         let logits = match call.problem.targets {

@@ -12,9 +12,9 @@ use super::recorder::Recorder;
 use super::shader::Format;
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
-use crate::linear_cross_entropy::forward::Folded;
-use crate::linear_cross_entropy::problem::Problem;
-use crate::linear_cross_entropy::{Forward, Inputs, LinearCrossEntropy, Targets, Upstream};
+use crate::loss::engine::fold::Folded;
+use crate::loss::engine::problem::Problem;
+use crate::loss::{Forward, Inputs, LinearCrossEntropy, Targets, Upstream};
 use crate::matrix::{Matrix, Vector};
 
 /// [`Inputs`] whose hidden states and classifier are on the device; the rest, which is smaller, is the

@@ -6,9 +6,9 @@ use super::plan::{GRAIN, STATE_WORDS};
 use super::recorder::Recorder;
 use super::shader::{Kind, Params, Weighing};
 use crate::error::Result;
-use crate::linear_cross_entropy::Targets;
-use crate::linear_cross_entropy::forward::{Folded, weigh_sparse};
-use crate::linear_cross_entropy::tile::Weights;
+use crate::loss::Targets;
+use crate::loss::engine::fold::{Folded, weigh_sparse};
+use crate::loss::engine::tile::Weights;
 use crate::softmax::RowState;
 
 /// The highest bit of a class marks +∞.

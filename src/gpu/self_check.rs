@@ -7,9 +7,7 @@ use super::context::Context;
 use crate::element::Promote;
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
-use crate::linear_cross_entropy::{
-    Forward, Gradients, Inputs, LinearCrossEntropy, Reduction, Statistic, Upstream,
-};
+use crate::loss::{Forward, Gradients, Inputs, LinearCrossEntropy, Reduction, Statistic, Upstream};
 
 /// Rows, width and classes: several tiles of every kernel and a part of one, in every direction.
 const SIZES: [(usize, usize, usize); 2] = [(150, 70, 331), (9, 6, 4200)];

@@ -9,14 +9,14 @@ use std::path::Path;
 
 /// The rooms of the library, from the ground up: a room imports those above it in this list alone.
 const FLOORS: &[&[&str]] = &[
-    &["gpu_failure", "matrix", "parallel", "quotient"],
+    &["gpu_failure", "matrix", "parallel", "pieces", "printable", "quotient"],
     &["error"],
     &["simd"],
     &["gemm"],
     &["element"],
-    &["reading"],
+    &["reading", "writing"],
     &["softmax", "classical"],
-    &["linear_cross_entropy"],
+    &["loss"],
     &["autodiff", "algebra", "io"],
     &["spectrum", "diffusion"],
     &["watch", "gpu"],

@@ -10,8 +10,8 @@ use crate::autodiff::product::{Scratch, Target, multiply_here};
 use crate::autodiff::tape::{Variable, shape_error};
 use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
-use crate::linear_cross_entropy::split;
 use crate::parallel;
+use crate::pieces::split;
 use crate::simd::exp::exp;
 use crate::simd::{Isa, Kernel, Simd, Vector, read, splat};
 

@@ -7,9 +7,7 @@ use crate::autodiff::lanes;
 use crate::autodiff::tape::{Variable, shape_error};
 use crate::element::{Element, Real, compiled};
 use crate::error::Result;
-use crate::linear_cross_entropy::{
-    Classes, Gradients, Inputs, LinearCrossEntropy, Reduction, Targets, Upstream,
-};
+use crate::loss::{Classes, Gradients, Inputs, LinearCrossEntropy, Reduction, Targets, Upstream};
 use crate::matrix::{Matrix, each};
 
 impl<'t, T: Real> Variable<'t, T> {

@@ -1,18 +1,20 @@
 //! The gradients of given logits.
 
-use super::backward::Active;
+use super::active::Active;
 use super::derivatives::gradient_group;
-use super::gradients::{Gradients, Sink, clear, put_row, put_vector};
-use super::plan::{Plan, TILE_COLUMNS};
+use super::grid::TILE_COLUMNS;
+use super::plan::Plan;
 use super::problem::{Problem, Row};
-use super::sinks::clear_rest;
-use super::tile::{Hidden, Slot};
+use super::sinks::clear_bias;
+use super::tile::{Hidden, Scratch};
 use crate::element::{Element, Operand, Real};
-use crate::gemm::{GROUP, Soon};
+use crate::gemm::{GROUP, Prefetch};
+use crate::loss::gradients::{Gradients, Sink};
 use crate::parallel;
+use crate::writing::{clear, put_row, put_vector};
 
 /// The gradients of given logits: there is nothing to multiply.
-pub(super) fn given<F: Operand>(
+pub(crate) fn given<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     plan: &Plan,
     active: &[Active<F::Sum>],
@@ -23,9 +25,9 @@ pub(super) fn given<F: Operand>(
         clear(array);
     }
     if active.is_empty() {
-        return clear_rest(&mut None, &mut bias);
+        return clear_bias(&mut bias);
     }
-    let mut slots = Slot::<F>::several(plan.slots);
+    let mut slots = Scratch::<F>::several(plan.slots);
     let (columns, chunk) = (problem.columns, plan.rows_at_once);
     let rows: Vec<Row> = active.iter().map(|active| active.row).collect();
     let hidden = Hidden::<F>::new();
@@ -43,7 +45,7 @@ pub(super) fn given<F: Operand>(
                 let from = at.start + i * GROUP;
                 let group = from..from + g.len() / width;
                 let tile = (&mut *g, width);
-                let none = (&[][..], Soon::nothing());
+                let none = (&[][..], Prefetch::nothing());
                 problem.products(&hidden, &rows, group.clone(), block.clone(), none, tile);
                 let (row, sums) = (&mut slot.row, &mut []);
                 let of = |i| active[group.clone()].get(i);

@@ -1,12 +1,8 @@
 //! Where gradients go, and what comes in from above.
 
-use ndarray::{ArrayViewMut2, Axis, s};
-use std::ops::Range;
-
-use super::problem::{Problem, Row};
-use crate::element::{Element, Real};
+use super::inputs::{Inputs, Source};
 use crate::error::{Error, Result};
-use crate::matrix::{MatrixMut, Vector, VectorMut, each};
+use crate::matrix::{MatrixMut, Vector, VectorMut};
 
 /// The derivative of whatever is minimised by what the loss returns.
 ///
@@ -17,13 +13,13 @@ use crate::matrix::{MatrixMut, Vector, VectorMut, each};
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Upstream<'a> {
-    loss: Loss<'a>,
-    log_sum_exp: Option<Vector<'a>>,
-    entropy: Option<Vector<'a>>,
+    pub(crate) loss: Loss<'a>,
+    pub(crate) log_sum_exp: Option<Vector<'a>>,
+    pub(crate) entropy: Option<Vector<'a>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Loss<'a> {
+pub(crate) enum Loss<'a> {
     Scalar(f64),
     Rows(Vector<'a>),
 }
@@ -144,49 +140,6 @@ impl<'a> Upstream<'a> {
     pub(crate) fn has_entropy(&self) -> bool {
         self.entropy.is_some()
     }
-
-    pub(crate) fn check<R: Real>(&self, problem: &Problem<'_, R>) -> Result<()> {
-        let length = |name, vector: Option<&Vector<'_>>| match vector {
-            Some(vector) if vector.len() != problem.outputs => Err(Error::Shape {
-                argument: name,
-                found: vec![vector.len()],
-                expected: format!("[{}], the number of losses", problem.outputs),
-            }),
-            _ => Ok(()),
-        };
-        if let Loss::Rows(rows) = &self.loss {
-            if problem.loss.reduction != super::Reduction::None {
-                return Err(Error::Conflict {
-                    what: "an upstream gradient for each row goes with the reduction none".into(),
-                });
-            }
-            length("the upstream gradient of the loss", Some(rows))?;
-        }
-        length("the upstream gradient of the log-sum-exp", self.log_sum_exp.as_ref())?;
-        length("the upstream gradient of the entropy", self.entropy.as_ref())?;
-        let statistics = &problem.loss.statistics;
-        if self.has_entropy() && !(statistics.entropy || statistics.varentropy) {
-            return Err(Error::Conflict {
-                what:
-                    "the entropy was not asked for when the loss was built, so it has no gradient"
-                        .into(),
-            });
-        }
-        Ok(())
-    }
-
-    pub(crate) fn of(&self, row: &Row) -> RowUpstream {
-        let at = |vector: Option<Vector<'_>>| vector.map_or(0.0, |v| v.at(row.output));
-        let loss = match self.loss {
-            Loss::Scalar(scalar) => scalar,
-            Loss::Rows(rows) => rows.at(row.output),
-        };
-        RowUpstream {
-            loss: [loss, row.token_weight],
-            log_sum_exp: at(self.log_sum_exp),
-            entropy: at(self.entropy),
-        }
-    }
 }
 
 /// An array with what is to be done to it.
@@ -259,65 +212,60 @@ impl<'a> Gradients<'a> {
     }
 }
 
-/// How a new value joins what stands in an array.
-pub(crate) fn put<T: Element>(to: &mut T, value: f64, accumulate: bool) {
-    *to = T::from_f64(if accumulate { to.to_f64() + value } else { value });
-}
-
-/// Sets everything to 0.
-pub(crate) fn clear(matrix: &mut MatrixMut<'_>) {
-    each!(matrix, MatrixMut, view => view.fill(Element::from_f64(0.0)))
-}
-
-/// Sets everything to 0.
-pub(crate) fn clear_vector(vector: &mut VectorMut<'_>) {
-    each!(vector, VectorMut, view => view.fill(Element::from_f64(0.0)))
-}
-
-/// Puts rows that were computed into rows of the caller's.
-pub(crate) fn put_row<R: Real>(
-    matrix: &mut MatrixMut<'_>,
-    row: usize,
-    columns: Range<usize>,
-    values: &[R],
-    accumulate: bool,
-) {
-    each!(matrix, MatrixMut, view => {
-        for (to, value) in view.slice_mut(s![row, columns]).iter_mut().zip(values) {
-            put(to, value.to_f64(), accumulate);
+impl Gradients<'_> {
+    /// Whether each gradient fits what it is of.
+    pub(crate) fn check(&self, inputs: &Inputs<'_>) -> Result<()> {
+        let shape = |argument, found: Vec<usize>, expected: Vec<usize>, like: &str| match found
+            == expected
+        {
+            true => Ok(()),
+            false => Err(Error::Shape {
+                argument,
+                found,
+                expected: format!("{expected:?}, as {like} has"),
+            }),
+        };
+        let pair = |(a, b): (usize, usize)| vec![a, b];
+        match &inputs.source {
+            Source::Product { hidden, classifier } => {
+                if self.logits.is_some() {
+                    return Err(Error::Conflict {
+                        what:
+                            "a gradient of logits that are not given, expected hidden, classifier \
+                               or bias"
+                                .into(),
+                    });
+                }
+                if let Some(Sink { array, .. }) = &self.hidden {
+                    shape("the hidden gradient", pair(array.dim()), pair(hidden.dim()), "hidden")?;
+                }
+                if let Some(Sink { array, .. }) = &self.classifier {
+                    let expected = pair(classifier.dim());
+                    shape("the classifier gradient", pair(array.dim()), expected, "classifier")?;
+                }
+                if let Some(Sink { array, .. }) = &self.bias {
+                    let expected = vec![classifier.dim().0];
+                    shape("the bias gradient", vec![array.len()], expected, "the bias")?;
+                }
+                Ok(())
+            }
+            Source::Given(logits) => {
+                if self.hidden.is_some() || self.classifier.is_some() {
+                    return Err(Error::Conflict {
+                        what: "given logits have no hidden states and no classifier, expected a \
+                               gradient of the logits or the bias"
+                            .into(),
+                    });
+                }
+                if let Some(Sink { array, .. }) = &self.logits {
+                    shape("the logits gradient", pair(array.dim()), pair(logits.dim()), "logits")?;
+                }
+                if let Some(Sink { array, .. }) = &self.bias {
+                    let expected = vec![logits.dim().1];
+                    shape("the bias gradient", vec![array.len()], expected, "the bias")?;
+                }
+                Ok(())
+            }
         }
-    })
-}
-
-/// Puts numbers that were computed into a range of the caller's.
-pub(crate) fn put_vector(
-    vector: &mut VectorMut<'_>,
-    first: usize,
-    values: &[f64],
-    accumulate: bool,
-) {
-    each!(vector, VectorMut, view => {
-        for (to, &value) in view.slice_mut(s![first..first + values.len()]).iter_mut().zip(values) {
-            put(to, value, accumulate);
-        }
-    })
-}
-
-/// Pieces of so many rows (or columns), and what is left over.
-pub(crate) fn split<'a, R>(
-    matrix: ArrayViewMut2<'a, R>,
-    axis: Axis,
-    size: usize,
-) -> Vec<ArrayViewMut2<'a, R>> {
-    let mut pieces = Vec::with_capacity(matrix.len_of(axis).div_ceil(size));
-    let mut rest = matrix;
-    while rest.len_of(axis) > size {
-        let (piece, tail) = rest.split_at(axis, size);
-        pieces.push(piece);
-        rest = tail;
     }
-    if rest.len_of(axis) > 0 {
-        pieces.push(rest);
-    }
-    pieces
 }

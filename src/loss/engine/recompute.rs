@@ -1,64 +1,49 @@
 //! The backward that computes the logits a second time, block by block.
 
-use ndarray::{ArrayViewMut2, Axis, s};
-use std::ops::Range;
+use ndarray::Axis;
 
-use super::backward::Active;
+use super::active::Active;
+use super::block::{Block, pack_block};
 use super::derivatives::{Derivatives, PanelPart, gradient_group};
-use super::filter::{Cut, Lists};
 use super::given::given;
-use super::gradients::{Gradients, Sink, put_row, put_vector, split};
-use super::inputs::Source;
-use super::kept::{Stands, fill_kept, put_kept};
-use super::plan::{GROUPS, Plan, STRIP_COLUMNS, TILE_COLUMNS};
+use super::grid::{GROUPS, TILE_COLUMNS};
+use super::plan::Plan;
 use super::problem::{Problem, Row};
-use super::sinks::{HiddenGradient, HiddenPart, Task, clear_rest, is_direct, put_classifier};
-use super::spread::Spread;
-use super::tail::Tail;
-use super::tile::{Hidden, Slot, sized};
-use crate::element::{Operand, Real};
-use crate::gemm::{
-    Buffer, GROUP, PANEL, Panels, Soon, Store, add_rows, padded_rows, panels_length, put_rows,
-    steps_length,
+use super::sinks::{
+    ClassifierGradient, HiddenGradient, HiddenPart, Task, clear_bias, put_classifier,
 };
+use super::tile::{Hidden, Scratch, sized};
+use crate::element::Operand;
+use crate::gemm::{
+    Buffer, GROUP, PANEL, Prefetch, add_rows, padded_rows, panels_length, put_rows, steps_length,
+};
+use crate::loss::filter::kept::{StoredClassifier, fill_kept, put_kept};
+use crate::loss::filter::record::{ActiveFilter, Lists};
+use crate::loss::filter::smoothing::SmoothingTerm;
+use crate::loss::filter::tail::Tail;
+use crate::loss::gradients::{Gradients, Sink};
+use crate::loss::inputs::Source;
 use crate::parallel;
+use crate::pieces::split;
+use crate::writing::put_vector;
 
-/// The arrays of a block of classes, for all chunks of rows.
-pub(super) struct Block<'b, F> {
-    pub(super) columns: Range<usize>,
-    /// Packed in steps, a panel after the other.
-    pub(super) steps: &'b [F],
-    /// Packed in panels of so many rows.
-    pub(super) classes: &'b [F],
-    pub(super) height: usize,
-}
-
-impl<F: Operand> Block<'_, F> {
-    pub(super) fn panels(&self) -> usize {
-        self.columns.len().div_ceil(PANEL)
-    }
-
-    pub(super) fn classes(&self) -> Panels<'_, F> {
-        Panels::new(self.classes, self.height)
-    }
-}
-
-pub(super) fn recompute<F: Operand>(
+pub(crate) fn recompute<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     plan: &Plan,
     mut active: Vec<Active<F::Sum>>,
-    cut: Option<&Cut<'_>>,
+    cut: Option<&ActiveFilter<'_>>,
     gradients: Gradients<'_>,
 ) {
     if let Source::Given(_) = problem.source {
         return given::<F>(problem, plan, &active, gradients);
     }
-    let Gradients { hidden: d_hidden, mut classifier, mut bias, .. } = gradients;
+    let Gradients { hidden: d_hidden, classifier, mut bias, .. } = gradients;
     let (width, columns) = (problem.width, problem.columns);
     let (chunk, isa) = (plan.rows_at_once, problem.loss.isa);
     if active.is_empty() {
         HiddenGradient::<F::Sum>::new(d_hidden, 0, width);
-        return clear_rest(&mut classifier, &mut bias);
+        ClassifierGradient::<F::Sum>::new(classifier, 0).clear();
+        return clear_bias(&mut bias);
     }
     let filtered = problem.loss.filtered;
     let mixed = (d_hidden.is_some() && !filtered.hidden)
@@ -66,8 +51,8 @@ pub(super) fn recompute<F: Operand>(
         || (bias.is_some() && !filtered.bias);
     let rows: Vec<Row> = active.iter().map(|active| active.row).collect();
     let mut d_hidden = HiddenGradient::new(d_hidden, active.len(), width);
-    let mut slots = Slot::<F>::several(plan.slots);
-    let spread = cut.and_then(|_| Spread::new(problem, &mut active, &mut slots));
+    let mut slots = Scratch::<F>::several(plan.slots);
+    let spread = cut.and_then(|_| SmoothingTerm::new(problem, &mut active, &mut slots));
     let active = &active[..];
     let block_columns = plan.block_columns.min(columns.next_multiple_of(PANEL)).max(PANEL);
     let length = steps_length::<F>(width);
@@ -80,13 +65,10 @@ pub(super) fn recompute<F: Operand>(
     let mut masked = Derivatives::<F>::new(0, 0);
     let mut lists =
         Lists::with_capacity(if cut.is_some() { at_once } else { 0 }, block_columns / PANEL);
-    let stands = Stands::<F>::new(problem);
+    let stands = StoredClassifier::<F>::new(problem);
     let mut tail = Tail::new(problem, cut.filter(|_| !mixed), at_once);
     let mut names = Vec::with_capacity(at_once);
-    let direct = classifier.as_ref().is_some_and(|sink| is_direct::<F::Sum>(&sink.array));
-    let accumulated = classifier.is_some() && !direct;
-    let mut classifier_sums =
-        vec![F::Sum::ZERO; if accumulated { block_columns * width } else { 0 }];
+    let mut d_classifier = ClassifierGradient::new(classifier, block_columns * width);
     let mut sums = vec![0.0; block_columns];
     let mut partial_sums = Vec::new();
     if active.len() <= chunk {
@@ -110,22 +92,8 @@ pub(super) fn recompute<F: Operand>(
             let mut tasks: Vec<Task<'_, F::Sum>> = Vec::new();
             let parts = d_hidden.parts(&rows, at.clone(), width, PANEL, &mut names);
             tasks.extend(parts.into_iter().map(Task::Hidden));
-            let mut store = Store::Assign;
-            if let Some(Sink { array, accumulate }) = &mut classifier {
-                if first > 0 || (direct && *accumulate) {
-                    store = Store::Add;
-                }
-                let view = match direct {
-                    true => {
-                        let view = F::Sum::view_mut(array).expect("a direct gradient");
-                        view.slice_move(s![block.clone(), ..])
-                    }
-                    false => {
-                        let sums = &mut classifier_sums[..block.len() * width];
-                        ArrayViewMut2::from_shape((block.len(), width), sums)
-                            .expect("an accumulator of a block")
-                    }
-                };
+            let store = d_classifier.store(first == 0);
+            if let Some(view) = d_classifier.part(block.clone(), width) {
                 for (q, view) in split(view, Axis(1), PANEL).into_iter().enumerate() {
                     let columns = q * PANEL..q * PANEL + view.dim().1;
                     // A tail is the same for all classes of the block: it is computed once.
@@ -183,7 +151,7 @@ pub(super) fn recompute<F: Operand>(
                 Task::Hidden(HiddenPart { columns, mut view, names }) => {
                     let (left, depth) = (left.rows(), block.columns.len());
                     let right = (block.classes(), 0);
-                    let soon = Soon::nothing();
+                    let soon = Prefetch::nothing();
                     add_rows(isa, left, 0, depth, right, columns, names, soon, &mut view);
                 }
                 Task::Classifier(columns, mut view, panels) => {
@@ -193,24 +161,10 @@ pub(super) fn recompute<F: Operand>(
             });
         }
         if let Some(spread) = &spread {
-            let view = classifier.as_mut().and_then(|sink| match direct {
-                true => F::Sum::view_mut(&mut sink.array)
-                    .map(|view| view.slice_move(s![block.clone(), ..])),
-                false => {
-                    let sums = &mut classifier_sums[..block.len() * width];
-                    ArrayViewMut2::from_shape((block.len(), width), sums).ok()
-                }
-            });
+            let view = d_classifier.part(block.clone(), width);
             spread.put_classes(problem, &block, view, &mut sums);
         }
-        if let Some(Sink { array, accumulate }) = &mut classifier
-            && accumulated
-            && width > 0
-        {
-            for (row, sums) in block.clone().zip(classifier_sums.chunks(width)) {
-                put_row(array, row, 0..width, sums, *accumulate);
-            }
-        }
+        d_classifier.put(block.clone(), width);
         if let Some(Sink { array, accumulate }) = &mut bias {
             put_vector(array, block.start, &sums[..block.len()], *accumulate);
         }
@@ -226,42 +180,9 @@ pub(super) fn recompute<F: Operand>(
     d_hidden.finish(&rows, width);
 }
 
-/// Packs a block of the classifier in parallel: in steps, but for rows alone, and in panels.
-pub(super) fn pack_block<F: Operand>(
-    problem: &Problem<'_, F::Sum>,
-    block: &Range<usize>,
-    steps: &mut [F],
-    classes: &mut [F],
-    height: usize,
-    rows_only: bool,
-    slots: &mut [Slot<F>],
-) {
-    enum Pack<'a, F> {
-        Steps(Range<usize>, &'a mut [F]),
-        Rows(Range<usize>, &'a mut [F]),
-    }
-    let length = steps_length::<F>(problem.width).max(1);
-    let mut tasks = Vec::new();
-    let all = if rows_only { 0 } else { steps.len() };
-    for (i, to) in steps[..all].chunks_mut(length).enumerate() {
-        let first = block.start + i * PANEL;
-        tasks.push(Pack::Steps(first..block.end.min(first + PANEL), to));
-    }
-    for (i, to) in classes.chunks_mut(height * STRIP_COLUMNS).enumerate() {
-        let first = i * STRIP_COLUMNS;
-        tasks.push(Pack::Rows(first..problem.width.min(first + STRIP_COLUMNS), to));
-    }
-    parallel::for_each(slots, tasks, |slot, task| match task {
-        Pack::Steps(classes, to) => problem.pack_classes(classes, &mut slot.lines, to),
-        Pack::Rows(columns, to) => {
-            problem.pack_class_rows(block.clone(), columns, height, &mut slot.lines, to);
-        }
-    });
-}
-
 /// Makes one block of G anew, in parallel over its rows.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn fill_gradient<F: Operand>(
+pub(crate) fn fill_gradient<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     active: &[Active<F::Sum>],
     rows: &[Row],
@@ -269,7 +190,7 @@ pub(super) fn fill_gradient<F: Operand>(
     block: &Block<'_, F>,
     g: &mut Derivatives<F>,
     (sums, partial): (&mut [f64], &mut Vec<f64>),
-    slots: &mut [Slot<F>],
+    slots: &mut [Scratch<F>],
 ) {
     let Block { columns: block, steps, .. } = block;
     const ROWS: usize = GROUPS * GROUP;
@@ -279,9 +200,9 @@ pub(super) fn fill_gradient<F: Operand>(
     partial.clear();
     partial.resize(parts.len() * TILE_COLUMNS, 0.0);
     let tasks = parts.into_iter().zip(partial.chunks_mut(TILE_COLUMNS)).enumerate().collect();
-    let work = |slot: &mut Slot<F>,
+    let work = |slot: &mut Scratch<F>,
                 (i, (mut panels, sums)): (usize, (Vec<PanelPart<'_, F>>, _))| {
-        let Slot { tile, row, .. } = slot;
+        let Scratch { tile, row, .. } = slot;
         let start = i / rows_of_parts * TILE_COLUMNS;
         let columns = block.start + start..(block.start + start + TILE_COLUMNS).min(block.end);
         let stride = panels.len() * PANEL;
@@ -291,7 +212,14 @@ pub(super) fn fill_gradient<F: Operand>(
         let all = first.min(rows.len())..(first + height).min(rows.len());
         let tile = &mut sized(tile, ROWS * TILE_COLUMNS)[..height * stride];
         let to = (&mut *tile, stride);
-        problem.products(hidden, rows, all.clone(), columns.clone(), (packed, Soon::nothing()), to);
+        problem.products(
+            hidden,
+            rows,
+            all.clone(),
+            columns.clone(),
+            (packed, Prefetch::nothing()),
+            to,
+        );
         let of = |i| active[all.clone()].get(i);
         let to = (&mut *tile, stride);
         gradient_group::<F>(problem, of, columns.clone(), to, row, sums);

@@ -81,7 +81,7 @@ pub enum Backward {
 /// smoothing's part other than rank one: neither (the latter together with smoothing) goes with a
 /// filter.
 ///
-/// The idea, for tiles of 128 × 128, is that of *Cut Your Losses in Large-Vocabulary Language Models*
+/// The idea, for tiles of 128 × 128, is that of *ActiveFilter Your Losses in Large-Vocabulary Language Models*
 /// (Wijmans et al., 2024).
 ///
 /// ```
@@ -115,7 +115,7 @@ pub enum Filter {
 /// stored; the same options serve [`forward`](Self::forward), [`vjp`](Self::vjp) and
 /// [`loss_and_gradients`](Self::loss_and_gradients).
 ///
-/// The loss is that of *Cut Your Losses in Large-Vocabulary Language Models* (Wijmans et al.,
+/// The loss is that of *ActiveFilter Your Losses in Large-Vocabulary Language Models* (Wijmans et al.,
 /// 2024); the conventions of smoothing, weights and reductions are those of PyTorch's
 /// `cross_entropy`.
 ///

@@ -3,20 +3,20 @@
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, s};
 use std::ops::Range;
 
-use super::inputs::{Source, Targets};
-use super::plan::TILE_COLUMNS;
+use super::grid::TILE_COLUMNS;
 use super::problem::{Problem, Row};
 use crate::element::{Operand, Real};
 use crate::gemm::{
-    Buffer, PANEL, Panels, Rows, Soon, dots, pack_pairs, pack_rows, pack_steps, padded_rows,
+    Buffer, PANEL, Panels, Prefetch, Rows, dots, pack_pairs, pack_rows, pack_steps, padded_rows,
     panels_length, row_products, steps_length,
 };
+use crate::loss::inputs::{Source, Targets};
 use crate::matrix::Matrix;
 use crate::parallel;
 use crate::simd::Isa;
 
 /// The scratch of one task at a time.
-pub(crate) struct Slot<F: Operand> {
+pub(crate) struct Scratch<F: Operand> {
     /// Some of the classifier, packed in steps or in panels.
     pub(crate) packed: Buffer<F>,
     /// Rows of the classifier in the format of the products.
@@ -36,7 +36,7 @@ pub(crate) struct RowScratch<R> {
     pub(crate) exacts: Vec<(usize, R)>,
 }
 
-impl<F: Operand> Slot<F> {
+impl<F: Operand> Scratch<F> {
     pub(crate) fn several(count: usize) -> Vec<Self> {
         let one = || Self {
             packed: Buffer::new(),
@@ -194,15 +194,15 @@ impl<R: Real> Problem<'_, R> {
         classes: Range<usize>,
         part: usize,
         parts: usize,
-    ) -> Soon<'_, F> {
-        let Source::Product { classifier, .. } = &self.source else { return Soon::nothing() };
+    ) -> Prefetch<'_, F> {
+        let Source::Product { classifier, .. } = &self.source else { return Prefetch::nothing() };
         let piece = F::stored(classifier).and_then(|view| {
             let end = classes.end.min(view.dim().0);
             view.slice_move(s![classes.start.min(end)..end, ..]).to_slice()
         });
         let piece = piece.unwrap_or_default();
         let length = piece.len().div_ceil(parts.max(1));
-        Soon::piece(
+        Prefetch::piece(
             &piece[(part * length).min(piece.len())..((part + 1) * length).min(piece.len())],
         )
     }
@@ -212,19 +212,19 @@ impl<R: Real> Problem<'_, R> {
         &self,
         classes: Range<usize>,
         columns: Range<usize>,
-    ) -> Soon<'_, F> {
-        let Source::Product { classifier, .. } = &self.source else { return Soon::nothing() };
+    ) -> Prefetch<'_, F> {
+        let Source::Product { classifier, .. } = &self.source else { return Prefetch::nothing() };
         let Some(all) = F::stored(classifier).and_then(|view| view.to_slice()) else {
-            return Soon::nothing();
+            return Prefetch::nothing();
         };
         let (first, end) = (classes.start.min(self.columns), classes.end.min(self.columns));
         match first < end {
             true => {
                 let part =
                     &all[first * self.width + columns.start..(end - 1) * self.width + columns.end];
-                Soon::rows(part, columns.len(), self.width)
+                Prefetch::rows(part, columns.len(), self.width)
             }
-            false => Soon::nothing(),
+            false => Prefetch::nothing(),
         }
     }
 
@@ -281,7 +281,7 @@ impl<R: Real> Problem<'_, R> {
         rows: &[Row],
         group: Range<usize>,
         columns: Range<usize>,
-        packed: (&[F], Soon<'_, F>),
+        packed: (&[F], Prefetch<'_, F>),
         (tile, stride): (&mut [R], usize),
     ) {
         let width = columns.len();
@@ -346,7 +346,7 @@ impl<R: Real> Problem<'_, R> {
         &self,
         row: &Row,
         columns: &[u32],
-        slot: &mut Slot<F>,
+        slot: &mut Scratch<F>,
         to: &mut [R],
     ) {
         match &self.source {

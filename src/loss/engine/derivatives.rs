@@ -2,77 +2,79 @@
 
 use std::ops::Range;
 
-use super::backward::Active;
-use super::filter::Lists;
+use super::active::Active;
 use super::problem::Problem;
-use super::tile::RowScratch;
+use super::tile::{RowScratch, Weights};
 use crate::element::{Element, Operand, Real};
 use crate::gemm::{Buffer, PANEL, Panels, padded_rows};
+use crate::loss::filter::record::Lists;
+use crate::loss::inputs::Targets;
+use crate::softmax::gradient::Slope;
 
 /// G of some rows and classes: panels of 32 classes, in each the rows one after the other, and where
 /// steps are pairs the same once more with the rows in pairs. As large as the logits it comes from.
-pub(super) struct Derivatives<F: Operand> {
-    pub(super) data: Buffer<F::Sum>,
-    pub(super) height: usize,
-    pub(super) panels: usize,
+pub(crate) struct Derivatives<F: Operand> {
+    pub(crate) data: Buffer<F::Sum>,
+    pub(crate) height: usize,
+    pub(crate) panels: usize,
 }
 
 /// What one task writes of a panel of G.
-pub(super) struct PanelPart<'a, F> {
-    pub(super) rows: &'a mut [F],
-    pub(super) pairs: &'a mut [F],
+pub(crate) struct PanelPart<'a, F> {
+    pub(crate) rows: &'a mut [F],
+    pub(crate) pairs: &'a mut [F],
 }
 
 impl<F: Operand> Derivatives<F> {
-    pub(super) fn new(rows: usize, columns: usize) -> Self {
+    pub(crate) fn new(rows: usize, columns: usize) -> Self {
         let (height, panels) = (padded_rows(rows), columns.div_ceil(PANEL));
         Self { data: Buffer::zeros(height * panels * PANEL), height, panels }
     }
 
     /// For so many rows and columns, at most as many as it was made for.
-    pub(super) fn resize(&mut self, rows: usize, columns: usize) {
+    pub(crate) fn resize(&mut self, rows: usize, columns: usize) {
         (self.height, self.panels) = (padded_rows(rows), columns.div_ceil(PANEL));
     }
 
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.height * self.panels * PANEL
     }
 
-    pub(super) fn get(&self) -> &[F] {
+    pub(crate) fn get(&self) -> &[F] {
         bytemuck::cast_slice(&self.data.get()[..self.length()])
     }
 
     /// As the left factor of the hidden gradient.
-    pub(super) fn rows(&self) -> Panels<'_, F> {
+    pub(crate) fn rows(&self) -> Panels<'_, F> {
         Panels::new(self.get(), self.height * F::DEPTH)
     }
 
     /// The same from this panel on.
-    pub(super) fn rows_from(&self, panel: usize) -> Panels<'_, F> {
+    pub(crate) fn rows_from(&self, panel: usize) -> Panels<'_, F> {
         let whole = self.height * PANEL * F::DEPTH;
         Panels::new(&self.get()[panel * whole..], self.height * F::DEPTH)
     }
 
     /// The products that G is to be made of.
-    pub(super) fn products(&mut self) -> &mut [F::Sum] {
+    pub(crate) fn products(&mut self) -> &mut [F::Sum] {
         let length = self.length();
         self.data.sized(length)
     }
 
     /// One panel as the left factor of the classifier gradient.
-    pub(super) fn columns(&self, panel: usize) -> &[F] {
+    pub(crate) fn columns(&self, panel: usize) -> &[F] {
         let whole = self.height * PANEL;
         let panel = &self.get()[panel * whole * F::DEPTH..][..whole * F::DEPTH];
         &panel[whole * (F::DEPTH - 1)..]
     }
 
     /// For the rows that are kept of each panel.
-    pub(super) fn resize_to(&mut self, lists: &Lists) {
+    pub(crate) fn resize_to(&mut self, lists: &Lists) {
         (self.height, self.panels) = (lists.names.len(), 1);
     }
 
     /// The rows kept of each panel, to be written.
-    pub(super) fn kept_panels(&mut self, lists: &Lists) -> Vec<PanelPart<'_, F>> {
+    pub(crate) fn kept_panels(&mut self, lists: &Lists) -> Vec<PanelPart<'_, F>> {
         let length = self.length();
         let mut rest: &mut [F] = bytemuck::cast_slice_mut(self.data.sized(length));
         let mut parts = Vec::with_capacity(lists.counts.len());
@@ -87,21 +89,21 @@ impl<F: Operand> Derivatives<F> {
     }
 
     /// The rows kept of a panel as the left factor of the hidden gradient.
-    pub(super) fn kept_rows(&self, lists: &Lists, panel: usize) -> Panels<'_, F> {
+    pub(crate) fn kept_rows(&self, lists: &Lists, panel: usize) -> Panels<'_, F> {
         let places = lists.places(panel);
         let own = &self.get()[places.start * PANEL * F::DEPTH..][..places.len() * PANEL];
         Panels::new(own, places.len().max(1))
     }
 
     /// The rows kept of a panel as the left factor of the classifier gradient.
-    pub(super) fn kept_columns(&self, lists: &Lists, panel: usize) -> &[F] {
+    pub(crate) fn kept_columns(&self, lists: &Lists, panel: usize) -> &[F] {
         let places = lists.places(panel);
         let length = places.len() * PANEL;
         &self.get()[places.start * PANEL * F::DEPTH + length * (F::DEPTH - 1)..][..length]
     }
 
     /// Takes over what is kept of another's; the rest is 0.
-    pub(super) fn mask(&mut self, other: &Self, lists: &Lists, rows: usize) {
+    pub(crate) fn mask(&mut self, other: &Self, lists: &Lists, rows: usize) {
         if self.data.get().len() < other.data.get().len() {
             self.data = Buffer::zeros(other.data.get().len());
         }
@@ -129,7 +131,7 @@ impl<F: Operand> Derivatives<F> {
 
     /// What each task writes, where a task has so many rows of so many panels: for all rows of the
     /// first panels, then of the next.
-    pub(super) fn parts(&mut self, rows: usize, panels: usize) -> Vec<Vec<PanelPart<'_, F>>> {
+    pub(crate) fn parts(&mut self, rows: usize, panels: usize) -> Vec<Vec<PanelPart<'_, F>>> {
         let (height, length) = (self.height, self.length());
         let data: &mut [F] = bytemuck::cast_slice_mut(self.data.sized(length));
         let panel_length = height * PANEL * F::DEPTH;
@@ -152,7 +154,7 @@ impl<F: Operand> Derivatives<F> {
 
 /// G of a group of rows in `tile`, from products or logits in place; rows `stride` apart, zero where
 /// there is none. `sums` takes the sums of its columns.
-pub(super) fn gradient_group<'r, F: Operand>(
+pub(crate) fn gradient_group<'r, F: Operand>(
     problem: &Problem<'_, F::Sum>,
     active: impl Fn(usize) -> Option<&'r Active<F::Sum>>,
     columns: Range<usize>,
@@ -171,6 +173,73 @@ pub(super) fn gradient_group<'r, F: Operand>(
                 }
             }
             None => products.fill(F::Sum::ZERO),
+        }
+    }
+}
+
+impl<R: Real> Problem<'_, R> {
+    /// Turns the products of a row into G, in place; logits where they have been transformed.
+    pub(crate) fn row_gradient(
+        &self,
+        active: &Active<R>,
+        columns: Range<usize>,
+        products: &mut [R],
+        scratch: &mut RowScratch<R>,
+    ) {
+        let loss = &self.loss;
+        let RowScratch { slopes, weights: buffer, exacts } = scratch;
+        let width = columns.len();
+        let slope = match loss.transform.slope() {
+            Some(slope) => {
+                loss.transform.apply(loss.isa, self.bias_of(columns.clone()), products, None);
+                Slope::Constant(R::from_f64(slope))
+            }
+            None => {
+                let slopes = &mut slopes[..width];
+                let bias = self.bias_of(columns.clone());
+                loss.transform.apply(loss.isa, bias, products, Some(&mut *slopes));
+                Slope::Each(slopes)
+            }
+        };
+        let weights = self.weights_of(&active.row, columns.clone(), buffer);
+        let each = match weights {
+            Weights::Each(weights) => Some(weights),
+            Weights::Uniform | Weights::None => None,
+        };
+        let first = self.first_class + columns.start;
+        let exact = |class: usize, picked: f64, products: &[R]| {
+            let at = class.wrapping_sub(first);
+            let logit = products.get(at)?.to_f64();
+            let own = active.weights * each.map_or(1.0, |weights| weights[at].to_f64());
+            let (picked, spread) = match &self.targets {
+                Targets::Soft(_) => (own, 0.0),
+                _ => (picked, own),
+            };
+            let slope = match slope {
+                Slope::Constant(slope) => slope,
+                Slope::Each(slopes) => slopes[at],
+            };
+            let value = active.exact_gradient(class, logit, picked, spread);
+            Some((at, R::from_f64(value * slope.to_f64())))
+        };
+        // The entries that decide are worth more digits than the vectors carry. All are read
+        // before any is written.
+        let sparse = self.sparse_of(&active.row, first..first + width);
+        exacts.clear();
+        exacts.extend(sparse.iter().filter_map(|&(class, weight)| {
+            exact(class as usize, active.cross_entropy * weight, products)
+        }));
+        let hard = matches!(self.targets, Targets::Hard(_)).then_some(active.row.target as usize);
+        let argmax = active.argmax as usize;
+        let target = hard.and_then(|class| exact(class, active.picked, products));
+        let argmax = match hard {
+            Some(class) if class == argmax => None,
+            _ if sparse.iter().any(|&(class, _)| class as usize == argmax) => None,
+            _ => exact(argmax, 0.0, products),
+        };
+        active.gradient.apply(loss.isa, products, slope, each);
+        for (at, value) in argmax.into_iter().chain(target).chain(exacts.drain(..)) {
+            products[at] = value;
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::gradients::RowUpstream;
-use super::inputs::{Inputs, Selection, Source, Targets};
-use super::options::{Filter, LinearCrossEntropy, Reduction};
-use super::plan::Shapes;
+use super::shapes::Shapes;
 use crate::element::Real;
 use crate::error::{Error, Result, short};
+use crate::loss::gradients::RowUpstream;
+use crate::loss::inputs::{Inputs, Selection, Source, Targets};
+use crate::loss::options::{Filter, LinearCrossEntropy, Reduction};
 use crate::matrix::{Matrix, Vector};
 use crate::quotient::{exponent, quotient, times_power};
 

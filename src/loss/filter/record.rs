@@ -5,10 +5,10 @@ use half::bf16;
 use std::f64::consts::LN_2;
 use std::ops::Range;
 
-use super::inputs::Targets;
-use super::problem::{Problem, Row};
 use crate::element::Real;
 use crate::gemm::{GROUP, PANEL};
+use crate::loss::engine::problem::{Problem, Row};
+use crate::loss::inputs::Targets;
 use crate::parallel;
 use crate::softmax::{RowState, segments};
 
@@ -194,13 +194,13 @@ impl Lists {
 }
 
 /// A filter at work on one call.
-pub(crate) struct Cut<'a> {
+pub(crate) struct ActiveFilter<'a> {
     pub(crate) record: &'a Record,
     /// ln ε.
     threshold: f64,
 }
 
-impl<'a> Cut<'a> {
+impl<'a> ActiveFilter<'a> {
     /// The filter of a problem that has one, with what its forward has recorded.
     pub(crate) fn new<R: Real>(
         problem: &Problem<'_, R>,

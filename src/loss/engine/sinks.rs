@@ -4,15 +4,17 @@ use ndarray::{ArrayViewMut2, Axis, s};
 use std::ops::Range;
 
 use super::derivatives::Derivatives;
-use super::gradients::{Sink, clear, clear_vector, put_row, split};
 use super::problem::{Problem, Row};
 use super::tile::Hidden;
 use crate::element::{Operand, Real};
 use crate::gemm::{PANEL, Rows, Store, add_columns};
-use crate::matrix::MatrixMut;
+use crate::loss::gradients::Sink;
+use crate::matrix::{MatrixMut, VectorMut};
+use crate::pieces::split;
+use crate::writing::{clear, clear_vector, put_row};
 
 /// Whether products can be summed where the gradient stands.
-pub(super) fn is_direct<R: Real>(array: &MatrixMut<'_>) -> bool {
+pub(crate) fn is_direct<R: Real>(array: &MatrixMut<'_>) -> bool {
     let contiguous = |columns: usize, stride: isize| columns <= 1 || stride == 1;
     match array {
         MatrixMut::F64(view) => size_of::<R>() == 8 && contiguous(view.dim().1, view.strides()[1]),
@@ -22,22 +24,22 @@ pub(super) fn is_direct<R: Real>(array: &MatrixMut<'_>) -> bool {
 }
 
 /// Where the hidden gradient is summed: the caller's array, or an accumulator beside it.
-pub(super) enum HiddenGradient<'a, R> {
+pub(crate) enum HiddenGradient<'a, R> {
     None,
     Direct(MatrixMut<'a>),
     Accumulated(Sink<MatrixMut<'a>>, Vec<R>),
 }
 
 /// Some columns of some rows of the hidden gradient, for one task.
-pub(super) struct HiddenPart<'a, R> {
-    pub(super) columns: Range<usize>,
-    pub(super) view: ArrayViewMut2<'a, R>,
+pub(crate) struct HiddenPart<'a, R> {
+    pub(crate) columns: Range<usize>,
+    pub(crate) view: ArrayViewMut2<'a, R>,
     /// Where each row stands in the view.
-    pub(super) names: &'a [u32],
+    pub(crate) names: &'a [u32],
 }
 
 impl<'a, R: Real> HiddenGradient<'a, R> {
-    pub(super) fn new(sink: Option<Sink<MatrixMut<'a>>>, rows: usize, width: usize) -> Self {
+    pub(crate) fn new(sink: Option<Sink<MatrixMut<'a>>>, rows: usize, width: usize) -> Self {
         let Some(Sink { mut array, accumulate }) = sink else { return Self::None };
         if !accumulate {
             clear(&mut array);
@@ -49,7 +51,7 @@ impl<'a, R: Real> HiddenGradient<'a, R> {
     }
 
     /// The parts of some of the rows, so many columns each.
-    pub(super) fn parts<'p>(
+    pub(crate) fn parts<'p>(
         &'p mut self,
         rows: &[Row],
         at: Range<usize>,
@@ -85,7 +87,7 @@ impl<'a, R: Real> HiddenGradient<'a, R> {
         split(view, Axis(1), columns).into_iter().map(part).collect()
     }
 
-    pub(super) fn finish(self, rows: &[Row], width: usize) {
+    pub(crate) fn finish(self, rows: &[Row], width: usize) {
         if let Self::Accumulated(Sink { mut array, accumulate }, sums) = self
             && width > 0
         {
@@ -96,15 +98,80 @@ impl<'a, R: Real> HiddenGradient<'a, R> {
     }
 }
 
+/// Where the classifier gradient is summed: the caller's array, or an accumulator of some classes beside
+/// it.
+pub(crate) enum ClassifierGradient<'a, R> {
+    None,
+    Direct(Sink<MatrixMut<'a>>),
+    Accumulated(Sink<MatrixMut<'a>>, Vec<R>),
+}
+
+impl<'a, R: Real> ClassifierGradient<'a, R> {
+    /// With an accumulator of so many numbers, where one is needed.
+    pub(crate) fn new(sink: Option<Sink<MatrixMut<'a>>>, numbers: usize) -> Self {
+        match sink {
+            None => Self::None,
+            Some(sink) if is_direct::<R>(&sink.array) => Self::Direct(sink),
+            Some(sink) => Self::Accumulated(sink, vec![R::ZERO; numbers]),
+        }
+    }
+
+    /// Whether what stands there is added to, by the first rows or by later ones.
+    pub(crate) fn store(&self, first_rows: bool) -> Store {
+        let keeps = matches!(self, Self::Direct(Sink { accumulate: true, .. }));
+        if first_rows && !keeps { Store::Assign } else { Store::Add }
+    }
+
+    /// The gradient of some classes, `width` columns each.
+    pub(crate) fn part(
+        &mut self,
+        classes: Range<usize>,
+        width: usize,
+    ) -> Option<ArrayViewMut2<'_, R>> {
+        match self {
+            Self::None => None,
+            Self::Direct(Sink { array, .. }) => {
+                let view = R::view_mut(array).expect("a direct gradient is of this type");
+                Some(view.slice_move(s![classes, ..]))
+            }
+            Self::Accumulated(_, sums) => {
+                let sums = &mut sums[..classes.len() * width];
+                let view = ArrayViewMut2::from_shape((classes.len(), width), sums);
+                Some(view.expect("an accumulator of these classes"))
+            }
+        }
+    }
+
+    /// Puts what was accumulated of some classes where it belongs.
+    pub(crate) fn put(&mut self, classes: Range<usize>, width: usize) {
+        if let Self::Accumulated(Sink { array, accumulate }, sums) = self
+            && width > 0
+        {
+            for (class, sums) in classes.zip(sums.chunks(width)) {
+                put_row(array, class, 0..width, sums, *accumulate);
+            }
+        }
+    }
+
+    /// A gradient without rows: what is assigned is 0.
+    pub(crate) fn clear(&mut self) {
+        if let Self::Direct(Sink { array, accumulate: false })
+        | Self::Accumulated(Sink { array, accumulate: false }, _) = self
+        {
+            clear(array);
+        }
+    }
+}
+
 /// A task of the second half of the backward: some columns of either gradient.
-pub(super) enum Task<'a, R> {
+pub(crate) enum Task<'a, R> {
     Hidden(HiddenPart<'a, R>),
     Classifier(Range<usize>, ArrayViewMut2<'a, R>, Range<usize>),
 }
 
 /// `view (+)= Gᵀ·E` over some columns, for some panels of G.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn put_classifier<F: Operand>(
+pub(crate) fn put_classifier<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     g: &Derivatives<F>,
     first_panel: usize,
@@ -127,14 +194,8 @@ pub(super) fn put_classifier<F: Operand>(
     }
 }
 
-/// Gradients without rows: what is assigned is 0.
-pub(super) fn clear_rest(
-    classifier: &mut Option<Sink<MatrixMut<'_>>>,
-    bias: &mut Option<Sink<crate::matrix::VectorMut<'_>>>,
-) {
-    if let Some(Sink { array, accumulate: false }) = classifier {
-        clear(array);
-    }
+/// A bias gradient without rows: what is assigned is 0.
+pub(crate) fn clear_bias(bias: &mut Option<Sink<VectorMut<'_>>>) {
     if let Some(Sink { array, accumulate: false }) = bias {
         clear_vector(array);
     }

@@ -7,12 +7,12 @@
 use ndarray::ArrayViewMut2;
 use std::ops::Range;
 
-use super::inputs::Source;
-use super::plan::TILE_GROUPS;
+use super::grid::TILE_GROUPS;
 use super::problem::{Problem, Row};
 use super::tile::Lines;
 use crate::element::Operand;
 use crate::gemm::{Buffer, GROUP, PANEL, line_products, pack_steps, steps_length};
+use crate::loss::inputs::Source;
 
 /// Rows of hidden states that are few: reading the classifier as it stands is faster than packing it.
 pub(crate) const FEW: usize = 3 * TILE_GROUPS * GROUP;

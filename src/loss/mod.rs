@@ -1,27 +1,18 @@
 //! The fused linear cross-entropy: `E·Cᵀ` folded tile by tile, forward and backward.
 
-pub(crate) mod backward;
-mod derivatives;
-mod few_rows;
+mod doors;
+pub(crate) mod engine;
 pub(crate) mod filter;
 pub(crate) mod forward;
-mod given;
 pub(crate) mod gradients;
 pub(crate) mod inputs;
-mod kept;
 mod options;
-mod plan;
-pub(crate) mod problem;
-mod recompute;
-mod sinks;
-pub(crate) mod spread;
-mod strip;
-mod tail;
-pub(crate) mod tile;
+mod shards;
 
-pub use forward::{Fold, Forward, Statistic};
-pub(crate) use gradients::split;
+pub use engine::plan::Plan;
+pub use engine::shapes::{Pass, Shapes, Strategy};
+pub use forward::{Forward, Statistic};
 pub use gradients::{Gradients, Upstream};
 pub use inputs::{Classes, Inputs, Shard, Targets};
 pub use options::{Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};
-pub use plan::{Pass, Plan, Shapes, Strategy};
+pub use shards::Fold;

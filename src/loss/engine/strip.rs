@@ -1,29 +1,32 @@
 //! The backward that keeps the logits of some rows.
 
-use ndarray::{ArrayViewMut2, Axis};
+use ndarray::Axis;
 use std::ops::Range;
 
-use super::backward::{Active, active_rows};
+use super::active::{Active, active_rows};
 use super::derivatives::{Derivatives, gradient_group};
 use super::few_rows::FewRows;
-use super::forward::{Folded, Partial, add_sparse_targets};
-use super::gradients::{Gradients, Sink, Upstream, put_row, put_vector, split};
-use super::kept::Stands;
-use super::plan::{Plan, STRIP_COLUMNS, TILE_COLUMNS, strip_classes};
+use super::fold::{Folded, Partial, add_sparse_targets};
+use super::grid::{STRIP_COLUMNS, TILE_COLUMNS, strip_classes};
+use super::plan::Plan;
 use super::problem::Problem;
-use super::sinks::{HiddenGradient, HiddenPart, Task, clear_rest, is_direct, put_classifier};
-use super::tile::{Hidden, Slot, sized};
-use crate::element::{Operand, Real};
+use super::sinks::{ClassifierGradient, HiddenGradient, HiddenPart, Task, put_classifier};
+use super::tile::{Hidden, Scratch, sized};
+use crate::element::Operand;
 use crate::gemm::{
-    GROUP, PANEL, Panels, Store, add_rows, add_rows_of_matrix, padded_rows, panels_length, put_rows,
+    GROUP, PANEL, Panels, add_rows, add_rows_of_matrix, padded_rows, panels_length, put_rows,
 };
+use crate::loss::filter::kept::StoredClassifier;
+use crate::loss::gradients::{Gradients, Sink, Upstream};
 use crate::parallel;
+use crate::pieces::split;
+use crate::writing::put_vector;
 
 /// Rows times numbers in a step that are few enough for the hidden gradient without packing the
 /// classifier.
 const AS_IT_STANDS: usize = 96;
 
-pub(super) fn strip<F: Operand>(
+pub(crate) fn strip<F: Operand>(
     problem: &mut Problem<'_, F::Sum>,
     plan: &Plan,
     upstream: &Upstream<'_>,
@@ -47,30 +50,28 @@ pub(super) fn strip<F: Operand>(
 }
 
 /// Strips of the first `active` rows, then of the others without their gradients.
-pub(super) fn strip_in_order<F: Operand>(
+pub(crate) fn strip_in_order<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     plan: &Plan,
     upstream: &Upstream<'_>,
     gradients: Gradients<'_>,
     active: usize,
 ) -> Folded {
-    let Gradients { hidden: d_hidden, mut classifier, mut bias, .. } = gradients;
+    let Gradients { hidden: d_hidden, classifier, mut bias, .. } = gradients;
     let (width, columns, isa) = (problem.width, problem.columns, problem.loss.isa);
     let mut folded = Folded::new::<F>(problem, plan);
     let kept = problem.rows.len();
     let strip_rows = plan.rows_at_once.min(kept);
-    let mut slots = Slot::<F>::several(plan.slots);
+    let mut slots = Scratch::<F>::several(plan.slots);
     let mut hidden = Hidden::<F>::new();
     let mut g = Derivatives::<F>::new(strip_rows, columns);
     let mut partial = Partial::new(problem, plan);
     let mut names = Vec::with_capacity(strip_rows);
     let mut d_hidden = HiddenGradient::new(d_hidden, active, width);
     let mut sums = vec![0.0; columns];
-    let direct = classifier.as_ref().is_some_and(|sink| is_direct::<F::Sum>(&sink.array));
-    let accumulated = classifier.is_some() && !direct;
-    let mut accumulator = vec![F::Sum::ZERO; if accumulated { columns * width } else { 0 }];
+    let mut d_classifier = ClassifierGradient::new(classifier, columns * width);
     if active == 0 {
-        clear_rest(&mut classifier, &mut None);
+        d_classifier.clear();
     }
     let strips = |rows: Range<usize>| {
         let starts = rows.clone().step_by(strip_rows.max(1));
@@ -123,22 +124,15 @@ pub(super) fn strip_in_order<F: Operand>(
         let mut tasks: Vec<Task<'_, F::Sum>> = Vec::new();
         let parts = d_hidden.parts(&problem.rows, at.clone(), width, STRIP_COLUMNS, &mut names);
         tasks.extend(parts.into_iter().map(Task::Hidden));
-        let mut store = Store::Assign;
-        if let Some(Sink { array, accumulate }) = &mut classifier {
-            if at.start > 0 || (direct && *accumulate) {
-                store = Store::Add;
-            }
-            let view = match direct {
-                true => F::Sum::view_mut(array).expect("a direct gradient"),
-                false => ArrayViewMut2::from_shape((columns, width), &mut accumulator)
-                    .expect("an accumulator of all classes"),
-            };
+        let store = d_classifier.store(at.start == 0);
+        if let Some(view) = d_classifier.part(0..columns, width) {
             for (i, view) in split(view, Axis(0), TILE_COLUMNS).into_iter().enumerate() {
                 let first = i * TILE_COLUMNS / PANEL;
                 tasks.push(Task::Classifier(0..width, view, first..g.panels));
             }
         }
-        let stands = Stands::<F>::new(problem).filter(|_| at.len() * F::DEPTH <= AS_IT_STANDS);
+        let stands =
+            StoredClassifier::<F>::new(problem).filter(|_| at.len() * F::DEPTH <= AS_IT_STANDS);
         parallel::for_each(&mut slots, tasks, |slot, task| match task {
             Task::Hidden(HiddenPart { columns: own, mut view, names }) => {
                 let at_once = strip_classes(F::DEPTH);
@@ -161,7 +155,7 @@ pub(super) fn strip_in_order<F: Operand>(
                         continue;
                     }
                     let height = padded_rows(classes.len());
-                    let Slot { packed, lines, .. } = &mut *slot;
+                    let Scratch { packed, lines, .. } = &mut *slot;
                     let packed = packed.sized(panels_length(height, own.len()));
                     let depth = classes.len();
                     let next = classes.end..classes.end + at_once;
@@ -179,13 +173,8 @@ pub(super) fn strip_in_order<F: Operand>(
         });
     }
     d_hidden.finish(&problem.rows[..active], width);
-    if let Some(Sink { array, accumulate }) = &mut classifier
-        && accumulated
-        && active > 0
-    {
-        for (row, sums) in accumulator.chunks(width.max(1)).enumerate() {
-            put_row(array, row, 0..width, sums, *accumulate);
-        }
+    if active > 0 {
+        d_classifier.put(0..columns, width);
     }
     if let Some(Sink { array, accumulate }) = &mut bias {
         put_vector(array, 0, &sums, *accumulate);
@@ -194,16 +183,16 @@ pub(super) fn strip_in_order<F: Operand>(
 }
 
 /// Turns some panels of a strip from products into G.
-pub(super) fn strip_gradient<F: Operand>(
+pub(crate) fn strip_gradient<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     active: &[Active<F::Sum>],
     columns: Range<usize>,
     panels: &mut [F::Sum],
     height: usize,
     sums: &mut [f64],
-    slot: &mut Slot<F>,
+    slot: &mut Scratch<F>,
 ) {
-    let Slot { tile, row, .. } = slot;
+    let Scratch { tile, row, .. } = slot;
     let stride = columns.len().next_multiple_of(PANEL);
     let copied = if F::DEPTH > 1 { panels.len() } else { 0 };
     let scratch = sized(tile, GROUP * TILE_COLUMNS + copied);

@@ -3,13 +3,13 @@
 use ndarray::ArrayViewMut2;
 use std::ops::Range;
 
-use super::backward::Active;
-use super::inputs::Source;
-use super::plan::STRIP_COLUMNS;
-use super::problem::Problem;
-use super::sinks::HiddenPart;
-use super::tile::{Slot, sized};
 use crate::element::{Element, Operand, Real};
+use crate::loss::engine::active::Active;
+use crate::loss::engine::grid::STRIP_COLUMNS;
+use crate::loss::engine::problem::Problem;
+use crate::loss::engine::sinks::HiddenPart;
+use crate::loss::engine::tile::{Scratch, sized};
+use crate::loss::inputs::Source;
 use crate::matrix::Matrix;
 use crate::parallel;
 
@@ -18,7 +18,7 @@ use crate::parallel;
 /// ```text
 /// dE_i −= s k_i Σ_v w_v C_v      dC_v −= s w_v Σ_i k_i E_i      db_v −= s w_v Σ_i k_i
 /// ```
-pub(crate) struct Spread<R> {
+pub(crate) struct SmoothingTerm<R> {
     /// s k_i of each row.
     pub(crate) coefficients: Vec<f64>,
     /// Σ_v w_v C_v.
@@ -28,12 +28,12 @@ pub(crate) struct Spread<R> {
     pub(crate) total: f64,
 }
 
-impl<R: Real> Spread<R> {
+impl<R: Real> SmoothingTerm<R> {
     /// Takes the smoothing out of the rows' coefficients; `None` where there is none.
     pub(crate) fn new<F: Operand<Real = R, Sum = R>>(
         problem: &Problem<'_, R>,
         active: &mut [Active<R>],
-        slots: &mut [Slot<F>],
+        slots: &mut [Scratch<F>],
     ) -> Option<Self> {
         if problem.loss.label_smoothing == 0.0 {
             return None;
@@ -54,7 +54,7 @@ impl<R: Real> Spread<R> {
         Some(Self { coefficients, classes, hidden, total })
     }
 
-    pub(super) fn put_classes(
+    pub(crate) fn put_classes(
         &self,
         problem: &Problem<'_, R>,
         block: &Range<usize>,
@@ -75,7 +75,7 @@ impl<R: Real> Spread<R> {
         }
     }
 
-    pub(super) fn put_hidden(&self, first: usize, part: HiddenPart<'_, R>) {
+    pub(crate) fn put_hidden(&self, first: usize, part: HiddenPart<'_, R>) {
         let HiddenPart { mut view, names, .. } = part;
         for (i, &name) in names.iter().enumerate() {
             let k = R::from_f64(-self.coefficients[first + i]);
@@ -87,12 +87,12 @@ impl<R: Real> Spread<R> {
 }
 
 /// Σ_i w_i X_i over rows of a matrix, in f64 and in the order of the rows.
-pub(super) fn weighed_rows<F: Operand>(
+pub(crate) fn weighed_rows<F: Operand>(
     matrix: &Matrix<'_>,
     count: usize,
     width: usize,
     row: impl Fn(usize) -> (usize, f64) + Sync,
-    slots: &mut [Slot<F>],
+    slots: &mut [Scratch<F>],
 ) -> Vec<F::Sum> {
     let mut sums = vec![0.0; width];
     let tasks = sums.chunks_mut(STRIP_COLUMNS).enumerate().collect();

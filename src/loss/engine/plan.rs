@@ -1,173 +1,20 @@
-//! How a call is cut into tiles, and what it takes from the heap: from shapes and options alone.
+//! How a call goes, and what it takes from the heap: from shapes and options alone.
 
-use super::backward::ROW_BYTES;
+use super::active::ROW_BYTES;
 use super::few_rows::{FEW, few_scratch};
-use super::filter::{Lists, Record};
-use super::inputs::{Inputs, Source, Targets};
-use super::options::{Backward, Filter, LinearCrossEntropy};
+use super::grid::{
+    BLOCK, CHUNK_ROWS, GROUPS, STRIP_COLUMNS, TILE_COLUMNS, TILE_GROUPS, WAVE, spans_count,
+    strip_classes,
+};
 use super::problem::Row;
+use super::shapes::{Pass, Shapes, Strategy};
 use crate::error::{Error, Result};
 use crate::gemm::{GROUP, PANEL, padded_rows};
-use crate::matrix::Matrix;
+use crate::loss::filter::record::{Lists, Record};
+use crate::loss::options::{Backward, Filter, LinearCrossEntropy};
 use crate::parallel;
 use crate::softmax::RowState;
 use crate::softmax::top_k::Entry;
-use std::ops::Range;
-
-/// Columns of a tile of logits at most: what is folded at once.
-pub(crate) const TILE_COLUMNS: usize = 8 * PANEL;
-/// Rows of what is not a product, for one task.
-pub(crate) const TILE_ROWS: usize = 512;
-/// Rows that the forward takes at once at most.
-const WAVE: usize = 4096;
-/// Columns of G that the recomputing backward holds at once at most.
-const BLOCK: usize = 32 * PANEL;
-/// Rows of G that it holds at once at most.
-const CHUNK_ROWS: usize = 1024;
-/// Columns of the hidden gradient that one task of a strip owns.
-pub(crate) const STRIP_COLUMNS: usize = 4 * PANEL;
-/// Classes that a task of a strip takes at once, where a step is of so many numbers: what is packed of
-/// them, the same of the next and their G stay in a second cache.
-pub(crate) const fn strip_classes(depth: usize) -> usize {
-    16 * PANEL * depth
-}
-/// Groups of rows of a tile of logits.
-pub(crate) const TILE_GROUPS: usize = 8;
-/// Groups of rows of G that one task computes.
-pub(crate) const GROUPS: usize = 4;
-
-/// How the gradients of a call are computed.
-///
-/// ```
-/// assert_eq!(surprisal::Strategy::Strip.name(), "strip");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// The logits are computed a second time.
-    Recompute,
-    /// The logits of some rows at a time are kept.
-    Strip,
-}
-
-impl Strategy {
-    /// `recompute` or `strip`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Strategy::Recompute => "recompute",
-            Strategy::Strip => "strip",
-        }
-    }
-}
-
-/// What a call computes.
-///
-/// ```
-/// use surprisal::{LinearCrossEntropy, Pass, Shapes};
-/// let loss = LinearCrossEntropy::builder().build()?;
-/// let shapes = Shapes { rows: 64, hidden: 32, vocabulary: 1000, ..Shapes::default() };
-/// assert_eq!(loss.plan(&shapes, Pass::Forward)?.operations, 2 * 64 * 32 * 1000);
-/// # Ok::<(), surprisal::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// [`LinearCrossEntropy::forward`].
-    Forward,
-    /// [`LinearCrossEntropy::vjp`] alone, after a forward.
-    Vjp,
-    /// [`LinearCrossEntropy::loss_and_gradients`].
-    LossAndGradients,
-}
-
-/// The sizes and types of a call: all that a [`Plan`] depends on beside the options.
-///
-/// ```
-/// use surprisal::{LinearCrossEntropy, Pass, Shapes};
-/// let shapes = Shapes { rows: 8192, hidden: 2304, vocabulary: 256_000, ..Shapes::default() };
-/// let plan = LinearCrossEntropy::builder().build()?.plan(&shapes, Pass::LossAndGradients)?;
-/// assert!(plan.workspace_bytes <= 256 << 20);
-/// # Ok::<(), surprisal::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shapes {
-    /// N, the number of losses.
-    pub rows: usize,
-    /// D; 0 for given logits.
-    pub hidden: usize,
-    /// V, the number of the classifier's rows.
-    pub vocabulary: usize,
-    /// Bytes of a number that is computed in: 4 or 8.
-    pub real_bytes: usize,
-    /// Whether hidden states and classifier both are bf16.
-    pub bf16: bool,
-    /// Whether the hidden gradient holds another type than is computed in, or its rows are not
-    /// contiguous.
-    pub hidden_gradient_rounded: bool,
-    /// The same of the classifier gradient.
-    pub classifier_gradient_rounded: bool,
-    /// Whether there is a bias.
-    pub bias: bool,
-    /// The number of class weights: V of all shards, or 0 for none.
-    pub class_weights: usize,
-    /// Whether there are dense soft targets.
-    pub soft_targets: bool,
-    /// K of sparse soft targets, else 0.
-    pub sparse_targets: usize,
-}
-
-impl Default for Shapes {
-    fn default() -> Self {
-        Self {
-            rows: 0,
-            hidden: 0,
-            vocabulary: 0,
-            real_bytes: 4,
-            bf16: false,
-            hidden_gradient_rounded: false,
-            classifier_gradient_rounded: false,
-            bias: false,
-            class_weights: 0,
-            soft_targets: false,
-            sparse_targets: 0,
-        }
-    }
-}
-
-impl Shapes {
-    /// The shapes of these inputs, with gradients of the type that is computed in.
-    ///
-    /// ```
-    /// # use surprisal::{LinearCrossEntropy, Pass, Shapes};
-    /// # let loss = LinearCrossEntropy::builder().build()?;
-    /// let logits = ndarray::arr2(&[[1.0_f64, 2.0]]);
-    /// let shapes = Shapes::of(&surprisal::Inputs::from_logits(logits.view(), &[0_u32]));
-    /// assert_eq!((shapes.rows, shapes.vocabulary, shapes.real_bytes), (1, 2, 8));
-    /// # Ok::<(), surprisal::Error>(())
-    /// ```
-    pub fn of(inputs: &Inputs<'_>) -> Self {
-        let (rows, hidden, vocabulary, bf16) = match &inputs.source {
-            Source::Product { hidden, classifier } => {
-                let bf16 = [hidden, classifier].iter().all(|m| matches!(m, Matrix::Bf16(_)));
-                (hidden.dim().0, hidden.dim().1, classifier.dim().0, bf16)
-            }
-            Source::Given(logits) => (logits.dim().0, 0, logits.dim().1, false),
-        };
-        Self {
-            rows: inputs.selection.count(rows),
-            hidden,
-            vocabulary,
-            real_bytes: if inputs.is_double() { 8 } else { 4 },
-            bf16: bf16 && !inputs.is_double(),
-            bias: inputs.bias.is_some(),
-            class_weights: inputs.class_weights.map_or(0, |weights| weights.len()),
-            soft_targets: matches!(inputs.targets, Targets::Soft(_)),
-            sparse_targets: match &inputs.targets {
-                Targets::Sparse { classes, .. } => classes.dim().1,
-                _ => 0,
-            },
-            ..Self::default()
-        }
-    }
-}
 
 /// What a call takes and how it goes; made by [`LinearCrossEntropy::plan`].
 ///
@@ -199,31 +46,6 @@ pub struct Plan {
     pub(crate) tile_columns: usize,
     /// Columns of G that are held at once, when recomputing.
     pub(crate) block_columns: usize,
-}
-
-/// Tiles of the first tasks of the forward.
-const LONG: usize = 8;
-/// A task takes at most this part of the tiles that are left.
-const PART: usize = 32;
-
-/// The columns of each task of the forward, in order: many at first, few at the end, so that no
-/// thread waits long for the last.
-pub(crate) fn spans(columns: usize, tile_columns: usize) -> impl Iterator<Item = Range<usize>> {
-    let mut start = 0;
-    std::iter::from_fn(move || {
-        let tiles = (columns - start).div_ceil(tile_columns);
-        let end = columns.min(start + (tiles / PART).clamp(1, LONG) * tile_columns);
-        let span = start..end;
-        start = end;
-        (!span.is_empty()).then_some(span)
-    })
-}
-
-/// How many [`spans`] there are.
-fn spans_count(columns: usize, tile_columns: usize) -> usize {
-    let tiles = columns.div_ceil(tile_columns);
-    let long = (tiles + LONG).saturating_sub(LONG * PART) / LONG;
-    long + spans(columns - columns.min(long * LONG * tile_columns), tile_columns).count()
 }
 
 /// The size in whole units, without overflow.
@@ -696,23 +518,3 @@ const SLOT_BOOKKEEPING: usize = 4 << 10;
 const TASK: usize = 256;
 /// A view of a row in a list.
 const VIEW: usize = 64;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_cover_the_columns_once_and_are_counted() {
-        for tile in [32, 64, 256] {
-            for columns in (0..3000).chain([65_535, 65_536, 65_537, 256_000, 1_000_003]) {
-                let mut end = 0;
-                for span in spans(columns, tile) {
-                    assert_eq!(span.start, end);
-                    end = span.end;
-                }
-                assert_eq!(end, columns);
-                assert_eq!(spans_count(columns, tile), spans(columns, tile).count());
-            }
-        }
-    }
-}

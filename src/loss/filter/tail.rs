@@ -3,32 +3,33 @@
 use ndarray::Axis;
 use std::ops::Range;
 
-use super::backward::Active;
-use super::derivatives::{Derivatives, PanelPart};
-use super::filter::Cut;
-use super::gradients::split;
-use super::inputs::Source;
-use super::problem::Problem;
-use super::recompute::Block;
-use super::sinks::{HiddenPart, Task};
-use super::tile::{Hidden, Lines, Slot};
+use super::record::ActiveFilter;
 use crate::element::{Element, Operand, Real};
 use crate::gemm::{
-    Buffer, GROUP, PANEL, Panels, Rows, Soon, Store, add_columns, add_rows, padded_rows, put_rows,
+    Buffer, GROUP, PANEL, Panels, Prefetch, Rows, Store, add_columns, add_rows, padded_rows,
+    put_rows,
 };
+use crate::loss::engine::active::Active;
+use crate::loss::engine::block::Block;
+use crate::loss::engine::derivatives::{Derivatives, PanelPart};
+use crate::loss::engine::problem::Problem;
+use crate::loss::engine::sinks::{HiddenPart, Task};
+use crate::loss::engine::tile::{Hidden, Lines, Scratch};
+use crate::loss::inputs::Source;
 use crate::parallel;
+use crate::pieces::split;
 
 /// What a filter has left out, taken for flat: the mass of a segment times the mean of its 32 rows of
 /// the classifier goes to dE, a 32nd of it times the hidden state to each of their 32 gradients.
-pub(super) struct Tail<F: Operand> {
+pub(crate) struct Tail<F: Operand> {
     /// G of each row and segment, where 32 segments are one panel.
-    pub(super) g: Derivatives<F>,
+    pub(crate) g: Derivatives<F>,
 }
 
 impl<F: Operand> Tail<F> {
-    pub(super) fn new(
+    pub(crate) fn new(
         problem: &Problem<'_, F::Sum>,
-        cut: Option<&Cut<'_>>,
+        cut: Option<&ActiveFilter<'_>>,
         rows: usize,
     ) -> Option<Self> {
         (problem.loss.tail_correction && cut.is_some())
@@ -36,14 +37,14 @@ impl<F: Operand> Tail<F> {
     }
 
     /// Takes the lost probabilities of a block of at most 32 segments.
-    pub(super) fn fill(
+    pub(crate) fn fill(
         &mut self,
         problem: &Problem<'_, F::Sum>,
-        cut: &Cut<'_>,
+        cut: &ActiveFilter<'_>,
         active: &[Active<F::Sum>],
         block: &Range<usize>,
         sums: &mut [f64],
-        slots: &mut [Slot<F>],
+        slots: &mut [Scratch<F>],
     ) {
         assert!(block.len() <= PANEL * PANEL, "segments of one panel");
         self.g.resize(active.len(), PANEL);
@@ -51,7 +52,7 @@ impl<F: Operand> Tail<F> {
         let mut totals = vec![0.0; parts.len() * PANEL];
         let tasks = parts.into_iter().zip(totals.chunks_mut(PANEL)).enumerate().collect();
         let work =
-            |_: &mut Slot<F>, (i, (mut panels, totals)): (usize, (Vec<PanelPart<'_, F>>, _))| {
+            |_: &mut Scratch<F>, (i, (mut panels, totals)): (usize, (Vec<PanelPart<'_, F>>, _))| {
                 let totals: &mut [f64] = totals;
                 let mut tile = [F::Sum::ZERO; GROUP * PANEL];
                 let own = active.iter().skip(i * GROUP).take(GROUP);
@@ -76,7 +77,7 @@ impl<F: Operand> Tail<F> {
         }
     }
 
-    pub(super) fn put(
+    pub(crate) fn put(
         &self,
         problem: &Problem<'_, F::Sum>,
         hidden: &Hidden<F>,
@@ -100,7 +101,7 @@ impl<F: Operand> Tail<F> {
                 let steps = if F::DEPTH > 1 { pairs } else { lines };
                 let right = (Panels::new(steps, padded_rows(PANEL)), 0);
                 let (left, columns) = (self.g.rows(), 0..columns.len());
-                let soon = Soon::nothing();
+                let soon = Prefetch::nothing();
                 add_rows(isa, left, 0, block.panels(), right, columns, names, soon, &mut view);
             }
             Task::Classifier(columns, mut view, _) => {

@@ -2,30 +2,30 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder};
 
-use super::backward::Active;
-use super::derivatives::{Derivatives, PanelPart, gradient_group};
-use super::filter::Lists;
-use super::gradients::split;
-use super::inputs::Source;
-use super::plan::TILE_COLUMNS;
-use super::problem::Problem;
-use super::recompute::Block;
-use super::sinks::{HiddenPart, Task};
-use super::tile::{Hidden, Slot, sized};
+use super::record::Lists;
 use crate::element::Operand;
 use crate::gemm::{
-    GROUP, PANEL, Rows, Soon, Store, add_columns, add_rows, add_rows_of_matrix, few_products,
+    GROUP, PANEL, Prefetch, Rows, Store, add_columns, add_rows, add_rows_of_matrix, few_products,
     put_rows, row_products, steps_length,
 };
+use crate::loss::engine::active::Active;
+use crate::loss::engine::block::Block;
+use crate::loss::engine::derivatives::{Derivatives, PanelPart, gradient_group};
+use crate::loss::engine::grid::TILE_COLUMNS;
+use crate::loss::engine::problem::Problem;
+use crate::loss::engine::sinks::{HiddenPart, Task};
+use crate::loss::engine::tile::{Hidden, Scratch, sized};
+use crate::loss::inputs::Source;
 use crate::parallel;
+use crate::pieces::split;
 
 /// A classifier whose rows can be read as they stand: of this format, contiguous, of whole panels.
-pub(super) struct Stands<'a, F> {
+pub(crate) struct StoredClassifier<'a, F> {
     view: ArrayView2<'a, F>,
 }
 
-impl<'a, F: Operand> Stands<'a, F> {
-    pub(super) fn new(problem: &Problem<'a, F::Sum>) -> Option<Self> {
+impl<'a, F: Operand> StoredClassifier<'a, F> {
+    pub(crate) fn new(problem: &Problem<'a, F::Sum>) -> Option<Self> {
         let Source::Product { classifier, .. } = &problem.source else { return None };
         let view = F::stored(classifier)?;
         let whole = problem.width.is_multiple_of(PANEL)
@@ -35,7 +35,7 @@ impl<'a, F: Operand> Stands<'a, F> {
     }
 
     /// The classes from this one on.
-    pub(super) fn from(&self, class: usize) -> &'a [F] {
+    pub(crate) fn from(&self, class: usize) -> &'a [F] {
         let all = self.view.to_slice().unwrap_or_default();
         &all[class * self.view.dim().1..]
     }
@@ -46,7 +46,7 @@ const FEW_ROWS: usize = 8;
 
 /// Makes G of the rows that are kept of each panel, in parallel over the panels.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn fill_kept<F: Operand>(
+pub(crate) fn fill_kept<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     active: &[Active<F::Sum>],
     hidden: &Hidden<F>,
@@ -54,15 +54,15 @@ pub(super) fn fill_kept<F: Operand>(
     lists: &Lists,
     g: &mut Derivatives<F>,
     sums: &mut [f64],
-    slots: &mut [Slot<F>],
+    slots: &mut [Scratch<F>],
 ) {
     let length = steps_length::<F>(problem.width);
     let (isa, width) = (problem.loss.isa, problem.width);
-    let stands = Stands::<F>::new(problem);
+    let stands = StoredClassifier::<F>::new(problem);
     let panels = g.kept_panels(lists);
     let tasks = panels.into_iter().zip(sums.chunks_mut(PANEL)).enumerate().collect();
     parallel::for_each(slots, tasks, |slot, (p, (panel, sums)): (usize, (PanelPart<'_, F>, _))| {
-        let Slot { tile, row, packed, lines } = slot;
+        let Scratch { tile, row, packed, lines } = slot;
         let first = block.columns.start + p * PANEL;
         let columns = first..block.columns.end.min(first + PANEL);
         let tile = &mut sized(tile, GROUP * TILE_COLUMNS)[..GROUP * PANEL];
@@ -84,7 +84,7 @@ pub(super) fn fill_kept<F: Operand>(
                 let shape = (GROUP, columns.len()).strides((PANEL, 1));
                 let to = ArrayViewMut2::from_shape(shape, &mut *tile);
                 let mut to = to.expect("a tile of one panel");
-                let packed = (&*packed, Soon::nothing());
+                let packed = (&*packed, Prefetch::nothing());
                 row_products(isa, hidden.get(), Rows::Named(names), width, packed, &mut to);
             }
             let of = |i: usize| active.get(names[i] as usize);
@@ -99,13 +99,13 @@ pub(super) fn fill_kept<F: Operand>(
 
 /// What the rows kept of each panel add to some columns of a gradient.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn put_kept<F: Operand>(
+pub(crate) fn put_kept<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     g: &Derivatives<F>,
     hidden: &Hidden<F>,
     block: &Block<'_, F>,
     lists: &Lists,
-    stands: Option<&Stands<'_, F>>,
+    stands: Option<&StoredClassifier<'_, F>>,
     store: Store,
     task: &mut Task<'_, F::Sum>,
 ) {
@@ -130,7 +130,7 @@ pub(super) fn put_kept<F: Operand>(
                         }
                         None => {
                             let right = (block.classes(), p * PANEL);
-                            let soon = Soon::nothing();
+                            let soon = Prefetch::nothing();
                             add_rows(isa, panel, first, depth, right, columns, own, soon, view);
                         }
                     }

@@ -1,0 +1,216 @@
+//! The rows that a gradient comes from, with their coefficients.
+
+use super::problem::{Problem, Row};
+use crate::element::Real;
+use crate::error::{Error, Result};
+use crate::loss::gradients::{Loss, RowUpstream, Upstream};
+use crate::loss::inputs::Targets;
+use crate::loss::options::Reduction;
+use crate::matrix::Vector;
+use crate::quotient::quotient;
+use crate::softmax::RowState;
+use crate::softmax::gradient::RowGradient;
+
+/// The bytes that the backward keeps of a row.
+pub(crate) const ROW_BYTES: usize = size_of::<Active<f64>>() + size_of::<Row>();
+
+/// A row with all that its derivative needs.
+pub(crate) struct Active<R> {
+    pub(crate) row: Row,
+    /// Its place among the kept rows.
+    pub(crate) index: usize,
+    /// lse.
+    pub(crate) log_sum_exp: f64,
+    pub(crate) gradient: RowGradient<R>,
+    /// Σ of what single classes are weighed with: k (1−ε) w_y, or the sum of the sparse weights.
+    pub(crate) picked: f64,
+    /// The upstream of the cross-entropy over its divisor, times τ.
+    pub(crate) cross_entropy: f64,
+    /// A without `picked`.
+    pub(crate) rest: f64,
+    /// A without what the arg-max alone is weighed with: summed without it, not by a difference.
+    pub(crate) others: f64,
+    /// What smoothing takes from the arg-max.
+    pub(crate) spread_of_argmax: f64,
+    /// k, the coefficient of the weights.
+    pub(crate) weights: f64,
+    pub(crate) entropy: f64,
+    pub(crate) remainder: f64,
+    pub(crate) mean: f64,
+    pub(crate) maximum: f64,
+    pub(crate) argmax: i64,
+}
+
+/// The rows that a gradient comes from, with their coefficients.
+pub(crate) fn active_rows<R: Real>(
+    problem: &Problem<'_, R>,
+    states: &[RowState],
+    rows: &[Row],
+    upstream: &Upstream<'_>,
+) -> Vec<Active<R>> {
+    let mut active = Vec::with_capacity(rows.len());
+    for (index, (state, row)) in states.iter().zip(rows).enumerate() {
+        let above = upstream.of(row);
+        if above.is_zero() {
+            continue;
+        }
+        let loss = &problem.loss;
+        let share = |factors: &[f64]| problem.share(&above, factors);
+        let mut rest = above.log_sum_exp;
+        if loss.z_loss != 0.0 && !above.has_no_loss() {
+            let [upstream, token_weight] = above.loss;
+            let factors = [2.0 * loss.z_loss, state.log_sum_exp(), upstream, token_weight];
+            rest += quotient(&factors, problem.divisors.z_loss, 0);
+        }
+        let mut others = rest;
+        let smoothing = [loss.label_smoothing, 1.0 / problem.vocabulary as f64];
+        let spread = |weight: f64| share(&[smoothing[0], smoothing[1], weight]);
+        let keep = 1.0 - loss.label_smoothing;
+        let cross_entropy = share(&[]);
+        let (picked, weights) = match &problem.targets {
+            Targets::Hard(_) => {
+                let picked = share(&[keep, problem.class_weight(row.target as usize)]);
+                others += spread(state.other_weight);
+                if state.argmax != i64::from(row.target) {
+                    others += picked;
+                }
+                (picked, spread(1.0))
+            }
+            Targets::Sparse { .. } => {
+                let targets = problem.sparse_of(row, 0..problem.columns);
+                let sum: f64 = targets.iter().map(|&(_, weight)| weight).sum();
+                others += share(&[state.other_weight]);
+                (share(&[sum]), spread(1.0))
+            }
+            Targets::Soft(_) => {
+                others += share(&[state.other_weight]);
+                (share(&[state.weight]), cross_entropy)
+            }
+        };
+        let mut spread_of_argmax = 0.0;
+        if !matches!(problem.targets, Targets::Soft(_)) {
+            rest += spread(problem.total_weight);
+            let argmax = usize::try_from(state.argmax).ok().filter(|&v| v < problem.vocabulary);
+            spread_of_argmax = weights * argmax.map_or(0.0, |v| problem.class_weight(v));
+        }
+        let mean = state.first_moment / (1.0 + state.remainder);
+        active.push(Active {
+            row: *row,
+            index,
+            log_sum_exp: state.log_sum_exp(),
+            gradient: RowGradient {
+                maximum: R::from_f64(state.maximum),
+                // A row without a finite maximum has no probabilities.
+                inverse: R::from_f64(match state.maximum.is_finite() {
+                    true => 1.0 / (1.0 + state.remainder),
+                    false => f64::NAN,
+                }),
+                probability: R::from_f64(picked + rest),
+                entropy: R::from_f64(above.entropy),
+                mean: R::from_f64(mean),
+                weights: R::from_f64(weights),
+            },
+            picked,
+            cross_entropy,
+            rest,
+            others,
+            spread_of_argmax,
+            weights,
+            entropy: above.entropy,
+            remainder: state.remainder,
+            mean,
+            maximum: state.maximum,
+            argmax: state.argmax,
+        });
+    }
+    active
+}
+
+impl<R: Real> Active<R> {
+    /// Σ dL/dz over a segment of so many classes of the same probability.
+    pub(crate) fn flat_gradient(&self, problem: &Problem<'_, R>, mass: f64, columns: usize) -> f64 {
+        if mass == 0.0 {
+            return 0.0;
+        }
+        let log_probability = || (mass / columns as f64).ln();
+        let mut coefficient = self.picked + self.rest;
+        if self.entropy != 0.0 {
+            let u = log_probability() + self.remainder.ln_1p();
+            coefficient -= self.entropy * (u - self.mean);
+        }
+        let slope = match problem.loss.transform.softcap {
+            None => problem.loss.transform.scale,
+            Some(softcap) => {
+                let logit = log_probability() + self.log_sum_exp;
+                let t = (logit / softcap).clamp(-1.0, 1.0);
+                problem.loss.transform.scale * (1.0 - t * t)
+            }
+        };
+        mass * coefficient * slope
+    }
+
+    /// dL/da of one class in f64: `picked` is what it alone is weighed with, `spread` its share of
+    /// the smoothing.
+    pub(crate) fn exact_gradient(&self, class: usize, logit: f64, picked: f64, spread: f64) -> f64 {
+        if !self.maximum.is_finite() {
+            return f64::NAN;
+        }
+        let u = (logit - self.maximum).max(-1e4);
+        let r = self.remainder;
+        let p = u.exp() / (1.0 + r);
+        let rise = self.entropy * (u - self.mean);
+        if self.argmax == class as i64 {
+            // p (A − own) + (p − 1) own, where p − 1 = −r/(1+r) keeps the digits of a confident row.
+            let own = picked + self.spread_of_argmax;
+            return p * (self.others - rise) - own * (r / (1.0 + r))
+                + (self.spread_of_argmax - spread)
+                + 0.0;
+        }
+        p * (self.picked + self.rest - rise) - picked - spread + 0.0
+    }
+}
+
+impl Upstream<'_> {
+    pub(crate) fn check<R: Real>(&self, problem: &Problem<'_, R>) -> Result<()> {
+        let length = |name, vector: Option<&Vector<'_>>| match vector {
+            Some(vector) if vector.len() != problem.outputs => Err(Error::Shape {
+                argument: name,
+                found: vec![vector.len()],
+                expected: format!("[{}], the number of losses", problem.outputs),
+            }),
+            _ => Ok(()),
+        };
+        if let Loss::Rows(rows) = &self.loss {
+            if problem.loss.reduction != Reduction::None {
+                return Err(Error::Conflict {
+                    what: "an upstream gradient for each row goes with the reduction none".into(),
+                });
+            }
+            length("the upstream gradient of the loss", Some(rows))?;
+        }
+        length("the upstream gradient of the log-sum-exp", self.log_sum_exp.as_ref())?;
+        length("the upstream gradient of the entropy", self.entropy.as_ref())?;
+        let statistics = &problem.loss.statistics;
+        if self.has_entropy() && !(statistics.entropy || statistics.varentropy) {
+            return Err(Error::Conflict {
+                what:
+                    "the entropy was not asked for when the loss was built, so it has no gradient"
+                        .into(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn of(&self, row: &Row) -> RowUpstream {
+        let at = |vector: Option<Vector<'_>>| vector.map_or(0.0, |v| v.at(row.output));
+        let loss = match self.loss {
+            Loss::Scalar(scalar) => scalar,
+            Loss::Rows(rows) => rows.at(row.output),
+        };
+        RowUpstream {
+            loss: [loss, row.token_weight],
+            log_sum_exp: at(self.log_sum_exp),
+            entropy: at(self.entropy),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! How a loss is computed: shapes into tiles, tiles into states, states into gradients.
+
+pub(crate) mod active;
+pub(crate) mod block;
+pub(crate) mod derivatives;
+mod few_rows;
+pub(crate) mod fold;
+mod given;
+pub(crate) mod grid;
+pub(crate) mod plan;
+pub(crate) mod problem;
+pub(crate) mod recompute;
+pub(crate) mod shapes;
+pub(crate) mod sinks;
+pub(crate) mod strip;
+pub(crate) mod tile;

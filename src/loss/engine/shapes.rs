@@ -1,0 +1,137 @@
+//! The sizes and types of a call.
+
+use crate::loss::inputs::{Inputs, Source, Targets};
+use crate::matrix::Matrix;
+
+/// How the gradients of a call are computed.
+///
+/// ```
+/// assert_eq!(surprisal::Strategy::Strip.name(), "strip");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// The logits are computed a second time.
+    Recompute,
+    /// The logits of some rows at a time are kept.
+    Strip,
+}
+
+impl Strategy {
+    /// `recompute` or `strip`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Strategy::Recompute => "recompute",
+            Strategy::Strip => "strip",
+        }
+    }
+}
+
+/// What a call computes.
+///
+/// ```
+/// use surprisal::{LinearCrossEntropy, Pass, Shapes};
+/// let loss = LinearCrossEntropy::builder().build()?;
+/// let shapes = Shapes { rows: 64, hidden: 32, vocabulary: 1000, ..Shapes::default() };
+/// assert_eq!(loss.plan(&shapes, Pass::Forward)?.operations, 2 * 64 * 32 * 1000);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// [`LinearCrossEntropy::forward`].
+    Forward,
+    /// [`LinearCrossEntropy::vjp`] alone, after a forward.
+    Vjp,
+    /// [`LinearCrossEntropy::loss_and_gradients`].
+    LossAndGradients,
+}
+
+/// The sizes and types of a call: all that a [`Plan`] depends on beside the options.
+///
+/// ```
+/// use surprisal::{LinearCrossEntropy, Pass, Shapes};
+/// let shapes = Shapes { rows: 8192, hidden: 2304, vocabulary: 256_000, ..Shapes::default() };
+/// let plan = LinearCrossEntropy::builder().build()?.plan(&shapes, Pass::LossAndGradients)?;
+/// assert!(plan.workspace_bytes <= 256 << 20);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shapes {
+    /// N, the number of losses.
+    pub rows: usize,
+    /// D; 0 for given logits.
+    pub hidden: usize,
+    /// V, the number of the classifier's rows.
+    pub vocabulary: usize,
+    /// Bytes of a number that is computed in: 4 or 8.
+    pub real_bytes: usize,
+    /// Whether hidden states and classifier both are bf16.
+    pub bf16: bool,
+    /// Whether the hidden gradient holds another type than is computed in, or its rows are not
+    /// contiguous.
+    pub hidden_gradient_rounded: bool,
+    /// The same of the classifier gradient.
+    pub classifier_gradient_rounded: bool,
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// The number of class weights: V of all shards, or 0 for none.
+    pub class_weights: usize,
+    /// Whether there are dense soft targets.
+    pub soft_targets: bool,
+    /// K of sparse soft targets, else 0.
+    pub sparse_targets: usize,
+}
+
+impl Default for Shapes {
+    fn default() -> Self {
+        Self {
+            rows: 0,
+            hidden: 0,
+            vocabulary: 0,
+            real_bytes: 4,
+            bf16: false,
+            hidden_gradient_rounded: false,
+            classifier_gradient_rounded: false,
+            bias: false,
+            class_weights: 0,
+            soft_targets: false,
+            sparse_targets: 0,
+        }
+    }
+}
+
+impl Shapes {
+    /// The shapes of these inputs, with gradients of the type that is computed in.
+    ///
+    /// ```
+    /// # use surprisal::{LinearCrossEntropy, Pass, Shapes};
+    /// # let loss = LinearCrossEntropy::builder().build()?;
+    /// let logits = ndarray::arr2(&[[1.0_f64, 2.0]]);
+    /// let shapes = Shapes::of(&surprisal::Inputs::from_logits(logits.view(), &[0_u32]));
+    /// assert_eq!((shapes.rows, shapes.vocabulary, shapes.real_bytes), (1, 2, 8));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn of(inputs: &Inputs<'_>) -> Self {
+        let (rows, hidden, vocabulary, bf16) = match &inputs.source {
+            Source::Product { hidden, classifier } => {
+                let bf16 = [hidden, classifier].iter().all(|m| matches!(m, Matrix::Bf16(_)));
+                (hidden.dim().0, hidden.dim().1, classifier.dim().0, bf16)
+            }
+            Source::Given(logits) => (logits.dim().0, 0, logits.dim().1, false),
+        };
+        Self {
+            rows: inputs.selection.count(rows),
+            hidden,
+            vocabulary,
+            real_bytes: if inputs.is_double() { 8 } else { 4 },
+            bf16: bf16 && !inputs.is_double(),
+            bias: inputs.bias.is_some(),
+            class_weights: inputs.class_weights.map_or(0, |weights| weights.len()),
+            soft_targets: matches!(inputs.targets, Targets::Soft(_)),
+            sparse_targets: match &inputs.targets {
+                Targets::Sparse { classes, .. } => classes.dim().1,
+                _ => 0,
+            },
+            ..Self::default()
+        }
+    }
+}
