@@ -313,10 +313,10 @@ impl Covariance {
             return Err(other_columns(other.columns, self.columns));
         }
         check_rows(self.rows, other.rows)?;
+        self.declare_precision(other.precision);
         if other.rows == 0 {
             return Ok(());
         }
-        self.declare_precision(other.precision);
         if self.rows == 0 {
             *self = Self { precision: self.precision, ..other.clone() };
             return Ok(());

@@ -277,13 +277,12 @@ impl Factor {
             });
         }
         check_rows(self.rows, other.rows)?;
+        self.declare_precision(other.precision);
         if other.rows == 0 {
             return Ok(());
         }
-        let precision = self.precision.coarser(other.precision);
-        self.precision = precision;
         if self.rows == 0 {
-            *self = Self { precision, ..other.clone() };
+            *self = Self { precision: self.precision, ..other.clone() };
             return Ok(());
         }
         let mut other = other.clone();

@@ -68,7 +68,8 @@ impl Precision {
         absolute: f64::from_bits((1023 - 133) << 52),
     };
 
-    /// Of numbers that are off by a uniform error of ±ε|x|/2: K·ε² of a type is K roundings' worth.
+    /// Of numbers x that are off by a uniform error of ±ε|x|/2. Sums of K products in one precision are off
+    /// by some √K of its ε.
     ///
     /// # Errors
     /// [`Option`](crate::Error::Option) for an ε that is not above 0 and below 1.

@@ -969,9 +969,13 @@ fn what_was_computed_in_f32_has_its_rank() {
         let mut covariance = Covariance::new(columns).expect("a covariance");
         covariance.declare_precision(Precision::F32);
         covariance.push(stored.view()).expect("rows");
-        let other = Covariance::new(columns).expect("a covariance");
+        let mut other = Covariance::new(columns).expect("a covariance");
         covariance.merge(&other).expect("as wide");
         assert_eq!(covariance.spectrum().expect("values").precision(), Precision::F32);
+        // What was declared before the first row is not forgotten.
+        other.declare_precision(Precision::BF16);
+        covariance.merge(&other).expect("as wide");
+        assert_eq!(covariance.spectrum().expect("values").precision(), Precision::BF16);
     }
 }
 
