@@ -26,7 +26,10 @@ fuzz_target!(|bytes: &[u8]| {
         }
         Err(error) => {
             let message = error.to_string();
-            assert!(message.contains("fuzz.npy") && !message.contains(char::is_control), "{message}");
+            assert!(
+                message.contains("fuzz.npy") && !message.contains(char::is_control),
+                "{message}"
+            );
         }
     }
 });

@@ -1276,6 +1276,29 @@ fn what_a_file_is_instead_is_said_with_what_to_do() {
 
 proptest! {
     #[test]
+    fn changed_archives_do_no_harm(
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        bytes in vec(any::<u8>(), 0..200),
+    ) {
+        for archive in [
+            &include_bytes!("golden/arrays.npz")[..],
+            include_bytes!("golden/arrays_compressed.npz"),
+        ] {
+            let mut archive = archive.to_vec();
+            for (index, byte) in &changes {
+                *index.get_mut(&mut archive) = *byte;
+            }
+            for name in ["hidden", "mask", "fortran"] {
+                if let Ok(tensor) = npz(&archive, name) {
+                    prop_assert!(tensor.view().shape().iter().product::<usize>() <= 6);
+                }
+            }
+        }
+        message(npz(&bytes, "a"));
+        message(npz(&[b"PK\x03\x04", &bytes[..], b"PK\x05\x06", &bytes[..]].concat(), "a"));
+    }
+
+    #[test]
     fn no_message_has_what_a_terminal_obeys(
         name in "[\\PC\u{1b}\u{7}\u{9b}\n\r\u{7f}\u{202e}\u{2066}\u{200b}]{0,12}",
         place in 0_usize..5,

@@ -1189,6 +1189,7 @@ mod limited {
     #[ignore = "run by the test below, where no thread can be started"]
     fn the_library_alone() {
         use surprisal::{Inputs, LinearCrossEntropy};
+        assert!(std::thread::Builder::new().spawn(|| ()).is_err(), "a thread can be started");
         let hidden = Array2::from_shape_fn((300, 16), |(i, j)| ((i * 7 + j * 3) % 11) as f32 / 8.0);
         let classifier =
             Array2::from_shape_fn((900, 16), |(i, j)| ((i * 5 + j) % 13) as f32 / 16.0);
@@ -1202,6 +1203,19 @@ mod limited {
         let spectrum =
             surprisal::spectrum::Spectrum::from_features(wide.view(), centering).unwrap();
         assert!(spectrum.rankme(1e-7).unwrap() >= 1.0);
+        use surprisal::diffusion::{Method, MutualInformation, Operator, SpectralEntropy};
+        let rows = wide.slice(ndarray::s![..80, ..]);
+        let entropy = || SpectralEntropy::builder().sigma(1.0);
+        for method in [Method::Exact, Method::LowRank, Method::Lanczos] {
+            let estimate = entropy().method(method).build().unwrap().estimate(rows).unwrap();
+            assert!(estimate.value >= 0.0, "{method:?}");
+        }
+        // Of a matrix without symmetry.
+        let binary = entropy().operator(Operator::BinaryNeighbors { neighbors: 3 });
+        assert!(binary.build().unwrap().estimate(rows).unwrap().value >= 0.0);
+        let labels: Vec<i64> = (0..80).map(|i| i % 3).collect();
+        let information = MutualInformation::new(entropy().build().unwrap());
+        information.of_labels(rows, &labels).unwrap();
         println!("the library has done its work");
     }
 
