@@ -575,8 +575,8 @@ fn huge_logits() {
         let case =
             logits([[1e30, -1e30], [1e30, -1e30], [3e38, -3e38], [3e38, -3e38]], [0, 1, 0, 1]);
         let outcome = run(&case, route);
-        let top = if route.is_single() { INF } else { 6e38 };
-        near("losses", route, FEW, &outcome.losses, &[0.0, 2e30, 0.0, top]);
+        // Statistics are f64 whatever is computed in.
+        near("losses", route, FEW, &outcome.losses, &[0.0, 2e30, 0.0, 6e38]);
         zero("losses", route, [&outcome.losses[0], &outcome.losses[2]]);
         zero("entropy", route, &outcome.entropy);
         zero("varentropy", route, &outcome.varentropy);
@@ -787,8 +787,7 @@ fn z_loss_of_a_huge_log_sum_exp() {
         let mut case = logits([[1e20, 1e20]], [0]);
         case.z_loss = 1.0;
         let outcome = run(&case, route);
-        let expected = if route.is_single() { INF } else { 1e40 };
-        near("losses", route, FEW, &outcome.losses, &[expected]);
+        near("losses", route, FEW, &outcome.losses, &[1e40]);
         near("dlogits", route, FEW, outcome.d_hidden.row(0), &[1e20, 1e20]);
         case.z_loss = 0.0;
         near("losses", route, FEW, &run(&case, route).losses, &[std::f64::consts::LN_2]);

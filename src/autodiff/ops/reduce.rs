@@ -35,7 +35,7 @@ impl<'t, T: Real> Variable<'t, T> {
     fn sum_scaled(self, factor: f64) -> Self {
         let x = lanes::standard(self.value());
         let mut sum = lanes::total(self.tape.isa(), array::slice(&x)) * factor;
-        if factor != 1.0 && !sum.is_finite() {
+        if factor.is_finite() && factor != 1.0 && !sum.is_finite() {
             // The sum may be beyond the type where its mean is not.
             sum = x.iter().map(|x| x.to_f64() * factor).sum();
         }
@@ -96,7 +96,8 @@ impl<'t, T: Real> Variable<'t, T> {
         let factor = T::from_f64(factor(axes.iter().map(|&axis| x.shape()[axis]).product()));
         let mut value = sum_over(isa, &x, axes);
         if factor != T::ONE {
-            match value.iter().all(|sum| sum.to_f64().is_finite()) {
+            let finite = value.iter().all(|sum| sum.to_f64().is_finite());
+            match finite || x.is_empty() {
                 true => lanes::for_every(isa, array::slice_mut(&mut value), |x| x * factor),
                 // A sum may be beyond the type where its mean is not.
                 false => {
