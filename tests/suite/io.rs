@@ -1281,8 +1281,8 @@ proptest! {
         bytes in vec(any::<u8>(), 0..200),
     ) {
         for archive in [
-            &include_bytes!("golden/arrays.npz")[..],
-            include_bytes!("golden/arrays_compressed.npz"),
+            &include_bytes!("../golden/arrays.npz")[..],
+            include_bytes!("../golden/arrays_compressed.npz"),
         ] {
             let mut archive = archive.to_vec();
             for (index, byte) in &changes {

@@ -565,7 +565,8 @@ proptest! {
             let rounding = (recipe.width as f64 + 400.0) * 4.0 * U * magnitude.max(recipe.sharpness * 50.0);
             for j in 0..top_k {
                 if targets[i] < 0 || j >= recipe.classes {
-                    prop_assert_eq!((found[[i, j]], log_probabilities[[i, j]]), (-1, 0.0));
+                    let none = if targets[i] < 0 { 0.0 } else { f64::NEG_INFINITY };
+                    prop_assert_eq!((found[[i, j]], log_probabilities[[i, j]]), (-1, none));
                     continue;
                 }
                 let class = found[[i, j]] as usize;
