@@ -1,6 +1,6 @@
 //! What the subcommands print and write.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
