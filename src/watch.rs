@@ -3,7 +3,8 @@
 use ndarray::ArrayView2;
 use std::ops::Range;
 
-use crate::diffusion::{Bandwidth, EntropyEstimate, Random, SpectralEntropy};
+use crate::diffusion::{Bandwidth, EntropyEstimate, SpectralEntropy};
+use crate::random::Generator;
 use crate::spectrum::{Centering, Covariance, Factor, PowerLaw, Precision, RANKME_EPSILON};
 use crate::{Element, Error, Result};
 
@@ -142,7 +143,7 @@ pub struct Watch {
     covariance: Covariance,
     /// Row after row.
     kept: Vec<f64>,
-    random: Random,
+    random: Generator,
 }
 
 impl Watch {
@@ -164,7 +165,7 @@ impl Watch {
             factor,
             covariance,
             kept: Vec::new(),
-            random: Random::new(options.seed, 0),
+            random: Generator::stream(options.seed, 0),
             options,
         })
     }

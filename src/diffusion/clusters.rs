@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, ArrayView1, ArrayView2};
 
-use super::random::Random;
+use crate::random::Generator;
 use crate::{Error, Real, Result};
 
 /// Equal-width bins of a scalar between its least and its largest value: bin b holds
@@ -89,7 +89,7 @@ pub fn k_means<T: Real>(rows: ArrayView2<'_, T>, clusters: usize, seed: u64) -> 
     let scale = if largest > 0.0 { largest } else { 1.0 };
     let points = rows.mapv(|x| x.to_f64() / scale);
     let best = (0..RUNS)
-        .map(|run| one_run(&points, clusters, &mut Random::new(seed, run)))
+        .map(|run| one_run(&points, clusters, &mut Generator::stream(seed, run)))
         .min_by(|(one, _), (other, _)| one.total_cmp(other));
     Ok(best.expect("at least one run").1)
 }
@@ -98,7 +98,7 @@ pub fn k_means<T: Real>(rows: ArrayView2<'_, T>, clusters: usize, seed: u64) -> 
 const RUNS: u64 = 8;
 
 /// The sum of squared distances, and the cluster of each row.
-fn one_run(points: &Array2<f64>, clusters: usize, random: &mut Random) -> (f64, Vec<i64>) {
+fn one_run(points: &Array2<f64>, clusters: usize, random: &mut Generator) -> (f64, Vec<i64>) {
     let (n, columns) = points.dim();
     let mut centres = Array2::zeros((0, columns));
     let mut nearest = vec![f64::INFINITY; n];

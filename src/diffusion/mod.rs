@@ -64,8 +64,10 @@
 //! and the middle is taken. Both go into the standard error. A block of probes shares its passes over the
 //! kernel, whose tiles are made anew in each pass and are never stored.
 
+mod approximation;
 mod bandwidth;
 mod clusters;
+mod eigenvalues;
 mod entropy;
 mod kernel;
 mod lanczos;
@@ -75,7 +77,6 @@ mod neighbors;
 mod options;
 mod points;
 mod quadrature;
-mod random;
 mod sampling;
 mod tiles;
 
@@ -89,5 +90,4 @@ pub use options::{
 };
 #[cfg(feature = "gpu")]
 pub(crate) use points::Points;
-pub(crate) use random::Random;
 pub use sampling::sample_rows;

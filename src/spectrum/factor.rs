@@ -3,8 +3,8 @@
 use ndarray::{ArrayView2, s};
 
 use super::features::{
-    LEAST_EXPONENT, check_any_rows, check_batch, check_columns, check_rows, check_within_range,
-    exponent, in_blocks, other_columns, power_of_two, root_mean_square,
+    LEAST_EXPONENT, check_any_rows, check_batch, check_columns, check_not_empty, check_rows,
+    check_within_range, exponent, in_blocks, other_columns, power_of_two, root_mean_square,
 };
 use super::{Centering, Precision, Spectrum};
 use crate::algebra::{singular_values_in_place, triangular_factor, zeros};
@@ -356,5 +356,40 @@ impl Factor {
         let shape = (rows, columns);
         let spectrum = Spectrum::new(values, shape, self.centering, resolution);
         Ok(spectrum.known_to(self.precision, rms * scale))
+    }
+}
+
+impl Spectrum {
+    /// The singular values of features of any strides, computed in `f64`.
+    ///
+    /// A matrix with many more rows than columns is folded a block of rows at a time and never copied
+    /// whole, so that a memory-mapped file may be larger than memory: see [`Factor`](super::Factor)
+    /// for the bytes.
+    ///
+    /// # Errors
+    /// [`Shape`](crate::Error::Shape) for a matrix without rows or columns;
+    /// [`Value`](crate::Error::Value) for a number that is not finite, or for numbers so large that a
+    /// singular value is beyond `f64`; [`TooLarge`](crate::Error::TooLarge) where memory is short.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use surprisal::spectrum::{Centering, Spectrum};
+    ///
+    /// let error = Spectrum::from_features(array![[1.0_f32, f32::NAN]].view(), Centering::Raw);
+    /// assert_eq!(
+    ///     error.unwrap_err().to_string(),
+    ///     "features[0, 1] is NaN, expected a finite number",
+    /// );
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn from_features<T: Element>(
+        features: ArrayView2<'_, T>,
+        centering: Centering,
+    ) -> Result<Self> {
+        check_not_empty(&features)?;
+        let mut factor = Factor::new(features.ncols(), centering)?;
+        factor.reserve(features.nrows())?;
+        factor.push_in_blocks(features)?;
+        factor.into_spectrum()
     }
 }

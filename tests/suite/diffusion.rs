@@ -1,54 +1,26 @@
 //! Diffusion entropies: invariances, bounds, errors.
 
-mod common_points {
-    use ndarray::Array2;
-
-    /// SplitMix64 with normal numbers by Box and Muller.
-    pub struct Random(u64);
-
-    impl Random {
-        pub fn new(seed: u64) -> Self {
-            Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678)
-        }
-
-        pub fn bits(&mut self) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        }
-
-        pub fn uniform(&mut self) -> f64 {
-            ((self.bits() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
-        }
-
-        pub fn normal(&mut self) -> f64 {
-            let radius = (-2.0 * self.uniform().ln()).sqrt();
-            radius * (std::f64::consts::TAU * self.uniform()).cos()
-        }
-    }
-
-    pub fn normal(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
-        let mut random = Random::new(seed);
-        Array2::from_shape_fn((rows, columns), |_| random.normal())
-    }
-
-    /// Groups of points about centres, so that the spectrum has a gap.
-    pub fn groups(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
-        let mut random = Random::new(seed);
-        Array2::from_shape_fn((rows, columns), |(i, j)| {
-            random.normal() + if j == i % 3 { 6.0 } else { 0.0 }
-        })
-    }
-}
-
-use common_points::{Random, groups, normal};
 use ndarray::{Array1, Array2, Axis, array, concatenate, s};
 use surprisal::diffusion::{
     Bandwidth, Base, EntropyEstimate, Epsilon, Method, MutualInformation, Operator,
     SpectralEntropy, SpectralEntropyBuilder, equal_width_bins, k_means,
 };
+use surprisal::random::Generator;
 use surprisal::{Error, Isa};
+
+fn normal(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
+    let mut generator = Generator::new(seed);
+    Array2::from_shape_simple_fn((rows, columns), || generator.standard_normal())
+}
+
+/// Groups of points about centres, so that the spectrum has a gap.
+fn groups(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
+    let mut features = normal(rows, columns, seed);
+    for ((i, j), x) in features.indexed_iter_mut() {
+        *x += if j == i % 3 { 6.0 } else { 0.0 };
+    }
+    features
+}
 
 fn entropy(sigma: f64) -> SpectralEntropyBuilder {
     SpectralEntropy::builder().sigma(sigma).epsilon(Epsilon::Clean)
@@ -86,10 +58,8 @@ fn operators() -> Vec<SpectralEntropyBuilder> {
 fn rows_may_stand_in_any_order() {
     let features = groups(211, 5, 1);
     let mut order: Vec<usize> = (0..211).collect();
-    let mut random = Random::new(2);
-    for i in (1..order.len()).rev() {
-        order.swap(i, (random.bits() % (i as u64 + 1)) as usize);
-    }
+    let mut random = Generator::new(2);
+    random.shuffle(&mut order);
     let shuffled = features.select(Axis(0), &order);
     for (index, builder) in operators().into_iter().enumerate() {
         let found = value(builder.clone(), &shuffled);
@@ -351,7 +321,7 @@ fn binarised_neighbours() {
 
 #[test]
 fn the_low_rank_bound_covers_the_truth() {
-    let mut random = Random::new(77);
+    let mut random = Generator::new(77);
     for case in 0..60_u64 {
         let rows = 30 + (random.bits() % 270) as usize;
         let columns = 1 + (random.bits() % 12) as usize;
