@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::diffusion::{Bandwidth, EntropyEstimate, SpectralEntropy};
 use crate::random::Generator;
 use crate::spectrum::{Centering, Covariance, Factor, PowerLaw, Precision, RANKME_EPSILON};
-use crate::{Element, Error, Result};
+use crate::{Error, Matrix, Result};
 
 /// What a [`Watch`] keeps and computes.
 ///
@@ -175,21 +175,25 @@ impl Watch {
     /// # Errors
     /// [`Error::Shape`] for another number of columns, [`Error::Value`] for a number that is not
     /// finite: nothing is taken then; [`Error::TooLarge`] where memory is short.
-    pub fn push<T: Element>(&mut self, batch: ArrayView2<'_, T>) -> Result<()> {
+    pub fn push<'a>(&mut self, batch: impl Into<Matrix<'a>>) -> Result<()> {
+        self.push_matrix(batch.into())
+    }
+
+    fn push_matrix(&mut self, batch: Matrix<'_>) -> Result<()> {
         let seen = self.rows();
         self.covariance.push(batch)?;
         self.factor.push(batch)?;
         let (columns, capacity) = (self.columns(), self.options.reservoir);
-        for (i, row) in (seen..).zip(batch.rows()) {
-            let values = row.iter().map(|x| x.to_f64());
-            if i < capacity {
-                self.kept.extend(values);
-                continue;
-            }
-            let place = (self.random.uniform() * (i + 1) as f64) as usize;
+        for row in 0..batch.dim().0 {
+            let place = if seen + row < capacity {
+                self.kept.resize(self.kept.len() + columns, 0.0);
+                seen + row
+            } else {
+                (self.random.uniform() * (seen + row + 1) as f64) as usize
+            };
             if place < capacity {
                 let to = &mut self.kept[place * columns..(place + 1) * columns];
-                to.iter_mut().zip(values).for_each(|(to, from)| *to = from);
+                batch.read(row, 0..columns, to);
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The doors of [`SpectralEntropy`], and the way that each estimate goes.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 
 use super::bandwidth::resolve;
 use super::eigenvalues::{added, entropy_of, surprise};
@@ -13,7 +13,7 @@ use super::points::Points;
 use super::sampling::sample_rows;
 use crate::algebra::{eigenvalue_moduli, symmetric_eigenvalues};
 use crate::error::short;
-use crate::{Error, Real, Result};
+use crate::{Error, Matrix, Result};
 
 /// Up to so many rows `Auto` does not look further.
 const SMALL: usize = 2048;
@@ -62,8 +62,8 @@ impl SpectralEntropy {
     /// [`Error::Value`] for NaN, infinity and rows that are not there, [`Error::Shape`] for N = 0 or
     /// D = 0, [`Error::Option`] for more neighbours than rows, [`Error::Conflict`] where a rule gives
     /// no bandwidth above 0 (coincident points), [`Error::TooLarge`] for matrices beyond memory.
-    pub fn estimate<T: Real>(&self, features: ArrayView2<'_, T>) -> Result<EntropyEstimate> {
-        let points = self.points(features)?;
+    pub fn estimate<'a>(&self, features: impl Into<Matrix<'a>>) -> Result<EntropyEstimate> {
+        let points = self.points(features.into())?;
         let sigma = self.resolve_sigma(&points)?;
         self.of_points(&points, sigma)
     }
@@ -84,13 +84,13 @@ impl SpectralEntropy {
     ///
     /// # Errors
     /// As [`estimate`](Self::estimate); [`Error::Conflict`] for `MatrixEntries`, which has none.
-    pub fn eigenvalues<T: Real>(&self, features: ArrayView2<'_, T>) -> Result<Vec<f64>> {
+    pub fn eigenvalues<'a>(&self, features: impl Into<Matrix<'a>>) -> Result<Vec<f64>> {
         if self.operator == Operator::MatrixEntries {
             return Err(Error::Conflict {
                 what: "matrix entries have no eigenvalues, expected another operator".into(),
             });
         }
-        let points = self.points(features)?;
+        let points = self.points(features.into())?;
         let sigma = self.resolve_sigma(&points)?;
         self.spectrum(&points, sigma)
     }
@@ -129,8 +129,8 @@ impl SpectralEntropy {
     }
 
     /// The rows that take part.
-    pub(crate) fn points<T: Real>(&self, features: ArrayView2<'_, T>) -> Result<Points> {
-        let rows = features.nrows();
+    pub(crate) fn points(&self, features: Matrix<'_>) -> Result<Points> {
+        let rows = features.dim().0;
         match (self.max_rows, &self.indices) {
             (Some(max_rows), _) if max_rows < rows => {
                 Points::new(features, Some(&sample_rows(self.seed, rows, max_rows)), self.isa)

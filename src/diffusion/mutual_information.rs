@@ -1,6 +1,6 @@
 //! How much of the diffusion entropy categories take away.
 
-use ndarray::{Array2, ArrayView1, ArrayView2};
+use ndarray::Array2;
 use std::collections::BTreeMap;
 
 use super::clusters::{equal_width_bins, k_means};
@@ -8,7 +8,7 @@ use super::entropy::EntropyEstimate;
 use super::options::{Method, SpectralEntropy};
 use super::points::Points;
 use super::sampling::sample_rows;
-use crate::{Error, Real, Result};
+use crate::{Error, Matrix, Result, Vector};
 
 /// The most repetitions: each takes entropies of as many rows as there are.
 const MOST_REPETITIONS: usize = 1 << 20;
@@ -179,13 +179,13 @@ impl MutualInformation {
     /// Those of [`SpectralEntropy::estimate`]; [`Error::Shape`] for labels or samples of another length
     /// than the features; [`Error::Value`] for a sample that is no row; [`Error::Conflict`] for an
     /// entropy with rows of its own ([`indices`](super::SpectralEntropyBuilder::indices)).
-    pub fn of_labels<T: Real, L: Copy + Into<i64>>(
+    pub fn of_labels<'a, L: Copy + Into<i64>>(
         &self,
-        features: ArrayView2<'_, T>,
+        features: impl Into<Matrix<'a>>,
         labels: &[L],
     ) -> Result<MutualInformationEstimate> {
         let labels = labels.iter().map(|&label| label.into()).collect();
-        self.of_categories(features, labels)
+        self.of_categories(features.into(), labels)
     }
 
     /// I(Z; Y) for a scalar in [`equal_width_bins`].
@@ -203,13 +203,14 @@ impl MutualInformation {
     ///
     /// # Errors
     /// Those of [`of_labels`](Self::of_labels) and of [`equal_width_bins`].
-    pub fn of_scalar<T: Real, U: Real>(
+    pub fn of_scalar<'a, 'b>(
         &self,
-        features: ArrayView2<'_, T>,
-        scalar: ArrayView1<'_, U>,
+        features: impl Into<Matrix<'a>>,
+        scalar: impl Into<Vector<'b>>,
         bins: usize,
     ) -> Result<MutualInformationEstimate> {
-        check_length("scalar", scalar.len(), features.nrows())?;
+        let (features, scalar) = (features.into(), scalar.into());
+        check_length("scalar", scalar.len(), features.dim().0)?;
         self.of_categories(features, equal_width_bins(scalar, bins)?)
     }
 
@@ -230,22 +231,23 @@ impl MutualInformation {
     ///
     /// # Errors
     /// Those of [`of_labels`](Self::of_labels) and of [`k_means`].
-    pub fn of_vectors<T: Real, U: Real>(
+    pub fn of_vectors<'a, 'b>(
         &self,
-        features: ArrayView2<'_, T>,
-        reference: ArrayView2<'_, U>,
+        features: impl Into<Matrix<'a>>,
+        reference: impl Into<Matrix<'b>>,
         clusters: usize,
     ) -> Result<MutualInformationEstimate> {
-        check_length("reference", reference.nrows(), features.nrows())?;
+        let (features, reference) = (features.into(), reference.into());
+        check_length("reference", reference.dim().0, features.dim().0)?;
         self.of_categories(features, k_means(reference, clusters, self.seed)?)
     }
 
-    fn of_categories<T: Real>(
+    fn of_categories(
         &self,
-        features: ArrayView2<'_, T>,
+        features: Matrix<'_>,
         labels: Vec<i64>,
     ) -> Result<MutualInformationEstimate> {
-        let rows = features.nrows();
+        let rows = features.dim().0;
         check_length("labels", labels.len(), rows)?;
         if self.entropy.indices.is_some() {
             return Err(Error::Conflict {
@@ -321,9 +323,9 @@ impl MutualInformation {
         }
     }
 
-    fn entropy_of<T: Real>(
+    fn entropy_of(
         &self,
-        features: ArrayView2<'_, T>,
+        features: Matrix<'_>,
         indices: &[usize],
         sigma: Option<f64>,
     ) -> Result<EntropyEstimate> {

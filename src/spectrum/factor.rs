@@ -8,8 +8,9 @@ use super::features::{
 };
 use super::{Centering, Precision, Spectrum};
 use crate::algebra::{singular_values_in_place, triangular_factor, zeros};
+use crate::matrix::each;
 use crate::parallel;
-use crate::{Element, Error, Result};
+use crate::{Element, Error, Matrix, Result};
 
 /// Numbers of a block where columns are few.
 const BLOCK: usize = 1 << 17;
@@ -126,7 +127,15 @@ impl Factor {
     /// [`Shape`](crate::Error::Shape) for another number of columns, [`Value`](crate::Error::Value)
     /// for a number that is not finite: the factor is as before.
     /// [`TooLarge`](crate::Error::TooLarge) where memory is short.
-    pub fn push<T: Element>(&mut self, batch: ArrayView2<'_, T>) -> Result<()> {
+    pub fn push<'a>(&mut self, batch: impl Into<Matrix<'a>>) -> Result<()> {
+        self.push_matrix(batch.into())
+    }
+
+    fn push_matrix(&mut self, batch: Matrix<'_>) -> Result<()> {
+        each!(batch, Matrix, view => self.push_view(view))
+    }
+
+    fn push_view<T: Element>(&mut self, batch: ArrayView2<'_, T>) -> Result<()> {
         check_batch(&batch, self.columns, self.rows)?;
         let exponent = exponent(&batch)?;
         self.append(batch, exponent)
@@ -148,8 +157,8 @@ impl Factor {
     }
 
     /// The same in blocks that are checked one by one: the matrix is read once.
-    pub(super) fn push_in_blocks<T: Element>(&mut self, features: ArrayView2<'_, T>) -> Result<()> {
-        in_blocks(features, BLOCK / self.columns, |block| self.push(block))
+    fn push_in_blocks<T: Element>(&mut self, features: ArrayView2<'_, T>) -> Result<()> {
+        in_blocks(features, BLOCK / self.columns, |block| self.push_view(block))
     }
 
     fn append<T: Element>(&mut self, batch: ArrayView2<'_, T>, exponent: i32) -> Result<()> {
@@ -382,14 +391,19 @@ impl Spectrum {
     /// );
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn from_features<T: Element>(
-        features: ArrayView2<'_, T>,
+    pub fn from_features<'a>(
+        features: impl Into<Matrix<'a>>,
         centering: Centering,
     ) -> Result<Self> {
+        Self::of_matrix(features.into(), centering)
+    }
+
+    fn of_matrix(features: Matrix<'_>, centering: Centering) -> Result<Self> {
+        let (rows, columns) = features.dim();
         check_not_empty(&features)?;
-        let mut factor = Factor::new(features.ncols(), centering)?;
-        factor.reserve(features.nrows())?;
-        factor.push_in_blocks(features)?;
+        let mut factor = Factor::new(columns, centering)?;
+        factor.reserve(rows)?;
+        each!(features, Matrix, view => factor.push_in_blocks(view))?;
         factor.into_spectrum()
     }
 }

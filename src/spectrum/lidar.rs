@@ -1,13 +1,13 @@
 //! LiDAR.
 
-use ndarray::{Array2, ArrayView3, Axis, s};
+use ndarray::{Array2, ArrayView3, Axis};
 
 use super::Precision;
 use super::features::{exponent, power_of_two};
 use super::renyi::shannon;
 use crate::algebra::{singular_values, symmetric_eigen, zeros};
 use crate::error::short;
-use crate::{Element, Error, Result};
+use crate::{Element, Error, Matrix, Result};
 
 /// The constants of [`lidar`], on which published codes differ.
 ///
@@ -110,30 +110,46 @@ impl Lidar {
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 pub fn lidar<T: Element>(features: ArrayView3<'_, T>, options: Lidar) -> Result<f64> {
-    let (objects, views, columns) = features.dim();
-    if features.is_empty() {
+    let objects: Vec<Matrix<'_>> = features.outer_iter().map(Matrix::from).collect();
+    rank(&objects, features.dim(), options)
+}
+
+/// Of the views of each object.
+fn rank(
+    features: &[Matrix<'_>],
+    (objects, views, columns): (usize, usize, usize),
+    options: Lidar,
+) -> Result<f64> {
+    if objects == 0 || views == 0 || columns == 0 {
         return Err(Error::Shape {
             argument: "features",
-            found: features.shape().to_vec(),
+            found: vec![objects, views, columns],
             expected: "at least one object, one view and one column".into(),
         });
     }
     options.check((objects, views))?;
-    if let Some((index, value)) = features.indexed_iter().find(|(_, x)| !x.to_f64().is_finite()) {
-        let index = [index.0, index.1, index.2];
-        return Err(Error::not_finite("features", &index, value.to_f64()));
+    let mut view: Vec<f64> = vec![0.0; columns];
+    for (i, object) in features.iter().enumerate() {
+        for j in 0..views {
+            object.read(j, 0..columns, &mut view);
+            if let Some(k) = view.iter().position(|x| !x.is_finite()) {
+                return Err(Error::not_finite("features", &[i, j, k], view[k]));
+            }
+        }
     }
     // Relative to the first view, so that a common offset costs no digits.
-    let pivot = features.slice(s![0, 0, ..]).mapv(|x| x.to_f64());
+    let mut pivot = vec![0.0; columns];
+    features[0].read(0, 0..columns, &mut pivot);
     let mut means = matrix(objects, columns)?;
     let mut within = matrix(columns, columns)?;
     let mut rest = matrix(views, columns)?;
     let mut squares = 0.0;
-    for (object, mut mean) in features.outer_iter().zip(means.rows_mut()) {
-        for (mut to, from) in rest.rows_mut().into_iter().zip(object.rows()) {
-            for ((to, from), pivot) in to.iter_mut().zip(from).zip(&pivot) {
-                let x = from.to_f64();
-                squares += x * x / features.len() as f64;
+    let count = (objects * views * columns) as f64;
+    for (object, mut mean) in features.iter().zip(means.rows_mut()) {
+        for (j, mut to) in rest.rows_mut().into_iter().enumerate() {
+            object.read(j, 0..columns, &mut view);
+            for ((to, x), pivot) in to.iter_mut().zip(&view).zip(&pivot) {
+                squares += x * x / count;
                 *to = x - pivot;
             }
             mean += &to;
@@ -161,7 +177,8 @@ pub fn lidar<T: Element>(features: ArrayView3<'_, T>, options: Lidar) -> Result<
     let scale = exponent(&means.view())?;
     means *= power_of_two(-scale);
     let (variances, mut vectors) = symmetric_eigen(within)?;
-    let floor = Precision::of::<T>().noise_floor(squares.sqrt(), (objects * views, columns));
+    let floor =
+        Precision::of_matrix(&features[0]).noise_floor(squares.sqrt(), (objects * views, columns));
     let rounding = (floor * floor / within_count)
         .max(columns.max(objects * views) as f64 * f64::EPSILON * variances[0]);
     let deviation = |variance: f64| {
