@@ -13,8 +13,8 @@
 //! // Two groups, each nearly mixed: a little more than a bit.
 //! assert!((1.0..1.7).contains(&estimate.value));
 //!
-//! let information = MutualInformation::new(entropy).of_labels(features.view(), &[0, 0, 1, 1])?;
-//! assert!(information.value > 0.0);
+//! let information = MutualInformation::builder().entropy(entropy).build()?;
+//! assert!(information.of_labels(features.view(), &[0, 0, 1, 1])?.value > 0.0);
 //! # Ok::<(), surprisal::Error>(())
 //! ```
 //!
@@ -84,7 +84,9 @@ pub use clusters::{equal_width_bins, k_means};
 pub use entropy::EntropyEstimate;
 #[cfg(feature = "gpu")]
 pub(crate) use kernel::Products;
-pub use mutual_information::{ClassTerm, MutualInformation, MutualInformationEstimate};
+pub use mutual_information::{
+    ClassTerm, MutualInformation, MutualInformationBuilder, MutualInformationEstimate,
+};
 pub use options::{
     Bandwidth, Base, Epsilon, Method, Operator, SpectralEntropy, SpectralEntropyBuilder,
 };

@@ -9,12 +9,14 @@ use crate::algebra::{singular_values, symmetric_eigen, zeros};
 use crate::error::short;
 use crate::{Element, Error, Matrix, Result};
 
-/// The constants of [`lidar`], on which published codes differ.
+/// The constants of [`lidar`], on which published codes differ; made by [`builder`](Self::builder).
+///
+/// The default is the paper's: δ = 1e-4, ε = 1e-7, scatters over n and n·q.
 ///
 /// ```
 /// use surprisal::spectrum::Lidar;
-/// // The paper's.
-/// assert_eq!(Lidar::default(), Lidar::new().delta(1e-4).epsilon(1e-7));
+/// assert_eq!(Lidar::default(), Lidar::builder().delta(1e-4).epsilon(1e-7).build()?);
+/// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lidar {
@@ -30,45 +32,74 @@ impl Default for Lidar {
     }
 }
 
-impl Lidar {
-    /// The paper's constants: δ = 1e-4, ε = 1e-7, scatters over n and n·q.
-    pub fn new() -> Self {
-        Self::default()
-    }
+/// Sets the constants of a [`Lidar`]; [`build`](Self::build) checks them.
+///
+/// ```
+/// use surprisal::spectrum::Lidar;
+/// assert!(Lidar::builder().unbiased(true).renormalized(true).build().is_ok());
+/// assert!(Lidar::builder().delta(0.0).build().is_err());
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct LidarBuilder(Lidar);
 
-    /// What is added to the diagonal of the scatter within objects; above 0.
+impl LidarBuilder {
+    /// What is added to the diagonal of the scatter within objects; above 0; 1e-4 by default.
     pub fn delta(mut self, delta: f64) -> Self {
-        self.delta = delta;
+        self.0.delta = delta;
         self
     }
 
-    /// What is added to each share; at least 0.
+    /// What is added to each share; at least 0; 1e-7 by default.
     pub fn epsilon(mut self, epsilon: f64) -> Self {
-        self.epsilon = epsilon;
+        self.0.epsilon = epsilon;
         self
     }
 
     /// Scatters over n − 1 and n·(q − 1).
     pub fn unbiased(mut self, unbiased: bool) -> Self {
-        self.unbiased = unbiased;
+        self.0.unbiased = unbiased;
         self
     }
 
     /// `p = (λ + ε) / Σ(λ + ε)`, as in the library stable-pretraining, in place of `λ / Σλ + ε`.
     pub fn renormalized(mut self, renormalized: bool) -> Self {
-        self.renormalized = renormalized;
+        self.0.renormalized = renormalized;
         self
     }
 
-    fn check(&self, (objects, views): (usize, usize)) -> Result<()> {
+    /// Checks the constants.
+    ///
+    /// # Errors
+    /// [`Option`](crate::Error::Option) for a δ that is not above 0, an ε below 0, or one of them that
+    /// is not finite.
+    pub fn build(self) -> Result<Lidar> {
         let fail =
             |name, value: f64, expected| Err(Error::Option { name, value: short(value), expected });
-        if !(self.delta > 0.0 && self.delta.is_finite()) {
-            return fail("delta", self.delta, "a finite number above 0");
+        let Lidar { delta, epsilon, .. } = self.0;
+        if !(delta > 0.0 && delta.is_finite()) {
+            return fail("delta", delta, "a finite number above 0");
         }
-        if !(self.epsilon >= 0.0 && self.epsilon.is_finite()) {
-            return fail("epsilon", self.epsilon, "a finite number, at least 0");
+        if !(epsilon >= 0.0 && epsilon.is_finite()) {
+            return fail("epsilon", epsilon, "a finite number, at least 0");
         }
+        Ok(self.0)
+    }
+}
+
+impl Lidar {
+    /// The paper's constants, to be changed.
+    ///
+    /// ```
+    /// use surprisal::spectrum::Lidar;
+    /// assert_eq!(Lidar::builder().build()?, Lidar::default());
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn builder() -> LidarBuilder {
+        LidarBuilder(Self::default())
+    }
+
+    fn check(&self, (objects, views): (usize, usize)) -> Result<()> {
         if self.unbiased && (objects < 2 || views < 2) {
             return Err(Error::Conflict {
                 what: format!(
@@ -96,16 +127,15 @@ impl Lidar {
 ///
 /// # Errors
 /// [`Shape`](crate::Error::Shape) for an axis of length 0; [`Value`](crate::Error::Value) for a
-/// number that is not finite; [`Option`](crate::Error::Option) for a δ that is not above 0 or an ε
-/// below 0; [`Conflict`](crate::Error::Conflict) where unbiased scatters are of one object or view,
-/// or where scatters are beyond `f64`; [`TooLarge`](crate::Error::TooLarge) where memory is short.
+/// number that is not finite; [`Conflict`](crate::Error::Conflict) where unbiased scatters are of one
+/// object or view, or where scatters are beyond `f64`; [`TooLarge`](crate::Error::TooLarge) where memory is short.
 ///
 /// ```
 /// use ndarray::array;
 /// use surprisal::spectrum::{Lidar, lidar};
 /// // Two objects apart along one axis, views that differ along the other.
 /// let features = array![[[1.0, 0.1], [1.0, -0.1]], [[-1.0, 0.1], [-1.0, -0.1]]];
-/// let rank = lidar(features.view(), Lidar::new().epsilon(0.0))?;
+/// let rank = lidar(features.view(), Lidar::builder().epsilon(0.0).build()?)?;
 /// assert!((rank - 1.0).abs() < 1e-12);
 /// # Ok::<(), surprisal::Error>(())
 /// ```

@@ -4,6 +4,7 @@ use super::Precision;
 
 /// Whether the mean of each column is subtracted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Centering {
     /// The features as they are.
     Raw,

@@ -2,8 +2,8 @@
 
 use ndarray::{Array1, Array2, Axis, array, concatenate, s};
 use surprisal::diffusion::{
-    Bandwidth, Base, EntropyEstimate, Epsilon, Method, MutualInformation, Operator,
-    SpectralEntropy, SpectralEntropyBuilder, equal_width_bins, k_means,
+    Bandwidth, Base, EntropyEstimate, Epsilon, Method, MutualInformation, MutualInformationBuilder,
+    Operator, SpectralEntropy, SpectralEntropyBuilder, equal_width_bins, k_means,
 };
 use surprisal::random::Generator;
 use surprisal::{Error, Isa};
@@ -24,6 +24,10 @@ fn groups(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
 
 fn entropy(sigma: f64) -> SpectralEntropyBuilder {
     SpectralEntropy::builder().sigma(sigma).epsilon(Epsilon::Clean)
+}
+
+fn of_entropy(builder: SpectralEntropyBuilder) -> MutualInformationBuilder {
+    MutualInformation::builder().entropy(builder.build().unwrap())
 }
 
 fn estimate(builder: SpectralEntropyBuilder, features: &Array2<f64>) -> EntropyEstimate {
@@ -521,7 +525,7 @@ fn auto_says_which_way_it_went() {
 
 #[test]
 fn mutual_information_in_closed_form() {
-    let information = |sigma: f64| MutualInformation::new(entropy(sigma).build().unwrap());
+    let information = |sigma: f64| of_entropy(entropy(sigma)).build().unwrap();
     let features = groups(90, 4, 1);
     // One category, or one for each row: nothing.
     let one = information(2.0).of_labels(features.view(), &[5_i64; 90]).unwrap();
@@ -550,7 +554,8 @@ fn mutual_information_in_closed_form() {
     // A rule takes σ from all rows.
     let rule = SpectralEntropy::builder().build().unwrap();
     let sigma = rule.estimate(features.view()).unwrap().sigma;
-    let by_rule = MutualInformation::new(rule).of_labels(features.view(), &labels).unwrap();
+    let by_rule = MutualInformation::builder().entropy(rule).build().unwrap();
+    let by_rule = by_rule.of_labels(features.view(), &labels).unwrap();
     assert_eq!(by_rule.sigma, sigma);
 }
 
@@ -631,20 +636,21 @@ fn bad_input_is_an_error_that_says_which() {
     assert!(built.of_eigenvalues(&[0.0, 0.0]).is_err());
     assert!(built.of_eigenvalues(&[1.0, f64::NAN]).is_err());
 
-    let information = MutualInformation::new(built);
+    let builder = MutualInformation::builder().entropy(built);
+    let information = builder.clone().build().unwrap();
     let message = |found: Result<_, Error>| match found {
         Ok::<surprisal::diffusion::MutualInformationEstimate, _>(_) => panic!("no error"),
         Err(error) => error.to_string(),
     };
     let found = message(information.of_labels(good.view(), &[0_i64, 1]));
     assert_eq!(found, "labels has shape [2], expected [3], as the features have rows");
-    let samples = |samples| information.clone().samples(samples).unwrap();
+    let samples = |samples| builder.clone().samples(samples).build().unwrap();
     let found = message(samples(array![[0, 1]]).of_labels(good.view(), &[0_i64, 1, 1]));
     assert_eq!(found, "samples has shape [1, 2], expected [repetitions, 3]");
     let found = message(samples(array![[0, 1, 3]]).of_labels(good.view(), &[0_i64, 1, 1]));
     assert_eq!(found, "samples[0, 2] is 3, expected a row of the features");
-    assert!(information.clone().samples(Array2::zeros((0, 3))).is_err());
-    assert!(information.clone().repetitions(0).is_err());
+    assert!(builder.clone().samples(Array2::zeros((0, 3))).build().is_err());
+    assert!(builder.clone().repetitions(0).build().is_err());
     let scalar = array![0.0, f64::NAN, 1.0];
     let found = message(information.of_scalar(good.view(), scalar.view(), 2));
     assert_eq!(found, "scalar[1] is NaN, expected a finite number");
@@ -652,10 +658,8 @@ fn bad_input_is_an_error_that_says_which() {
     assert!(found.starts_with("reference has shape [2]"));
     let found = message(information.of_vectors(good.view(), good.view(), 0));
     assert!(found.starts_with("clusters is 0"));
-    let own = MutualInformation::new(entropy(1.0).indices(vec![0]).build().unwrap());
-    assert!(
-        message(own.of_labels(good.view(), &[0_i64, 1, 1])).starts_with("the entropy has indices")
-    );
+    let own = of_entropy(entropy(1.0).indices(vec![0])).build().unwrap_err();
+    assert!(own.to_string().starts_with("the entropy has indices"));
 }
 
 /// By its definition: the moduli of eigenvalues are singular values.
@@ -832,9 +836,10 @@ fn limits_of_extreme_parameters() {
     // In no time, all rows.
     assert!((value(entropy(0.1).time(5e-324), &points) - 30_f64.log2()).abs() < 1e-9);
 
-    let information = MutualInformation::new(entropy(1.0).build().unwrap());
+    let builder = of_entropy(entropy(1.0));
+    let information = builder.clone().build().unwrap();
     for repetitions in [0, (1 << 20) + 1, usize::MAX] {
-        assert!(information.clone().repetitions(repetitions).is_err());
+        assert!(builder.clone().repetitions(repetitions).build().is_err());
     }
     let scalar = Array1::from_iter((0..30).map(f64::from));
     for bins in [0, 1 << 32, usize::MAX] {
