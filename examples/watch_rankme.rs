@@ -9,7 +9,7 @@
 //! are made of what tells the classes apart, the fewer dimensions they need.
 
 use ndarray::Array2;
-use surprisal::watch::{Watch, WatchOptions};
+use surprisal::watch::Watch;
 use surprisal::{Gradients, Inputs, LinearCrossEntropy, Upstream};
 
 fn main() -> surprisal::Result<()> {
@@ -35,7 +35,7 @@ fn main() -> surprisal::Result<()> {
             Gradients::new().hidden(d_hidden.view_mut()).classifier(d_classifier.view_mut()),
         )?;
         if step % 200 == 0 {
-            let mut watch = Watch::new(width, WatchOptions::new()?.alpha_range(0..12))?;
+            let mut watch = Watch::builder(width).alpha_range(0..12).build()?;
             watch.push(hidden.view())?;
             let measures = watch.measures()?;
             println!(

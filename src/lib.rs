@@ -22,6 +22,7 @@ mod parallel;
 mod pieces;
 mod printable;
 mod quotient;
+pub mod random;
 mod reading;
 mod simd;
 mod softmax;

@@ -3,54 +3,46 @@
 use ndarray::ArrayView2;
 use std::ops::Range;
 
-use crate::diffusion::{Bandwidth, EntropyEstimate, Random, SpectralEntropy};
+use crate::diffusion::{Bandwidth, EntropyEstimate, SpectralEntropy};
+use crate::random::Generator;
 use crate::spectrum::{Centering, Covariance, Factor, PowerLaw, Precision, RANKME_EPSILON};
-use crate::{Element, Error, Result};
+use crate::{Error, Matrix, Result};
 
-/// What a [`Watch`] keeps and computes.
+/// Sets the options of a [`Watch`]; [`build`](Self::build) checks them.
 ///
 /// ```
-/// use surprisal::watch::{Watch, WatchOptions};
-/// let watch = Watch::new(64, WatchOptions::new()?.reservoir(500).seed(3).alpha_range(5..50))?;
-/// assert_eq!(watch.rows(), 0);
+/// use surprisal::watch::Watch;
+/// let watch = Watch::builder(64).reservoir(500).seed(3).alpha_range(5..50).build()?;
+/// assert_eq!((watch.rows(), watch.columns()), (0, 64));
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct WatchOptions {
+#[must_use]
+pub struct WatchBuilder {
+    columns: usize,
     reservoir: usize,
     seed: u64,
     alpha_range: Option<Range<usize>>,
-    entropy: SpectralEntropy,
+    entropy: Option<SpectralEntropy>,
     precision: Precision,
 }
 
-impl WatchOptions {
-    /// 1024 rows for the diffusion spectral entropy, which has t = 1 and the median bandwidth; seed 0;
-    /// α-ReQ over the indices from 10 to 100 or the numerical rank.
-    ///
-    /// # Errors
-    /// [`Error::Option`] where the environment asks for an instruction set that is not there.
-    pub fn new() -> Result<Self> {
-        let entropy = SpectralEntropy::builder().bandwidth(Bandwidth::MedianDistance).build()?;
-        let precision = Precision::F64;
-        Ok(Self { reservoir: 1024, seed: 0, alpha_range: None, entropy, precision })
-    }
-
+impl WatchBuilder {
     /// How many rows are kept for the diffusion spectral entropy, a uniform sample of all that have
-    /// been seen. Entropies of different numbers of rows do not compare.
+    /// been seen; at least 1, 1024 by default. Entropies of different numbers of rows do not compare.
     pub fn reservoir(mut self, rows: usize) -> Self {
         self.reservoir = rows;
         self
     }
 
-    /// The seed of that sample.
+    /// The seed of that sample; 0 by default.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// The eigenvalues that α-ReQ is fitted to: indices from 0, half-open. While they leave the
-    /// numerical rank there is no fit.
+    /// The eigenvalues that α-ReQ is fitted to: indices from 0, half-open; from 10 to 100 or the
+    /// numerical rank by default. While they leave the numerical rank there is no fit.
     pub fn alpha_range(mut self, range: Range<usize>) -> Self {
         self.alpha_range = Some(range);
         self
@@ -63,18 +55,49 @@ impl WatchOptions {
         self
     }
 
-    /// The diffusion spectral entropy to compute of the rows that are kept.
+    /// The diffusion spectral entropy to compute of the rows that are kept; that of t = 1 and the median
+    /// bandwidth by default.
     pub fn entropy(mut self, entropy: SpectralEntropy) -> Self {
-        self.entropy = entropy;
+        self.entropy = Some(entropy);
         self
+    }
+
+    /// Checks the options, and takes the memory.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for no columns, an empty reservoir, or where the environment asks for an
+    /// instruction set that is not there; [`Error::TooLarge`] where memory is short.
+    pub fn build(self) -> Result<Watch> {
+        let Self { columns, reservoir, seed, alpha_range, entropy, precision } = self;
+        if reservoir == 0 {
+            let value = "0".into();
+            return Err(Error::Option { name: "reservoir", value, expected: "at least 1 row" });
+        }
+        let entropy = match entropy {
+            Some(entropy) => entropy,
+            None => SpectralEntropy::builder().bandwidth(Bandwidth::MedianDistance).build()?,
+        };
+        let mut factor = Factor::new(columns, Centering::Raw)?;
+        factor.declare_precision(precision);
+        let mut covariance = Covariance::new(columns)?;
+        covariance.declare_precision(precision);
+        Ok(Watch {
+            capacity: reservoir,
+            alpha_range,
+            entropy,
+            factor,
+            covariance,
+            kept: Vec::new(),
+            random: Generator::stream(seed, 0),
+        })
     }
 }
 
 /// The representation as it is so far.
 ///
 /// ```
-/// # use surprisal::watch::{Watch, WatchOptions};
-/// # let mut watch = Watch::new(2, WatchOptions::new()?)?;
+/// # use surprisal::watch::Watch;
+/// # let mut watch = Watch::builder(2).build()?;
 /// watch.push(ndarray::array![[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]].view())?;
 /// let measures = watch.measures()?;
 /// assert_eq!((measures.rows, measures.participation_ratio), (4, 2.0));
@@ -121,9 +144,9 @@ pub struct Measures {
 ///
 /// ```
 /// use ndarray::Array2;
-/// use surprisal::watch::{Watch, WatchOptions};
+/// use surprisal::watch::Watch;
 ///
-/// let mut watch = Watch::new(8, WatchOptions::new()?)?;
+/// let mut watch = Watch::builder(8).build()?;
 /// for step in 0..20 {
 ///     // The hidden states of a batch.
 ///     let batch = Array2::from_shape_fn((32, 8), |(i, j)| ((i * 7 + j * j * 3 + step) as f32).sin());
@@ -137,36 +160,33 @@ pub struct Measures {
 /// ```
 #[derive(Clone)]
 pub struct Watch {
-    options: WatchOptions,
+    /// How many rows the reservoir holds.
+    capacity: usize,
+    alpha_range: Option<Range<usize>>,
+    entropy: SpectralEntropy,
     factor: Factor,
     covariance: Covariance,
     /// Row after row.
     kept: Vec<f64>,
-    random: Random,
+    random: Generator,
 }
 
 impl Watch {
-    /// No rows yet, of so many columns.
+    /// The options, each at its default, for features of so many columns.
     ///
-    /// # Errors
-    /// [`Error::Option`] for no columns or an empty reservoir; [`Error::TooLarge`] where memory is
-    /// short.
-    pub fn new(columns: usize, options: WatchOptions) -> Result<Self> {
-        if options.reservoir == 0 {
-            let value = "0".into();
-            return Err(Error::Option { name: "reservoir", value, expected: "at least 1 row" });
+    /// ```
+    /// let watch = surprisal::watch::Watch::builder(8).build()?;
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn builder(columns: usize) -> WatchBuilder {
+        WatchBuilder {
+            columns,
+            reservoir: 1024,
+            seed: 0,
+            alpha_range: None,
+            entropy: None,
+            precision: Precision::F64,
         }
-        let mut factor = Factor::new(columns, Centering::Raw)?;
-        factor.declare_precision(options.precision);
-        let mut covariance = Covariance::new(columns)?;
-        covariance.declare_precision(options.precision);
-        Ok(Self {
-            factor,
-            covariance,
-            kept: Vec::new(),
-            random: Random::new(options.seed, 0),
-            options,
-        })
     }
 
     /// Adds the rows of a batch `[n, D]` of any strides.
@@ -174,21 +194,25 @@ impl Watch {
     /// # Errors
     /// [`Error::Shape`] for another number of columns, [`Error::Value`] for a number that is not
     /// finite: nothing is taken then; [`Error::TooLarge`] where memory is short.
-    pub fn push<T: Element>(&mut self, batch: ArrayView2<'_, T>) -> Result<()> {
+    pub fn push<'a>(&mut self, batch: impl Into<Matrix<'a>>) -> Result<()> {
+        self.push_matrix(batch.into())
+    }
+
+    fn push_matrix(&mut self, batch: Matrix<'_>) -> Result<()> {
         let seen = self.rows();
         self.covariance.push(batch)?;
         self.factor.push(batch)?;
-        let (columns, capacity) = (self.columns(), self.options.reservoir);
-        for (i, row) in (seen..).zip(batch.rows()) {
-            let values = row.iter().map(|x| x.to_f64());
-            if i < capacity {
-                self.kept.extend(values);
-                continue;
-            }
-            let place = (self.random.uniform() * (i + 1) as f64) as usize;
+        let (columns, capacity) = (self.columns(), self.capacity);
+        for row in 0..batch.dim().0 {
+            let place = if seen + row < capacity {
+                self.kept.resize(self.kept.len() + columns, 0.0);
+                seen + row
+            } else {
+                (self.random.uniform() * (seen + row + 1) as f64) as usize
+            };
             if place < capacity {
                 let to = &mut self.kept[place * columns..(place + 1) * columns];
-                to.iter_mut().zip(values).for_each(|(to, from)| *to = from);
+                batch.read(row, 0..columns, to);
             }
         }
         Ok(())
@@ -218,14 +242,14 @@ impl Watch {
     pub fn measures(&self) -> Result<Measures> {
         let raw = self.factor.spectrum()?;
         let centered = self.covariance.spectrum()?;
-        let alpha_req = match &self.options.alpha_range {
+        let alpha_req = match &self.alpha_range {
             // Refused where it leaves the rank.
             Some(range) => centered.alpha_req(range.clone()).ok(),
             None => {
                 centered.usual_alpha_range().map(|range| centered.alpha_req(range)).transpose()?
             }
         };
-        let diffusion_entropy = match self.options.entropy.estimate(self.reservoir()) {
+        let diffusion_entropy = match self.entropy.estimate(self.reservoir()) {
             // The rule has found no distance above 0.
             Err(Error::Conflict { .. }) => None,
             other => Some(other?),

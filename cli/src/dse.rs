@@ -1,17 +1,16 @@
 //! `surprisal dse`: diffusion spectral entropy.
 
 use clap::{Args, ValueEnum};
-use ndarray::ArrayView2;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-use surprisal::Real;
+use surprisal::Matrix;
 use surprisal::diffusion::{
     Bandwidth, EntropyEstimate, Method, Operator, SpectralEntropy, SpectralEntropyBuilder,
 };
 
 use crate::arrays::Opened;
-use crate::features::{Features, Widened};
+use crate::features::Features;
 use crate::output::{number, optional};
 use crate::report::{Report, significant, with_error};
 use crate::scale::short;
@@ -218,12 +217,26 @@ impl Dse {
             )));
         }
         // Options are checked before anything large is read.
-        self.entropy(self.sigma, self.t, self.method.into(), &indices)?;
+        let entropy = self.entropy(self.sigma, self.t, self.method.into(), &indices)?;
         let features = Features::open(&self.features)?;
-        match features.widened()? {
-            Widened::F64(view) => self.run_in(global, &features, view.view(), &indices),
-            Widened::F32(view) => self.run_in(global, &features, view.view(), &indices),
+        let matrix = features.matrix()?;
+        let spinner = progress::spinner(global.quiet, "entropy");
+        let estimate = entropy.estimate(matrix)?;
+        spinner.finish_and_clear();
+        if let Some(path) = &self.plot {
+            self.draw(path, global, &features, matrix, &indices, &estimate)?;
         }
+        let most = (estimate.rows as f64).log2();
+        let mut report = Report::new();
+        let of = format!("of at most log₂ N = {}", significant(most, 4));
+        report.add("dse", number(estimate.value), format!("{} bits, {of}", in_bits(&estimate)));
+        report.add_json("error_bound", optional(estimate.error_bound));
+        report.add_json("standard_error", optional(estimate.standard_error));
+        report.add("method", name(estimate.method), described(estimate.method));
+        report.add("sigma", optional(estimate.sigma), self.sigma.text(estimate.sigma));
+        report.add_json("neighbors", self.sigma.neighbors().map_or(Value::Null, Value::from));
+        report.add("rows", estimate.rows, estimate.rows.to_string());
+        report.print(global.json)
     }
 
     fn entropy(
@@ -246,40 +259,13 @@ impl Dse {
         Ok(builder.build()?)
     }
 
-    fn run_in<T: Real>(
-        &self,
-        global: &Global,
-        features: &Features,
-        view: ArrayView2<'_, T>,
-        indices: &Option<Vec<usize>>,
-    ) -> Result<(), Failure> {
-        let entropy = self.entropy(self.sigma, self.t, self.method.into(), indices)?;
-        let spinner = progress::spinner(global.quiet, "entropy");
-        let estimate = entropy.estimate(view)?;
-        spinner.finish_and_clear();
-        if let Some(path) = &self.plot {
-            self.draw(path, global, features, view, indices, &estimate)?;
-        }
-        let most = (estimate.rows as f64).log2();
-        let mut report = Report::new();
-        let of = format!("of at most log₂ N = {}", significant(most, 4));
-        report.add("dse", number(estimate.value), format!("{} bits, {of}", in_bits(&estimate)));
-        report.add_json("error_bound", optional(estimate.error_bound));
-        report.add_json("standard_error", optional(estimate.standard_error));
-        report.add("method", name(estimate.method), described(estimate.method));
-        report.add("sigma", optional(estimate.sigma), self.sigma.text(estimate.sigma));
-        report.add_json("neighbors", self.sigma.neighbors().map_or(Value::Null, Value::from));
-        report.add("rows", estimate.rows, estimate.rows.to_string());
-        report.print(global.json)
-    }
-
     /// The entropy over t or σ, on both sides of the one that was asked for, by the same method.
-    fn draw<T: Real>(
+    fn draw(
         &self,
         path: &Path,
         global: &Global,
         features: &Features,
-        view: ArrayView2<'_, T>,
+        matrix: Matrix<'_>,
         indices: &Option<Vec<usize>>,
         estimate: &EntropyEstimate,
     ) -> Result<(), Failure> {
@@ -314,11 +300,11 @@ impl Dse {
             } else if self.plot_over == Over::T && estimate.method == Method::Exact {
                 let eigenvalues = match &mut eigenvalues {
                     Some(eigenvalues) => eigenvalues,
-                    empty => empty.insert(entropy.eigenvalues(view)?),
+                    empty => empty.insert(entropy.eigenvalues(matrix)?),
                 };
                 (entropy.of_eigenvalues(eigenvalues)?, None)
             } else {
-                let other = entropy.estimate(view)?;
+                let other = entropy.estimate(matrix)?;
                 (other.value, other.error_bound.or(other.standard_error))
             };
             points.push(plot::Point { x, y, error });

@@ -1,15 +1,13 @@
 //! `surprisal dsmi`: diffusion spectral mutual information.
 
 use clap::Args;
-use ndarray::ArrayView2;
 use serde_json::{Map, Value};
 
-use surprisal::Real;
 use surprisal::diffusion::{ClassTerm, MutualInformation};
 
 use crate::arrays::{Opened, check_rows};
 use crate::dse::{Sigma, described, name};
-use crate::features::{Features, Widened};
+use crate::features::Features;
 use crate::output::{number, optional};
 use crate::report::{Report, significant, with_error};
 use crate::{Failure, Global, progress};
@@ -71,32 +69,23 @@ pub struct Dsmi {
 impl Dsmi {
     pub fn run(&self, global: &Global) -> Result<(), Failure> {
         let entropy = self.sigma.builder().time(self.t).build()?;
-        let mut information = MutualInformation::new(entropy).seed(self.seed.unwrap_or(0));
+        let mut information =
+            MutualInformation::builder().entropy(entropy).seed(self.seed.unwrap_or(0));
         if let Some(repetitions) = self.repetitions {
-            information = information.repetitions(repetitions)?;
+            information = information.repetitions(repetitions);
         }
         if let Some(location) = &self.indices {
-            information = information.samples(Opened::new("--indices", location)?.row_lists()?)?;
+            information = information.samples(Opened::new("--indices", location)?.row_lists()?);
         }
+        let information = information.build()?;
         let features = Features::open(&self.features)?;
         let labels = Opened::new("--labels", &self.labels)?;
         check_rows([(Some(features.opened()), 1), (Some(&labels), 0)])?;
         let labels = labels.classes()?;
-        match features.widened()? {
-            Widened::F64(view) => self.run_in(global, &information, view.view(), &labels.to_vec()),
-            Widened::F32(view) => self.run_in(global, &information, view.view(), &labels.to_vec()),
-        }
-    }
-
-    fn run_in<T: Real>(
-        &self,
-        global: &Global,
-        information: &MutualInformation,
-        features: ArrayView2<'_, T>,
-        labels: &[i64],
-    ) -> Result<(), Failure> {
+        let matrix = features.matrix()?;
+        let rows = matrix.dim().0;
         let spinner = progress::spinner(global.quiet, "entropies of labels and samples");
-        let estimate = information.of_labels(features, labels)?;
+        let estimate = information.of_labels(matrix, &labels.to_vec())?;
         spinner.finish_and_clear();
         let mut report = Report::new();
         let classes = &estimate.classes;
@@ -121,7 +110,7 @@ impl Dsmi {
         report.add("method", name(estimate.method), described(estimate.method));
         report.add("sigma", optional(estimate.sigma), self.sigma.text(estimate.sigma));
         report.add_json("neighbors", self.sigma.neighbors().map_or(Value::Null, Value::from));
-        report.add("rows", features.nrows(), features.nrows().to_string());
+        report.add("rows", rows, rows.to_string());
         report.print(global.json)
     }
 }

@@ -1,6 +1,5 @@
 //! `--features F`: rows of features.
 
-use ndarray::{CowArray, Ix2};
 use std::borrow::Cow;
 
 use surprisal::{Matrix, printable};
@@ -12,12 +11,6 @@ use crate::arrays::Opened;
 pub struct Features {
     opened: Opened,
     location: String,
-}
-
-/// Features in a type that distances are computed from; the narrower ones are copies in f32.
-pub enum Widened<'a> {
-    F64(CowArray<'a, f64, Ix2>),
-    F32(CowArray<'a, f32, Ix2>),
 }
 
 impl Features {
@@ -34,15 +27,6 @@ impl Features {
 
     pub fn matrix(&self) -> Result<Matrix<'_>, Failure> {
         self.opened.matrix()
-    }
-
-    pub fn widened(&self) -> Result<Widened<'_>, Failure> {
-        Ok(match self.matrix()? {
-            Matrix::F64(view) => Widened::F64(view.into()),
-            Matrix::F32(view) => Widened::F32(view.into()),
-            Matrix::Bf16(view) => Widened::F32(view.mapv(f32::from).into()),
-            Matrix::F16(view) => Widened::F32(view.mapv(f32::from).into()),
-        })
     }
 
     /// Their file's name, without its directory, fit for a title.

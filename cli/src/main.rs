@@ -14,7 +14,6 @@ mod output;
 mod parallel;
 mod plot;
 mod progress;
-mod random;
 mod report;
 mod scale;
 mod size;

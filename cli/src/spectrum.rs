@@ -259,13 +259,7 @@ impl Spectrum {
     /// `None` where a row has no direction.
     fn vendi(&self, matrix: &Matrix<'_>) -> Result<Option<f64>, Failure> {
         let order = self.vendi_order.unwrap_or(1.0);
-        let score = match matrix {
-            Matrix::F64(view) => vendi_score(*view, order),
-            Matrix::F32(view) => vendi_score(*view, order),
-            Matrix::Bf16(view) => vendi_score(*view, order),
-            Matrix::F16(view) => vendi_score(*view, order),
-        };
-        match score {
+        match vendi_score(*matrix, order) {
             Err(Error::Value { expected: "a row with a direction", .. })
                 if self.vendi_order.is_none() =>
             {
@@ -291,7 +285,7 @@ impl Spectrum {
             (None, Some(location)) => of_groups(location, rows)?,
             (None, None) => return Ok(None),
         };
-        let options = Lidar::new().delta(self.lidar_delta);
+        let options = Lidar::builder().delta(self.lidar_delta).build()?;
         let rank = match matrix {
             Matrix::F64(view) => lidar(gathered(view, &objects).view(), options),
             Matrix::F32(view) => lidar(gathered(view, &objects).view(), options),

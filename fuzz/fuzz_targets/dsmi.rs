@@ -44,7 +44,7 @@ fuzz_target!(|input: Input| {
         Ok(entropy) => entropy,
         Err(error) => return one_line(&error),
     };
-    let information = MutualInformation::new(entropy).seed(input.seed);
+    let information = MutualInformation::builder().entropy(entropy).seed(input.seed);
     let information = match input.samples {
         Some(samples) => {
             let repetitions = samples.len() / rows.max(1);
@@ -58,7 +58,7 @@ fuzz_target!(|input: Input| {
             Count::End(_) => input.repetitions.value(5).max(1 << 21),
         }),
     };
-    let information = match information {
+    let information = match information.build() {
         Ok(information) => information,
         Err(error) => return one_line(&error),
     };

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use ndarray::{Array2, ArrayView2, Axis, s};
 use surprisal::Element;
 use surprisal::spectrum::{
-    Centering, Covariance, Factor, KernelMatrix, Lidar, Precision, Spectrum,
+    Centering, Covariance, Factor, KernelMatrix, Lidar, LidarBuilder, Precision, Spectrum,
     cosine_von_neumann_entropy, diff_erank, lidar, self_cluster, uniformity, vendi_score,
 };
 
@@ -191,15 +191,16 @@ fn measures<T: Element>(features: ArrayView2<'_, T>, input: &Input) {
     let objects = features.slice(s![..whole, ..]).as_standard_layout().into_owned();
     let shape = (rows / views, views, columns);
     let objects = objects.into_shape_with_order(shape).expect("whole objects");
-    let options = Lidar::new().delta(input.sigma.value()).unbiased(input.centered);
-    if let Some(rank) = value(lidar(objects.view(), options.epsilon(0.0))) {
+    let options = Lidar::builder().delta(input.sigma.value()).unbiased(input.centered);
+    let of_lidar = |options: LidarBuilder| lidar(objects.view(), options.build()?);
+    if let Some(rank) = value(of_lidar(options.epsilon(0.0))) {
         within("LiDAR", rank, 0.0, columns as f64);
     }
     let options = options.epsilon(input.epsilon.value());
-    if let Some(rank) = value(lidar(objects.view(), options)) {
+    if let Some(rank) = value(of_lidar(options)) {
         assert!(!rank.is_nan() && rank >= 0.0);
     }
-    if let Some(rank) = value(lidar(objects.view(), options.renormalized(true))) {
+    if let Some(rank) = value(of_lidar(options.renormalized(true))) {
         within("LiDAR", rank, 0.0, columns as f64);
     }
 }

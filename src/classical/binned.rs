@@ -3,8 +3,8 @@
 use ndarray::{ArrayView2, Axis};
 
 use super::points::{Points, check_labels, rows_by_label};
-use crate::element::Element;
 use crate::error::{Error, Result};
+use crate::matrix::Matrix;
 
 /// Shannon entropy in bits of N rows `features`, N×D,, each column cut into `bins` equal bins.
 ///
@@ -31,9 +31,9 @@ use crate::error::{Error, Result};
 /// assert_eq!(binned_entropy(features.view(), 2)?, 1.5);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub fn binned_entropy<T: Element>(features: ArrayView2<'_, T>, bins: usize) -> Result<f64> {
+pub fn binned_entropy<'a>(features: impl Into<Matrix<'a>>, bins: usize) -> Result<f64> {
     let bins = check_bins(bins)?;
-    entropy(&Points::new("features", features)?, bins)
+    entropy(&Points::new("features", features.into())?, bins)
 }
 
 /// Mutual information in bits between `features`, N×D, in bins and `labels`, with the entropy of
@@ -64,8 +64,17 @@ pub fn binned_entropy<T: Element>(features: ArrayView2<'_, T>, bins: usize) -> R
 /// assert_eq!(bits, 0.0);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub fn binned_mutual_information<T: Element>(
-    features: ArrayView2<'_, T>,
+pub fn binned_mutual_information<'a>(
+    features: impl Into<Matrix<'a>>,
+    labels: &[i64],
+    bins: usize,
+    samples: ArrayView2<'_, usize>,
+) -> Result<f64> {
+    information(features.into(), labels, bins, samples)
+}
+
+fn information(
+    features: Matrix<'_>,
     labels: &[i64],
     bins: usize,
     samples: ArrayView2<'_, usize>,

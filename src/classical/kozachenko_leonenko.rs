@@ -1,13 +1,12 @@
 //! Differential entropy from the distances to nearest neighbours.
 
-use ndarray::ArrayView2;
 use std::f64::consts::PI;
 
 use super::digamma::digamma;
 use super::neighbours::{Euclid, Maximum, Tree};
 use super::points::{Points, check_neighbours, shrink};
-use crate::element::Element;
 use crate::error::Result;
+use crate::matrix::Matrix;
 
 /// How far points are from each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +61,15 @@ impl Metric {
 /// assert!((entropy - (harmonic + 0.02_f64.ln())).abs() < 1e-13);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub fn kozachenko_leonenko_entropy<T: Element>(
-    features: ArrayView2<'_, T>,
+pub fn kozachenko_leonenko_entropy<'a>(
+    features: impl Into<Matrix<'a>>,
     k: usize,
     metric: Metric,
 ) -> Result<f64> {
+    entropy(features.into(), k, metric)
+}
+
+fn entropy(features: Matrix<'_>, k: usize, metric: Metric) -> Result<f64> {
     let mut points = Points::new("features", features)?;
     check_neighbours(k, points.len())?;
     let log_scale = shrink([&mut points]);

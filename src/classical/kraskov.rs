@@ -1,12 +1,10 @@
 //! Mutual information of two sets of features from neighbours counted in each.
 
-use ndarray::ArrayView2;
-
 use super::digamma::digamma;
 use super::neighbours::{Ball, Maximum, Tree};
 use super::points::{Points, check_neighbours, shrink};
-use crate::element::Element;
 use crate::error::{Error, Result};
+use crate::matrix::Matrix;
 
 /// Which of the two estimators of Kraskov, Stögbauer and Grassberger (2004).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +50,16 @@ pub enum Kraskov {
 /// assert!(dependent > 0.5);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub fn kraskov_mutual_information<T: Element, U: Element>(
-    x: ArrayView2<'_, T>,
-    y: ArrayView2<'_, U>,
+pub fn kraskov_mutual_information<'a, 'b>(
+    x: impl Into<Matrix<'a>>,
+    y: impl Into<Matrix<'b>>,
     k: usize,
     estimator: Kraskov,
 ) -> Result<f64> {
+    information(x.into(), y.into(), k, estimator)
+}
+
+fn information(x: Matrix<'_>, y: Matrix<'_>, k: usize, estimator: Kraskov) -> Result<f64> {
     let (mut x, mut y) = (Points::new("x", x)?, Points::new("y", y)?);
     let rows = x.len();
     if y.len() != rows {

@@ -4,6 +4,7 @@ use ndarray::ArrayView2;
 
 use crate::element::Element;
 use crate::error::{Error, Result};
+use crate::matrix::{Matrix, each};
 
 /// Beyond this a difference of two numbers, or the length of one in many dimensions, may overflow.
 const TOO_LARGE: f64 = f64::from_bits((1023 + 960) << 52);
@@ -18,8 +19,12 @@ pub(super) struct Points {
 }
 
 impl Points {
-    /// A copy of `view`, in C order.
-    pub fn new<T: Element>(argument: &'static str, view: ArrayView2<'_, T>) -> Result<Self> {
+    /// A copy of `matrix`, in C order.
+    pub fn new(argument: &'static str, matrix: Matrix<'_>) -> Result<Self> {
+        each!(matrix, Matrix, view => Self::of_view(argument, view))
+    }
+
+    fn of_view<T: Element>(argument: &'static str, view: ArrayView2<'_, T>) -> Result<Self> {
         let (rows, width) = view.dim();
         if rows == 0 || width == 0 {
             return Err(Error::empty_matrix(argument, &[rows, width]));

@@ -1,12 +1,10 @@
 //! Mutual information of features and labels from neighbours with the same label and with any.
 
-use ndarray::ArrayView2;
-
 use super::digamma::digamma;
 use super::neighbours::{Ball, Maximum, Tree};
 use super::points::{Points, check_labels, rows_by_label, shrink};
-use crate::element::Element;
 use crate::error::{Error, Result};
+use crate::matrix::Matrix;
 
 /// Mutual information in nats between `features`, N×D, and discrete `labels`, any integers.
 ///
@@ -38,11 +36,15 @@ use crate::error::{Error, Result};
 /// assert!(ross_mutual_information(features.view(), &parity, 3)? < 0.1);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub fn ross_mutual_information<T: Element>(
-    features: ArrayView2<'_, T>,
+pub fn ross_mutual_information<'a>(
+    features: impl Into<Matrix<'a>>,
     labels: &[i64],
     k: usize,
 ) -> Result<f64> {
+    information(features.into(), labels, k)
+}
+
+fn information(features: Matrix<'_>, labels: &[i64], k: usize) -> Result<f64> {
     let mut points = Points::new("features", features)?;
     check_labels(labels, points.len())?;
     if k == 0 {

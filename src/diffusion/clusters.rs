@@ -2,8 +2,9 @@
 
 use ndarray::{Array2, ArrayView1, ArrayView2};
 
-use super::random::Random;
-use crate::{Error, Real, Result};
+use crate::matrix::each;
+use crate::random::Generator;
+use crate::{Element, Error, Matrix, Result, Vector};
 
 /// Equal-width bins of a scalar between its least and its largest value: bin b holds
 /// b/bins ≤ (x − min)/(max − min) < (b+1)/bins, the last the maximum too. All are bin 0 where the scalar
@@ -18,18 +19,17 @@ use crate::{Error, Real, Result};
 ///
 /// # Errors
 /// [`Error::Option`] for no bins or more than 2³²−1, [`Error::Value`] for NaN and infinity.
-pub fn equal_width_bins<T: Real>(scalar: ArrayView1<'_, T>, bins: usize) -> Result<Vec<i64>> {
+pub fn equal_width_bins<'a>(scalar: impl Into<Vector<'a>>, bins: usize) -> Result<Vec<i64>> {
+    bins_of(scalar.into().to_vec(), bins)
+}
+
+fn bins_of(values: Vec<f64>, bins: usize) -> Result<Vec<i64>> {
     if u32::try_from(bins).ok().is_none_or(|bins| bins == 0) {
         let value = bins.to_string();
         return Err(Error::Option { name: "bins", value, expected: "1 to 2^32 - 1" });
     }
-    let mut values = Vec::with_capacity(scalar.len());
-    for (i, x) in scalar.iter().enumerate() {
-        let x = x.to_f64();
-        if !x.is_finite() {
-            return Err(Error::not_finite("scalar", &[i], x));
-        }
-        values.push(x);
+    if let Some(at) = values.iter().position(|x| !x.is_finite()) {
+        return Err(Error::not_finite("scalar", &[at], values[at]));
     }
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -68,11 +68,24 @@ pub fn equal_width_bins<T: Real>(scalar: ArrayView1<'_, T>, bins: usize) -> Resu
 /// # Errors
 /// [`Error::Option`] for no clusters, [`Error::Shape`] for no rows or columns, [`Error::Value`] for NaN
 /// and infinity.
-pub fn k_means<T: Real>(rows: ArrayView2<'_, T>, clusters: usize, seed: u64) -> Result<Vec<i64>> {
+pub fn k_means<'a>(rows: impl Into<Matrix<'a>>, clusters: usize, seed: u64) -> Result<Vec<i64>> {
+    clusters_of(rows.into(), clusters, seed)
+}
+
+fn clusters_of(rows: Matrix<'_>, clusters: usize, seed: u64) -> Result<Vec<i64>> {
     if clusters == 0 {
         let value = "0".into();
         return Err(Error::Option { name: "clusters", value, expected: "at least 1" });
     }
+    let points = each!(rows, Matrix, view => scaled(view))?;
+    let best = (0..RUNS)
+        .map(|run| one_run(&points, clusters, &mut Generator::stream(seed, run)))
+        .min_by(|(one, _), (other, _)| one.total_cmp(other));
+    Ok(best.expect("at least one run").1)
+}
+
+/// The rows over their largest magnitude, so that no square overflows.
+fn scaled<T: Element>(rows: ArrayView2<'_, T>) -> Result<Array2<f64>> {
     let (n, columns) = rows.dim();
     if n == 0 || columns == 0 {
         return Err(Error::empty_matrix("reference", &[n, columns]));
@@ -85,20 +98,15 @@ pub fn k_means<T: Real>(rows: ArrayView2<'_, T>, clusters: usize, seed: u64) -> 
         }
         largest = largest.max(x.abs());
     }
-    // So that no square overflows.
     let scale = if largest > 0.0 { largest } else { 1.0 };
-    let points = rows.mapv(|x| x.to_f64() / scale);
-    let best = (0..RUNS)
-        .map(|run| one_run(&points, clusters, &mut Random::new(seed, run)))
-        .min_by(|(one, _), (other, _)| one.total_cmp(other));
-    Ok(best.expect("at least one run").1)
+    Ok(rows.mapv(|x| x.to_f64() / scale))
 }
 
 /// Runs of k-means, each from seeds of its own.
 const RUNS: u64 = 8;
 
 /// The sum of squared distances, and the cluster of each row.
-fn one_run(points: &Array2<f64>, clusters: usize, random: &mut Random) -> (f64, Vec<i64>) {
+fn one_run(points: &Array2<f64>, clusters: usize, random: &mut Generator) -> (f64, Vec<i64>) {
     let (n, columns) = points.dim();
     let mut centres = Array2::zeros((0, columns));
     let mut nearest = vec![f64::INFINITY; n];

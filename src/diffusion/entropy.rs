@@ -1,25 +1,24 @@
-//! Entropies of given weights, and the doors of [`SpectralEntropy`].
+//! The doors of [`SpectralEntropy`], and the way that each estimate goes.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 
 use super::bandwidth::resolve;
+use super::eigenvalues::{added, entropy_of, surprise};
 use super::kernel::{GaussianProducts, Products, for_each_row, gaussian_matrix, normalise};
 use super::lanczos::lanczos;
 use super::lowrank::{low_rank, rank_limit};
 use super::neighbors::{adaptive_matrix, binary_matrix, self_tuning_matrix};
-use super::options::{Bandwidth, Epsilon, Method, Operator, SpectralEntropy};
+use super::options::{Bandwidth, Method, Operator, SpectralEntropy};
 use super::points::Points;
 use super::sampling::sample_rows;
 use crate::algebra::{eigenvalue_moduli, symmetric_eigenvalues};
 use crate::error::short;
-use crate::{Error, Real, Result};
+use crate::{Error, Matrix, Result};
 
 /// Up to so many rows `Auto` does not look further.
 const SMALL: usize = 2048;
 /// Up to so many rows `Auto` prefers the exact way to a stochastic one.
 const MODERATE: usize = 8192;
-/// Below this a relative error of λᵗ is of no interest.
-const NEGLIGIBLE: f64 = 1e-6;
 /// The low-rank path's tolerance in bits, where none is set.
 const TOLERANCE: f64 = 1e-4;
 
@@ -53,13 +52,6 @@ pub struct EntropyEstimate {
     pub rank: Option<usize>,
 }
 
-/// What an approximate path returns, in nats.
-pub(crate) struct Approximation {
-    pub(crate) value: f64,
-    pub(crate) error: f64,
-    pub(crate) rank: usize,
-}
-
 impl SpectralEntropy {
     /// The entropy of an N×D feature matrix (a point each row), of any strides.
     ///
@@ -70,8 +62,8 @@ impl SpectralEntropy {
     /// [`Error::Value`] for NaN, infinity and rows that are not there, [`Error::Shape`] for N = 0 or
     /// D = 0, [`Error::Option`] for more neighbours than rows, [`Error::Conflict`] where a rule gives
     /// no bandwidth above 0 (coincident points), [`Error::TooLarge`] for matrices beyond memory.
-    pub fn estimate<T: Real>(&self, features: ArrayView2<'_, T>) -> Result<EntropyEstimate> {
-        let points = self.points(features)?;
+    pub fn estimate<'a>(&self, features: impl Into<Matrix<'a>>) -> Result<EntropyEstimate> {
+        let points = self.points(features.into())?;
         let sigma = self.resolve_sigma(&points)?;
         self.of_points(&points, sigma)
     }
@@ -92,13 +84,13 @@ impl SpectralEntropy {
     ///
     /// # Errors
     /// As [`estimate`](Self::estimate); [`Error::Conflict`] for `MatrixEntries`, which has none.
-    pub fn eigenvalues<T: Real>(&self, features: ArrayView2<'_, T>) -> Result<Vec<f64>> {
+    pub fn eigenvalues<'a>(&self, features: impl Into<Matrix<'a>>) -> Result<Vec<f64>> {
         if self.operator == Operator::MatrixEntries {
             return Err(Error::Conflict {
                 what: "matrix entries have no eigenvalues, expected another operator".into(),
             });
         }
-        let points = self.points(features)?;
+        let points = self.points(features.into())?;
         let sigma = self.resolve_sigma(&points)?;
         self.spectrum(&points, sigma)
     }
@@ -137,8 +129,8 @@ impl SpectralEntropy {
     }
 
     /// The rows that take part.
-    pub(crate) fn points<T: Real>(&self, features: ArrayView2<'_, T>) -> Result<Points> {
-        let rows = features.nrows();
+    pub(crate) fn points(&self, features: Matrix<'_>) -> Result<Points> {
+        let rows = features.dim().0;
         match (self.max_rows, &self.indices) {
             (Some(max_rows), _) if max_rows < rows => {
                 Points::new(features, Some(&sample_rows(self.seed, rows, max_rows)), self.isa)
@@ -264,39 +256,4 @@ impl SpectralEntropy {
         });
         Ok(sums.iter().sum())
     }
-}
-
-fn added(epsilon: Epsilon) -> f64 {
-    match epsilon {
-        Epsilon::Reference => f64::EPSILON,
-        Epsilon::Clean => 0.0,
-    }
-}
-
-/// −p ln p, 0 at 0.
-pub(crate) fn surprise(p: f64) -> f64 {
-    if p > 0.0 { -p * p.ln() } else { 0.0 }
-}
-
-/// H in nats of p = |λ|ᵗ / Σ|λ|ᵗ; not all of λ are 0.
-pub(crate) fn entropy_of(eigenvalues: &[f64], time: f64, epsilon: Epsilon) -> f64 {
-    if eigenvalues.len() == 1 {
-        return 0.0;
-    }
-    // Relative to the largest: a large t must leave it standing, and all that rounding has parted from
-    // it, which is of no account at a small one.
-    let largest = eigenvalues.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
-    let rounding = eigenvalues.len() as f64 * f64::EPSILON;
-    let decides = rounding * time > NEGLIGIBLE;
-    let power = |x: f64| {
-        let x = x.abs() / largest;
-        match time {
-            1.0 => x,
-            _ if decides && 1.0 - x <= rounding => 1.0,
-            _ => x.powf(time),
-        }
-    };
-    let total: f64 = eigenvalues.iter().map(|&x| power(x)).sum();
-    let epsilon = added(epsilon);
-    eigenvalues.iter().map(|&x| surprise(power(x) / total + epsilon)).sum()
 }

@@ -2,13 +2,13 @@
 
 use ndarray::Array2;
 
-use super::entropy::Approximation;
+use super::approximation::Approximation;
 use super::kernel::{Operator, Products};
 use super::options::SpectralEntropy;
-use super::quadrature::{Quadrature, Rule};
-use super::random::Random;
+use super::quadrature::{Quadrature, Rule, remove};
 use crate::Result;
 use crate::algebra::{dot, symmetric_eigen, zeros};
+use crate::random::Generator;
 
 /// The dimension of the subspace whose part is computed exactly.
 const DEFLATION: usize = 32;
@@ -272,7 +272,7 @@ fn subspace(operator: &Operator<'_>, rank: usize, seed: u64) -> Result<Vec<f64>>
     if rank == 0 {
         return Ok(Vec::new());
     }
-    let mut random = Random::new(seed, 2);
+    let mut random = Generator::stream(seed, 2);
     let mut basis = zeros(rows, rank)?;
     basis.iter_mut().for_each(|x| *x = random.sign());
     let mut scaled = zeros(rows, rank)?;
@@ -304,21 +304,6 @@ fn subspace(operator: &Operator<'_>, rank: usize, seed: u64) -> Result<Vec<f64>>
         }
     }
     Ok(scaled)
-}
-
-/// Removes the part along a unit vector from every column.
-pub(super) fn remove(unit: &[f64], vectors: &mut [f64], width: usize) {
-    let mut sums = vec![0.0; width];
-    for (row, u) in vectors.chunks_exact(width).zip(unit) {
-        for (sum, x) in sums.iter_mut().zip(row) {
-            *sum += u * x;
-        }
-    }
-    for (row, u) in vectors.chunks_exact_mut(width).zip(unit) {
-        for (x, sum) in row.iter_mut().zip(&sums) {
-            *x -= u * sum;
-        }
-    }
 }
 
 /// An orthonormal basis of the columns' span, orthogonal to a unit vector; columns that the others span
@@ -361,7 +346,7 @@ fn probe_block(
     let (rows, width) = (operator.rows(), options.probes);
     let rank = subspace.len() / rows;
     let mut probes = zeros(rows, width)?;
-    let mut random = Random::new(options.seed, 3 + block);
+    let mut random = Generator::stream(options.seed, 3 + block);
     probes.iter_mut().for_each(|x| *x = random.sign());
     for _ in 0..2 {
         remove(operator.leading(), &mut probes, width);

@@ -4,13 +4,14 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use ndarray::Array2;
 
-use super::entropy::{Approximation, surprise};
+use super::approximation::Approximation;
+use super::eigenvalues::surprise;
 use super::kernel::{GaussianProducts, Operator};
 use super::options::{Epsilon, SpectralEntropy};
 use super::points::{BLOCK, Points};
-use super::random::Random;
 use crate::algebra::symmetric_eigenvalues;
 use crate::gemm::PANEL;
+use crate::random::Generator;
 use crate::{Error, Result, parallel};
 
 /// The largest rank that `Auto` tries: a factor of it costs a tenth of the exact way's memory.
@@ -77,7 +78,7 @@ impl Factor {
         let residual: Vec<f64> = scale.iter().map(|s| s * s).collect();
         let largest_diagonal = residual.iter().copied().fold(0.0, f64::max);
         let mut factor = Self { rows, rank: 0, columns: Vec::new(), residual };
-        let mut random = Random::new(seed, 1);
+        let mut random = Generator::stream(seed, 1);
         while factor.rank < limit {
             let left: f64 = factor.residual.iter().sum();
             let floor = 8.0 * (factor.rank + 8) as f64 * f64::EPSILON * largest_diagonal;
@@ -99,7 +100,7 @@ impl Factor {
         first: usize,
         wanted: usize,
         left: f64,
-        random: &mut Random,
+        random: &mut Generator,
     ) -> Vec<usize> {
         let mut draws: Vec<f64> = (1..wanted).map(|_| random.uniform() * left).collect();
         draws.sort_unstable_by(f64::total_cmp);
@@ -327,7 +328,7 @@ mod tests {
     /// Any spectrum with λ₁ = 1, and any part of it taken away, has its entropy in the interval.
     #[test]
     fn the_interval_holds_every_spectrum() {
-        let mut random = Random::new(5, 0);
+        let mut random = Generator::stream(5, 0);
         for case in 0..4000 {
             let rows = 2 + (random.bits() % 30) as usize;
             let decay = [0.0, 1.0, 5.0, 40.0][case % 4];

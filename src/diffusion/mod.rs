@@ -13,8 +13,8 @@
 //! // Two groups, each nearly mixed: a little more than a bit.
 //! assert!((1.0..1.7).contains(&estimate.value));
 //!
-//! let information = MutualInformation::new(entropy).of_labels(features.view(), &[0, 0, 1, 1])?;
-//! assert!(information.value > 0.0);
+//! let information = MutualInformation::builder().entropy(entropy).build()?;
+//! assert!(information.of_labels(features.view(), &[0, 0, 1, 1])?.value > 0.0);
 //! # Ok::<(), surprisal::Error>(())
 //! ```
 //!
@@ -64,8 +64,10 @@
 //! and the middle is taken. Both go into the standard error. A block of probes shares its passes over the
 //! kernel, whose tiles are made anew in each pass and are never stored.
 
+mod approximation;
 mod bandwidth;
 mod clusters;
+mod eigenvalues;
 mod entropy;
 mod kernel;
 mod lanczos;
@@ -75,7 +77,6 @@ mod neighbors;
 mod options;
 mod points;
 mod quadrature;
-mod random;
 mod sampling;
 mod tiles;
 
@@ -83,11 +84,12 @@ pub use clusters::{equal_width_bins, k_means};
 pub use entropy::EntropyEstimate;
 #[cfg(feature = "gpu")]
 pub(crate) use kernel::Products;
-pub use mutual_information::{ClassTerm, MutualInformation, MutualInformationEstimate};
+pub use mutual_information::{
+    ClassTerm, MutualInformation, MutualInformationBuilder, MutualInformationEstimate,
+};
 pub use options::{
     Bandwidth, Base, Epsilon, Method, Operator, SpectralEntropy, SpectralEntropyBuilder,
 };
 #[cfg(feature = "gpu")]
 pub(crate) use points::Points;
-pub(crate) use random::Random;
 pub use sampling::sample_rows;

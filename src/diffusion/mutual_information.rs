@@ -1,6 +1,6 @@
 //! How much of the diffusion entropy categories take away.
 
-use ndarray::{Array2, ArrayView1, ArrayView2};
+use ndarray::Array2;
 use std::collections::BTreeMap;
 
 use super::clusters::{equal_width_bins, k_means};
@@ -8,12 +8,12 @@ use super::entropy::EntropyEstimate;
 use super::options::{Method, SpectralEntropy};
 use super::points::Points;
 use super::sampling::sample_rows;
-use crate::{Error, Real, Result};
+use crate::{Error, Matrix, Result, Vector};
 
 /// The most repetitions: each takes entropies of as many rows as there are.
 const MOST_REPETITIONS: usize = 1 << 20;
 
-/// Diffusion spectral mutual information with its options; made by [`new`](Self::new).
+/// Diffusion spectral mutual information with its options; made by [`builder`](Self::builder).
 ///
 /// For N rows of features Z and a category for each row, n_c of them in category c:
 ///
@@ -36,7 +36,7 @@ const MOST_REPETITIONS: usize = 1 << 20;
 /// let features = ndarray::array![[0.0], [0.0], [1e3], [1e3], [2e3], [2e3]];
 /// let entropy = SpectralEntropy::builder().sigma(1.0).build()?;
 /// let samples = ndarray::array![[0, 2, 1, 4, 3, 5]];
-/// let information = MutualInformation::new(entropy).samples(samples)?;
+/// let information = MutualInformation::builder().entropy(entropy).samples(samples).build()?;
 /// let estimate = information.of_labels(features.view(), &[7, 7, -1, -1, 7000, 7000])?;
 /// assert!((estimate.value - 1.0).abs() < 1e-12);
 /// assert_eq!(estimate.classes[0].label, -1);
@@ -56,7 +56,8 @@ pub struct MutualInformation {
 /// # use surprisal::diffusion::{MutualInformation, SpectralEntropy};
 /// let features = ndarray::array![[0.0], [0.5], [3.0], [3.5], [3.25]];
 /// let entropy = SpectralEntropy::builder().sigma(1.0).build()?;
-/// let estimate = MutualInformation::new(entropy).of_labels(features.view(), &[0, 0, 1, 1, 1])?;
+/// let information = MutualInformation::builder().entropy(entropy).build()?;
+/// let estimate = information.of_labels(features.view(), &[0, 0, 1, 1, 1])?;
 /// let terms: f64 = estimate.classes.iter().map(|class| class.term).sum();
 /// assert!((estimate.value - terms).abs() < 1e-15);
 /// # Ok::<(), surprisal::Error>(())
@@ -85,8 +86,8 @@ pub struct MutualInformationEstimate {
 /// # use surprisal::diffusion::{MutualInformation, SpectralEntropy};
 /// let features = ndarray::array![[0.0], [0.5], [3.0]];
 /// let entropy = SpectralEntropy::builder().sigma(1.0).build()?;
-/// let estimate =
-///     MutualInformation::new(entropy).repetitions(3)?.of_labels(features.view(), &[0, 0, 9])?;
+/// let information = MutualInformation::builder().entropy(entropy).repetitions(3).build()?;
+/// let estimate = information.of_labels(features.view(), &[0, 0, 9])?;
 /// let lone = &estimate.classes[1];
 /// assert_eq!((lone.label, lone.rows, lone.term), (9, 1, 0.0));
 /// assert_eq!(lone.marginal, [0.0; 3]);
@@ -107,50 +108,38 @@ pub struct ClassTerm {
     pub term: f64,
 }
 
-impl MutualInformation {
-    /// With this entropy; 5 repetitions and seed 0 by default.
-    ///
-    /// ```
-    /// # use surprisal::diffusion::{MutualInformation, SpectralEntropy};
-    /// let information = MutualInformation::new(SpectralEntropy::builder().sigma(1.0).build()?);
-    /// # Ok::<(), surprisal::Error>(())
-    /// ```
-    pub fn new(entropy: SpectralEntropy) -> Self {
-        Self { entropy, repetitions: 5, seed: 0, samples: None }
+/// Sets the options of a [`MutualInformation`]; [`build`](Self::build) checks them.
+///
+/// ```
+/// use surprisal::diffusion::MutualInformation;
+/// assert!(MutualInformation::builder().repetitions(20).seed(1).build().is_ok());
+/// assert!(MutualInformation::builder().repetitions(0).build().is_err());
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct MutualInformationBuilder {
+    entropy: Option<SpectralEntropy>,
+    repetitions: usize,
+    seed: u64,
+    samples: Option<Array2<usize>>,
+}
+
+impl MutualInformationBuilder {
+    /// H, without [`indices`](super::SpectralEntropyBuilder::indices) of its own; a
+    /// [`SpectralEntropy`] of default options by default.
+    pub fn entropy(mut self, entropy: SpectralEntropy) -> Self {
+        self.entropy = Some(entropy);
+        self
     }
 
-    /// R, the repetitions of each marginal entropy.
-    ///
-    /// ```
-    /// # use surprisal::diffusion::{MutualInformation, SpectralEntropy};
-    /// let information = MutualInformation::new(SpectralEntropy::builder().build()?);
-    /// assert!(information.clone().repetitions(20).is_ok());
-    /// assert!(information.repetitions(0).is_err());
-    /// # Ok::<(), surprisal::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Option`] for 0, or more than a million (2²⁰).
-    pub fn repetitions(mut self, repetitions: usize) -> Result<Self> {
-        if !(1..=MOST_REPETITIONS).contains(&repetitions) {
-            return Err(Error::Option {
-                name: "repetitions",
-                value: repetitions.to_string(),
-                expected: "a number from 1 to 1048576",
-            });
-        }
+    /// R, the repetitions of each marginal entropy, from 1 to 2²⁰; 5 by default.
+    pub fn repetitions(mut self, repetitions: usize) -> Self {
         self.repetitions = repetitions;
-        Ok(self)
+        self
     }
 
     /// Of the samples: for each category anew, as the published code does, Python's
-    /// `random.seed(seed)` and then its `random.sample` for each repetition.
-    ///
-    /// ```
-    /// # use surprisal::diffusion::{MutualInformation, SpectralEntropy};
-    /// let information = MutualInformation::new(SpectralEntropy::builder().build()?).seed(1);
-    /// # Ok::<(), surprisal::Error>(())
-    /// ```
+    /// `random.seed(seed)` and then its `random.sample` for each repetition; 0 by default.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
@@ -158,34 +147,71 @@ impl MutualInformation {
 
     /// The sampled rows themselves, R×N in place of repetitions and seed: row r has for each category in
     /// ascending order n_c row numbers.
+    pub fn samples(mut self, samples: Array2<usize>) -> Self {
+        self.samples = Some(samples);
+        self
+    }
+
+    /// Checks the options.
     ///
     /// # Errors
-    /// [`Error::Shape`] for no rows. The rest is checked against the features.
-    pub fn samples(mut self, samples: Array2<usize>) -> Result<Self> {
-        if samples.nrows() == 0 {
+    /// [`Error::Option`] for repetitions outside 1 to 2²⁰; [`Error::Shape`] for samples without a row
+    /// (the rest is checked against the features); [`Error::Conflict`] for an entropy with rows of its
+    /// own.
+    pub fn build(self) -> Result<MutualInformation> {
+        if !(1..=MOST_REPETITIONS).contains(&self.repetitions) {
+            return Err(Error::Option {
+                name: "repetitions",
+                value: self.repetitions.to_string(),
+                expected: "a number from 1 to 1048576",
+            });
+        }
+        if let Some(samples) = self.samples.as_ref().filter(|samples| samples.nrows() == 0) {
             return Err(Error::Shape {
                 argument: "samples",
                 found: samples.shape().to_vec(),
                 expected: "a row for each repetition".into(),
             });
         }
-        self.samples = Some(samples);
-        Ok(self)
+        let entropy = match self.entropy {
+            Some(entropy) => entropy,
+            None => SpectralEntropy::builder().build()?,
+        };
+        if entropy.indices.is_some() {
+            return Err(Error::Conflict {
+                what:
+                    "the entropy has indices of its own, expected none: the labels choose the rows"
+                        .into(),
+            });
+        }
+        let Self { repetitions, seed, samples, .. } = self;
+        Ok(MutualInformation { entropy, repetitions, seed, samples })
+    }
+}
+
+impl MutualInformation {
+    /// The options, each at its default.
+    ///
+    /// ```
+    /// let information = surprisal::diffusion::MutualInformation::builder().build()?;
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn builder() -> MutualInformationBuilder {
+        MutualInformationBuilder { entropy: None, repetitions: 5, seed: 0, samples: None }
     }
 
     /// I(Z; Y) for integer labels, any integers.
     ///
     /// # Errors
     /// Those of [`SpectralEntropy::estimate`]; [`Error::Shape`] for labels or samples of another length
-    /// than the features; [`Error::Value`] for a sample that is no row; [`Error::Conflict`] for an
-    /// entropy with rows of its own ([`indices`](super::SpectralEntropyBuilder::indices)).
-    pub fn of_labels<T: Real, L: Copy + Into<i64>>(
+    /// than the features; [`Error::Value`] for a sample that is no row.
+    pub fn of_labels<'a, L: Copy + Into<i64>>(
         &self,
-        features: ArrayView2<'_, T>,
+        features: impl Into<Matrix<'a>>,
         labels: &[L],
     ) -> Result<MutualInformationEstimate> {
         let labels = labels.iter().map(|&label| label.into()).collect();
-        self.of_categories(features, labels)
+        self.of_categories(features.into(), labels)
     }
 
     /// I(Z; Y) for a scalar in [`equal_width_bins`].
@@ -195,21 +221,22 @@ impl MutualInformation {
     /// let features = ndarray::array![[0.0_f32], [0.5], [3.0], [3.5]];
     /// let scalar = ndarray::array![0.0, 0.1, 5.0, 5.5];
     /// let entropy = SpectralEntropy::builder().sigma(1.0).build()?;
-    /// let estimate =
-    ///     MutualInformation::new(entropy).of_scalar(features.view(), scalar.view(), 2)?;
+    /// let information = MutualInformation::builder().entropy(entropy).build()?;
+    /// let estimate = information.of_scalar(features.view(), scalar.view(), 2)?;
     /// assert_eq!(estimate.labels, [0, 0, 1, 1]);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     ///
     /// # Errors
     /// Those of [`of_labels`](Self::of_labels) and of [`equal_width_bins`].
-    pub fn of_scalar<T: Real, U: Real>(
+    pub fn of_scalar<'a, 'b>(
         &self,
-        features: ArrayView2<'_, T>,
-        scalar: ArrayView1<'_, U>,
+        features: impl Into<Matrix<'a>>,
+        scalar: impl Into<Vector<'b>>,
         bins: usize,
     ) -> Result<MutualInformationEstimate> {
-        check_length("scalar", scalar.len(), features.nrows())?;
+        let (features, scalar) = (features.into(), scalar.into());
+        check_length("scalar", scalar.len(), features.dim().0)?;
         self.of_categories(features, equal_width_bins(scalar, bins)?)
     }
 
@@ -222,38 +249,32 @@ impl MutualInformation {
     /// let features = ndarray::array![[0.0_f32], [0.5], [3.0], [3.5]];
     /// let reference = ndarray::array![[0.0, 1.0], [0.1, 1.0], [5.0, 1.0], [5.5, 1.0]];
     /// let entropy = SpectralEntropy::builder().sigma(1.0).build()?;
-    /// let estimate =
-    ///     MutualInformation::new(entropy).of_vectors(features.view(), reference.view(), 2)?;
+    /// let information = MutualInformation::builder().entropy(entropy).build()?;
+    /// let estimate = information.of_vectors(features.view(), reference.view(), 2)?;
     /// assert_eq!(estimate.classes.len(), 2);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     ///
     /// # Errors
     /// Those of [`of_labels`](Self::of_labels) and of [`k_means`].
-    pub fn of_vectors<T: Real, U: Real>(
+    pub fn of_vectors<'a, 'b>(
         &self,
-        features: ArrayView2<'_, T>,
-        reference: ArrayView2<'_, U>,
+        features: impl Into<Matrix<'a>>,
+        reference: impl Into<Matrix<'b>>,
         clusters: usize,
     ) -> Result<MutualInformationEstimate> {
-        check_length("reference", reference.nrows(), features.nrows())?;
+        let (features, reference) = (features.into(), reference.into());
+        check_length("reference", reference.dim().0, features.dim().0)?;
         self.of_categories(features, k_means(reference, clusters, self.seed)?)
     }
 
-    fn of_categories<T: Real>(
+    fn of_categories(
         &self,
-        features: ArrayView2<'_, T>,
+        features: Matrix<'_>,
         labels: Vec<i64>,
     ) -> Result<MutualInformationEstimate> {
-        let rows = features.nrows();
+        let rows = features.dim().0;
         check_length("labels", labels.len(), rows)?;
-        if self.entropy.indices.is_some() {
-            return Err(Error::Conflict {
-                what:
-                    "the entropy has indices of its own, expected none: the labels choose the rows"
-                        .into(),
-            });
-        }
         // All features are looked at before any work is done.
         let all = Points::new(features, None, self.entropy.isa)?;
         let sigma = self.entropy.resolve_sigma(&all)?;
@@ -321,9 +342,9 @@ impl MutualInformation {
         }
     }
 
-    fn entropy_of<T: Real>(
+    fn entropy_of(
         &self,
-        features: ArrayView2<'_, T>,
+        features: Matrix<'_>,
         indices: &[usize],
         sigma: Option<f64>,
     ) -> Result<EntropyEstimate> {

@@ -1,15 +1,16 @@
 //! The rows of a feature matrix, ready for distances.
 
 use ndarray::ArrayView2;
+use std::ops::Range;
 
 use crate::gemm::{
     self, Buffer, PANEL, Panels, Prefetch, Rows, dots, pack_rows, pack_steps, padded_rows,
     panels_length, row_products, steps_length,
 };
+use crate::matrix::each;
 use crate::simd::exp::exp;
 use crate::simd::{Isa, Kernel, Simd, SimdReal, Vector, splat};
-use crate::{Error, Real, Result};
-use std::ops::Range;
+use crate::{Element, Error, Matrix, Result};
 
 /// Rows, and columns, of a tile: whole groups and whole panels of the products, and small enough that
 /// a tile stays in a second cache.
@@ -51,7 +52,11 @@ const GRAM_LIMIT: f64 = 1e4;
 impl Points {
     /// Of all rows, or of those named. Fails for NaN and infinity, for no rows or columns, and for
     /// rows that are not there.
-    pub(crate) fn new<T: Real>(
+    pub(crate) fn new(features: Matrix<'_>, indices: Option<&[usize]>, isa: Isa) -> Result<Self> {
+        each!(features, Matrix, view => Self::of_view(view, indices, isa))
+    }
+
+    fn of_view<T: Element>(
         features: ArrayView2<'_, T>,
         indices: Option<&[usize]>,
         isa: Isa,

@@ -5,7 +5,6 @@
 use ndarray::Array2;
 
 use super::kernel::Operator;
-use super::lanczos::remove;
 use crate::algebra::{symmetric_eigen, zeros};
 use crate::{Result, parallel};
 
@@ -174,6 +173,21 @@ fn rule(diagonal: &[f64], beside: &[f64]) -> Result<Rule> {
     let (nodes, vectors) = symmetric_eigen(matrix)?;
     let weights = (0..n).map(|k| vectors[[0, k]] * vectors[[0, k]]);
     Ok(Rule(nodes.into_iter().zip(weights).collect()))
+}
+
+/// Removes the part along a unit vector from every column.
+pub(super) fn remove(unit: &[f64], vectors: &mut [f64], width: usize) {
+    let mut sums = vec![0.0; width];
+    for (row, u) in vectors.chunks_exact(width).zip(unit) {
+        for (sum, x) in sums.iter_mut().zip(row) {
+            *sum += u * x;
+        }
+    }
+    for (row, u) in vectors.chunks_exact_mut(width).zip(unit) {
+        for (x, sum) in row.iter_mut().zip(&sums) {
+            *x -= u * sum;
+        }
+    }
 }
 
 /// Divides every column by its norm; those that are exhausted become 0.

@@ -6,9 +6,9 @@ use super::context::{Context, Part, Waiting, now};
 use super::recorder::Recorder;
 use super::shader::{Kernel, Kind, Params};
 use crate::diffusion::{EntropyEstimate, Points, Products, SpectralEntropy};
-use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
+use crate::matrix::Matrix;
 use crate::spectrum::Covariance;
 
 /// Vectors that are multiplied at once.
@@ -53,12 +53,12 @@ impl Context {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn spectral_entropy<T: Real>(
+    pub fn spectral_entropy<'a>(
         &self,
         entropy: &SpectralEntropy,
-        features: ArrayView2<'_, T>,
+        features: impl Into<Matrix<'a>>,
     ) -> Result<EntropyEstimate> {
-        let points = entropy.points(features)?;
+        let points = entropy.points(features.into())?;
         let sigma = entropy.resolve_sigma(&points)?;
         let Some(sigma) = sigma.filter(|_| points.rows() > 1) else {
             return entropy.of_points(&points, sigma);
@@ -88,8 +88,12 @@ impl Context {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn covariance<T: Real>(&self, features: ArrayView2<'_, T>) -> Result<Covariance> {
-        let width = features.ncols();
+    pub fn covariance<'a>(&self, features: impl Into<Matrix<'a>>) -> Result<Covariance> {
+        self.covariance_of(features.into())
+    }
+
+    fn covariance_of(&self, features: Matrix<'_>) -> Result<Covariance> {
+        let width = features.dim().1;
         let most = (self.budget.dispatch_operations / (width * width).max(1) as f64) as usize;
         let most = (most / GRAM_SUM * GRAM_SUM).clamp(GRAM_SUM, GRAM_ROWS);
         Covariance::of_products(features, most, |rows, scatter| {

@@ -4,15 +4,16 @@ use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use std::fmt;
 
 use super::features::{
-    LEAST_EXPONENT, check_any_rows, check_batch, check_columns, check_rows, check_within_range,
-    exponent, in_blocks, other_columns, power_of_two, root_mean_square,
+    LEAST_EXPONENT, check_any_rows, check_batch, check_columns, check_not_empty, check_rows,
+    check_within_range, exponent, in_blocks, other_columns, power_of_two, root_mean_square,
 };
 use super::{Centering, Precision, Spectrum};
 use crate::algebra::{symmetric_eigenvalues, zeros};
 use crate::gemm::{self, Buffer, PANEL, Panels, Rows, Store};
+use crate::matrix::each;
 use crate::parallel;
 use crate::simd::Isa;
-use crate::{Element, Error, Result};
+use crate::{Element, Error, Matrix, Result};
 
 /// Rows that are multiplied at once: enough that the sums are not carried to memory and back too
 /// often, few enough that two panels of them stay in the second cache.
@@ -114,10 +115,16 @@ impl Covariance {
     /// assert_eq!(covariance.covariance()?, array![[2.0, 0.0], [0.0, 0.0]]);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn from_features<T: Element>(features: ArrayView2<'_, T>) -> Result<Self> {
-        super::features::check_not_empty(&features)?;
-        let mut covariance = Self::new(features.ncols())?;
-        in_blocks(features, BLOCK, |block| covariance.push(block))?;
+    pub fn from_features<'a>(features: impl Into<Matrix<'a>>) -> Result<Self> {
+        Self::of_matrix(features.into())
+    }
+
+    fn of_matrix(features: Matrix<'_>) -> Result<Self> {
+        check_not_empty(&features)?;
+        let mut covariance = Self::new(features.dim().1)?;
+        each!(features, Matrix, view => {
+            in_blocks(view, BLOCK, |block| covariance.push_view(block))
+        })?;
         Ok(covariance)
     }
 
@@ -125,12 +132,21 @@ impl Covariance {
     /// their mean, divided by a power of two, some at a time, and adds XᵀX (on and above the diagonal) to
     /// what it is given.
     #[cfg(feature = "gpu")]
-    pub(crate) fn of_products<T: Element>(
+    pub(crate) fn of_products(
+        features: Matrix<'_>,
+        rows_at_once: usize,
+        add: impl FnMut(ArrayView2<'_, f32>, &mut Array2<f64>) -> Result<()>,
+    ) -> Result<Self> {
+        check_not_empty(&features)?;
+        each!(features, Matrix, view => Self::of_products_of_view(view, rows_at_once, add))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn of_products_of_view<T: Element>(
         features: ArrayView2<'_, T>,
         rows_at_once: usize,
         mut add: impl FnMut(ArrayView2<'_, f32>, &mut Array2<f64>) -> Result<()>,
     ) -> Result<Self> {
-        super::features::check_not_empty(&features)?;
         let mut all = Self::new(features.ncols())?;
         let first = exponent(&features)?;
         let scale = power_of_two(-first);
@@ -168,7 +184,15 @@ impl Covariance {
     /// # Errors
     /// [`Shape`](crate::Error::Shape) for another number of columns, [`Value`](crate::Error::Value)
     /// for a number that is not finite: the accumulator is as before.
-    pub fn push<T: Element>(&mut self, batch: ArrayView2<'_, T>) -> Result<()> {
+    pub fn push<'a>(&mut self, batch: impl Into<Matrix<'a>>) -> Result<()> {
+        self.push_matrix(batch.into())
+    }
+
+    fn push_matrix(&mut self, batch: Matrix<'_>) -> Result<()> {
+        each!(batch, Matrix, view => self.push_view(view))
+    }
+
+    fn push_view<T: Element>(&mut self, batch: ArrayView2<'_, T>) -> Result<()> {
         check_batch(&batch, self.columns, self.rows)?;
         let exponent = exponent(&batch)?;
         if batch.nrows() == 0 {

@@ -5,7 +5,8 @@ use ndarray::{ArrayView2, Axis};
 use super::features::{check_not_empty, exponent, normalize, power_of_two};
 use super::{Centering, Factor, Precision};
 use crate::algebra::zeros;
-use crate::{Element, Result};
+use crate::matrix::each;
+use crate::{Element, Matrix, Result};
 
 /// Rows that are normalised at a time.
 const BLOCK: usize = 256;
@@ -36,8 +37,16 @@ const BLOCK: usize = 256;
 /// assert!((diff_erank(features.view())? - 2.0).abs() < 1e-14);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub fn diff_erank<T: Element>(features: ArrayView2<'_, T>) -> Result<f64> {
+pub fn diff_erank<'a>(features: impl Into<Matrix<'a>>) -> Result<f64> {
+    rank(features.into())
+}
+
+fn rank(features: Matrix<'_>) -> Result<f64> {
     check_not_empty(&features)?;
+    each!(features, Matrix, view => rank_of(view))
+}
+
+fn rank_of<T: Element>(features: ArrayView2<'_, T>) -> Result<f64> {
     let scale = power_of_two(-exponent(&features)?);
     let (rows, columns) = features.dim();
     // Relative to the first row, as in the accumulators.

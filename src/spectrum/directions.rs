@@ -5,17 +5,20 @@ use ndarray::{Array2, ArrayView2, Axis};
 use super::features::{check_not_empty, exponent, normalize};
 use super::{Centering, Factor, Precision, Spectrum};
 use crate::algebra::zeros;
-use crate::{Element, Error, Result};
+use crate::matrix::each;
+use crate::{Element, Error, Matrix, Result};
 
 /// Rows that are normalised at a time.
 const BLOCK: usize = 256;
 
 /// Rows divided by their Euclidean lengths, in `f64`, and how precisely they are known; an error where a
 /// row is zero.
-pub(super) fn unit_rows<T: Element>(
-    features: ArrayView2<'_, T>,
-) -> Result<(Array2<f64>, Precision)> {
+pub(super) fn unit_rows(features: Matrix<'_>) -> Result<(Array2<f64>, Precision)> {
     check_not_empty(&features)?;
+    each!(features, Matrix, view => unit_rows_of(view))
+}
+
+fn unit_rows_of<T: Element>(features: ArrayView2<'_, T>) -> Result<(Array2<f64>, Precision)> {
     exponent(&features)?;
     let (rows, columns) = features.dim();
     let mut data = zeros(rows, columns)?;
@@ -25,8 +28,12 @@ pub(super) fn unit_rows<T: Element>(
 }
 
 /// The spectrum of the rows divided by their lengths, a block of them at a time.
-pub(super) fn unit_spectrum<T: Element>(features: ArrayView2<'_, T>) -> Result<Spectrum> {
+pub(super) fn unit_spectrum(features: Matrix<'_>) -> Result<Spectrum> {
     check_not_empty(&features)?;
+    each!(features, Matrix, view => unit_spectrum_of(view))
+}
+
+fn unit_spectrum_of<T: Element>(features: ArrayView2<'_, T>) -> Result<Spectrum> {
     exponent(&features)?;
     let (rows, columns) = features.dim();
     let mut factor = Factor::new(columns, Centering::Raw)?;

@@ -3,13 +3,14 @@
 use ndarray::{ArrayView2, s};
 
 use super::features::{
-    LEAST_EXPONENT, check_any_rows, check_batch, check_columns, check_rows, check_within_range,
-    exponent, in_blocks, other_columns, power_of_two, root_mean_square,
+    LEAST_EXPONENT, check_any_rows, check_batch, check_columns, check_not_empty, check_rows,
+    check_within_range, exponent, in_blocks, other_columns, power_of_two, root_mean_square,
 };
 use super::{Centering, Precision, Spectrum};
 use crate::algebra::{singular_values_in_place, triangular_factor, zeros};
+use crate::matrix::each;
 use crate::parallel;
-use crate::{Element, Error, Result};
+use crate::{Element, Error, Matrix, Result};
 
 /// Numbers of a block where columns are few.
 const BLOCK: usize = 1 << 17;
@@ -126,7 +127,15 @@ impl Factor {
     /// [`Shape`](crate::Error::Shape) for another number of columns, [`Value`](crate::Error::Value)
     /// for a number that is not finite: the factor is as before.
     /// [`TooLarge`](crate::Error::TooLarge) where memory is short.
-    pub fn push<T: Element>(&mut self, batch: ArrayView2<'_, T>) -> Result<()> {
+    pub fn push<'a>(&mut self, batch: impl Into<Matrix<'a>>) -> Result<()> {
+        self.push_matrix(batch.into())
+    }
+
+    fn push_matrix(&mut self, batch: Matrix<'_>) -> Result<()> {
+        each!(batch, Matrix, view => self.push_view(view))
+    }
+
+    fn push_view<T: Element>(&mut self, batch: ArrayView2<'_, T>) -> Result<()> {
         check_batch(&batch, self.columns, self.rows)?;
         let exponent = exponent(&batch)?;
         self.append(batch, exponent)
@@ -148,8 +157,8 @@ impl Factor {
     }
 
     /// The same in blocks that are checked one by one: the matrix is read once.
-    pub(super) fn push_in_blocks<T: Element>(&mut self, features: ArrayView2<'_, T>) -> Result<()> {
-        in_blocks(features, BLOCK / self.columns, |block| self.push(block))
+    fn push_in_blocks<T: Element>(&mut self, features: ArrayView2<'_, T>) -> Result<()> {
+        in_blocks(features, BLOCK / self.columns, |block| self.push_view(block))
     }
 
     fn append<T: Element>(&mut self, batch: ArrayView2<'_, T>, exponent: i32) -> Result<()> {
@@ -356,5 +365,45 @@ impl Factor {
         let shape = (rows, columns);
         let spectrum = Spectrum::new(values, shape, self.centering, resolution);
         Ok(spectrum.known_to(self.precision, rms * scale))
+    }
+}
+
+impl Spectrum {
+    /// The singular values of features of any strides, computed in `f64`.
+    ///
+    /// A matrix with many more rows than columns is folded a block of rows at a time and never copied
+    /// whole, so that a memory-mapped file may be larger than memory: see [`Factor`](super::Factor)
+    /// for the bytes.
+    ///
+    /// # Errors
+    /// [`Shape`](crate::Error::Shape) for a matrix without rows or columns;
+    /// [`Value`](crate::Error::Value) for a number that is not finite, or for numbers so large that a
+    /// singular value is beyond `f64`; [`TooLarge`](crate::Error::TooLarge) where memory is short.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use surprisal::spectrum::{Centering, Spectrum};
+    ///
+    /// let error = Spectrum::from_features(array![[1.0_f32, f32::NAN]].view(), Centering::Raw);
+    /// assert_eq!(
+    ///     error.unwrap_err().to_string(),
+    ///     "features[0, 1] is NaN, expected a finite number",
+    /// );
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn from_features<'a>(
+        features: impl Into<Matrix<'a>>,
+        centering: Centering,
+    ) -> Result<Self> {
+        Self::of_matrix(features.into(), centering)
+    }
+
+    fn of_matrix(features: Matrix<'_>, centering: Centering) -> Result<Self> {
+        let (rows, columns) = features.dim();
+        check_not_empty(&features)?;
+        let mut factor = Factor::new(columns, centering)?;
+        factor.reserve(rows)?;
+        each!(features, Matrix, view => factor.push_in_blocks(view))?;
+        factor.into_spectrum()
     }
 }

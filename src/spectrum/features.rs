@@ -4,7 +4,7 @@ use ndarray::{ArrayView1, ArrayView2, Axis};
 
 use crate::error::short;
 use crate::parallel;
-use crate::{Element, Error, Result};
+use crate::{Element, Error, Matrix, Result};
 
 /// The exponent of numbers that are all zero. Powers of two within these bounds are exact, and so are
 /// their reciprocals.
@@ -12,11 +12,13 @@ pub(super) const LEAST_EXPONENT: i32 = -1000;
 const LARGEST_EXPONENT: i32 = 1000;
 
 /// Refuses a matrix without rows or columns.
-pub(super) fn check_not_empty<T>(features: &ArrayView2<'_, T>) -> Result<()> {
-    if features.is_empty() {
-        return Err(Error::empty_matrix("features", features.shape()));
+pub(super) fn check_not_empty(features: &Matrix<'_>) -> Result<()> {
+    match features.dim() {
+        (rows, columns) if rows == 0 || columns == 0 => {
+            Err(Error::empty_matrix("features", &[rows, columns]))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) fn check_columns(columns: usize) -> Result<()> {

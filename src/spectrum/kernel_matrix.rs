@@ -9,8 +9,9 @@ use super::features::{check_not_empty, exponent, power_of_two, root_mean_square}
 use super::renyi::{renyi, shares_above};
 use crate::algebra::{symmetric_eigenvalues, zeros};
 use crate::error::short;
+use crate::matrix::each;
 use crate::parallel;
-use crate::{Element, Error, Result};
+use crate::{Element, Error, Matrix, Result};
 
 /// How far from symmetric, or from positive semidefinite, a given matrix may be, as a part of its
 /// diagonal or its trace, whatever its type.
@@ -61,7 +62,11 @@ impl KernelMatrix {
     /// [`Shape`](crate::Error::Shape) for a matrix without rows or columns;
     /// [`Value`](crate::Error::Value) for a number that is not finite;
     /// [`TooLarge`](crate::Error::TooLarge) where memory is short.
-    pub fn gaussian<T: Element>(features: ArrayView2<'_, T>, sigma: f64) -> Result<Self> {
+    pub fn gaussian<'a>(features: impl Into<Matrix<'a>>, sigma: f64) -> Result<Self> {
+        Self::gaussian_of(features.into(), sigma)
+    }
+
+    fn gaussian_of(features: Matrix<'_>, sigma: f64) -> Result<Self> {
         if !(sigma > 0.0 && sigma.is_finite()) {
             return Err(Error::Option {
                 name: "sigma",
@@ -70,15 +75,9 @@ impl KernelMatrix {
             });
         }
         check_not_empty(&features)?;
-        // To a scale at which no difference overflows.
-        let exponent = exponent(&features)?;
-        let scale = power_of_two(-exponent);
         let (rows, columns) = features.dim();
-        let mut points = zeros(rows, columns)?;
-        for (to, from) in points.iter_mut().zip(features.iter()) {
-            *to = from.to_f64() * scale;
-        }
-        let width = sigma * scale;
+        let (points, exponent) = each!(features, Matrix, view => scaled(view))?;
+        let width = sigma * power_of_two(-exponent);
         let mut data = zeros(rows, rows)?;
         let tasks: Vec<_> = data.chunks_mut(rows).enumerate().collect();
         parallel::for_each(&mut vec![(); parallel::threads()], tasks, |(), (i, to)| {
@@ -97,7 +96,7 @@ impl KernelMatrix {
         let mut matrix = Array2::from_shape_vec((rows, rows), data).expect("a square");
         mirror(&mut matrix);
         let rms = root_mean_square(&points, None, (rows, columns)) * power_of_two(exponent);
-        let floor = Precision::of::<T>().noise_floor(rms, (rows, columns)) / sigma;
+        let floor = Precision::of_matrix(&features).noise_floor(rms, (rows, columns)) / sigma;
         let noise = (floor * floor).min(MOST_NOISE) / rows as f64;
         Ok(Self { matrix, noise })
     }
@@ -117,7 +116,11 @@ impl KernelMatrix {
     /// assert!((kernel.vendi_score(1.0)? - 2.0).abs() < 1e-14);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn cosine<T: Element>(features: ArrayView2<'_, T>) -> Result<Self> {
+    pub fn cosine<'a>(features: impl Into<Matrix<'a>>) -> Result<Self> {
+        Self::cosine_of(features.into())
+    }
+
+    fn cosine_of(features: Matrix<'_>) -> Result<Self> {
         let (unit, precision) = unit_rows(features)?;
         let (rows, columns) = unit.dim();
         let data = zeros(rows, rows)?;
@@ -144,7 +147,11 @@ impl KernelMatrix {
     /// assert_eq!(kernel.matrix(), array![[0.5, 0.25], [0.25, 0.5]]);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn from_matrix<T: Element>(kernel: ArrayView2<'_, T>) -> Result<Self> {
+    pub fn from_matrix<'a>(kernel: impl Into<Matrix<'a>>) -> Result<Self> {
+        Self::of_matrix(kernel.into())
+    }
+
+    fn of_matrix(kernel: Matrix<'_>) -> Result<Self> {
         let (rows, columns) = kernel.dim();
         if rows != columns || rows == 0 {
             return Err(Error::Shape {
@@ -154,27 +161,28 @@ impl KernelMatrix {
             });
         }
         let fail = |i, j, expected| {
-            let value = short(kernel[[i, j]].to_f64());
+            let value = short(kernel.at(i, j));
             Err(Error::Value { argument: "kernel", index: vec![i, j], value, expected })
         };
         let mut roots = zeros(rows, 1)?;
         for (i, root) in roots.iter_mut().enumerate() {
-            *root = kernel[[i, i]].to_f64().sqrt();
+            *root = kernel.at(i, i).sqrt();
             if !(*root > 0.0 && root.is_finite()) {
                 return fail(i, i, "a finite number above 0 on the diagonal");
             }
         }
+        let tolerance = TOLERANCE.max(ROUNDINGS * kernel.epsilon());
         let mut matrix =
             Array2::from_shape_vec((rows, rows), zeros(rows, rows)?).expect("a square");
         for i in 0..rows {
             for j in 0..=i {
-                let of = |i: usize, j: usize| kernel[[i, j]].to_f64() / roots[i] / roots[j];
+                let of = |i: usize, j: usize| kernel.at(i, j) / roots[i] / roots[j];
                 let (below, above) = (of(i, j), of(j, i));
                 if !below.is_finite() {
                     return fail(i, j, "a finite number");
                 }
                 let apart = (below - above).abs();
-                if apart.is_nan() || apart > TOLERANCE.max(ROUNDINGS * T::EPSILON) {
+                if apart.is_nan() || apart > tolerance {
                     return fail(i, j, "the number across the diagonal");
                 }
                 matrix[[i, j]] = below / rows as f64;
@@ -183,7 +191,7 @@ impl KernelMatrix {
         mirror(&mut matrix);
         let least = roots.iter().copied().fold(f64::INFINITY, f64::min);
         let n = rows as f64;
-        let precision = Precision::of::<T>();
+        let precision = Precision::of_matrix(&kernel);
         let precision = precision.with_absolute(precision.absolute() / least / least / n);
         let squares = matrix.iter().map(|x| x * x).sum::<f64>();
         let noise = precision.noise_floor(squares.sqrt() / n, (rows, rows));
@@ -322,6 +330,17 @@ impl KernelMatrix {
         let resolution = (values.len() as f64 * f64::EPSILON).max(noise);
         renyi(&shares_above(&values, resolution), order)
     }
+}
+
+/// Points at a scale at which no difference overflows: times 2^−e, and e.
+fn scaled<T: Element>(features: ArrayView2<'_, T>) -> Result<(Vec<f64>, i32)> {
+    let exponent = exponent(&features)?;
+    let scale = power_of_two(-exponent);
+    let mut points = zeros(features.nrows(), features.ncols())?;
+    for (to, from) in points.iter_mut().zip(features) {
+        *to = from.to_f64() * scale;
+    }
+    Ok((points, exponent))
 }
 
 /// Copies what is below the diagonal to above it.

@@ -1,20 +1,22 @@
 //! LiDAR.
 
-use ndarray::{Array2, ArrayView3, Axis, s};
+use ndarray::{Array2, ArrayView3, Axis};
 
 use super::Precision;
 use super::features::{exponent, power_of_two};
 use super::renyi::shannon;
 use crate::algebra::{singular_values, symmetric_eigen, zeros};
 use crate::error::short;
-use crate::{Element, Error, Result};
+use crate::{Element, Error, Matrix, Result};
 
-/// The constants of [`lidar`], on which published codes differ.
+/// The constants of [`lidar`], on which published codes differ; made by [`builder`](Self::builder).
+///
+/// The default is the paper's: δ = 1e-4, ε = 1e-7, scatters over n and n·q.
 ///
 /// ```
 /// use surprisal::spectrum::Lidar;
-/// // The paper's.
-/// assert_eq!(Lidar::default(), Lidar::new().delta(1e-4).epsilon(1e-7));
+/// assert_eq!(Lidar::default(), Lidar::builder().delta(1e-4).epsilon(1e-7).build()?);
+/// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lidar {
@@ -30,45 +32,74 @@ impl Default for Lidar {
     }
 }
 
-impl Lidar {
-    /// The paper's constants: δ = 1e-4, ε = 1e-7, scatters over n and n·q.
-    pub fn new() -> Self {
-        Self::default()
-    }
+/// Sets the constants of a [`Lidar`]; [`build`](Self::build) checks them.
+///
+/// ```
+/// use surprisal::spectrum::Lidar;
+/// assert!(Lidar::builder().unbiased(true).renormalized(true).build().is_ok());
+/// assert!(Lidar::builder().delta(0.0).build().is_err());
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct LidarBuilder(Lidar);
 
-    /// What is added to the diagonal of the scatter within objects; above 0.
+impl LidarBuilder {
+    /// What is added to the diagonal of the scatter within objects; above 0; 1e-4 by default.
     pub fn delta(mut self, delta: f64) -> Self {
-        self.delta = delta;
+        self.0.delta = delta;
         self
     }
 
-    /// What is added to each share; at least 0.
+    /// What is added to each share; at least 0; 1e-7 by default.
     pub fn epsilon(mut self, epsilon: f64) -> Self {
-        self.epsilon = epsilon;
+        self.0.epsilon = epsilon;
         self
     }
 
     /// Scatters over n − 1 and n·(q − 1).
     pub fn unbiased(mut self, unbiased: bool) -> Self {
-        self.unbiased = unbiased;
+        self.0.unbiased = unbiased;
         self
     }
 
     /// `p = (λ + ε) / Σ(λ + ε)`, as in the library stable-pretraining, in place of `λ / Σλ + ε`.
     pub fn renormalized(mut self, renormalized: bool) -> Self {
-        self.renormalized = renormalized;
+        self.0.renormalized = renormalized;
         self
     }
 
-    fn check(&self, (objects, views): (usize, usize)) -> Result<()> {
+    /// Checks the constants.
+    ///
+    /// # Errors
+    /// [`Option`](crate::Error::Option) for a δ that is not above 0, an ε below 0, or one of them that
+    /// is not finite.
+    pub fn build(self) -> Result<Lidar> {
         let fail =
             |name, value: f64, expected| Err(Error::Option { name, value: short(value), expected });
-        if !(self.delta > 0.0 && self.delta.is_finite()) {
-            return fail("delta", self.delta, "a finite number above 0");
+        let Lidar { delta, epsilon, .. } = self.0;
+        if !(delta > 0.0 && delta.is_finite()) {
+            return fail("delta", delta, "a finite number above 0");
         }
-        if !(self.epsilon >= 0.0 && self.epsilon.is_finite()) {
-            return fail("epsilon", self.epsilon, "a finite number, at least 0");
+        if !(epsilon >= 0.0 && epsilon.is_finite()) {
+            return fail("epsilon", epsilon, "a finite number, at least 0");
         }
+        Ok(self.0)
+    }
+}
+
+impl Lidar {
+    /// The paper's constants, to be changed.
+    ///
+    /// ```
+    /// use surprisal::spectrum::Lidar;
+    /// assert_eq!(Lidar::builder().build()?, Lidar::default());
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn builder() -> LidarBuilder {
+        LidarBuilder(Self::default())
+    }
+
+    fn check(&self, (objects, views): (usize, usize)) -> Result<()> {
         if self.unbiased && (objects < 2 || views < 2) {
             return Err(Error::Conflict {
                 what: format!(
@@ -96,44 +127,59 @@ impl Lidar {
 ///
 /// # Errors
 /// [`Shape`](crate::Error::Shape) for an axis of length 0; [`Value`](crate::Error::Value) for a
-/// number that is not finite; [`Option`](crate::Error::Option) for a δ that is not above 0 or an ε
-/// below 0; [`Conflict`](crate::Error::Conflict) where unbiased scatters are of one object or view,
-/// or where scatters are beyond `f64`; [`TooLarge`](crate::Error::TooLarge) where memory is short.
+/// number that is not finite; [`Conflict`](crate::Error::Conflict) where unbiased scatters are of one
+/// object or view, or where scatters are beyond `f64`; [`TooLarge`](crate::Error::TooLarge) where memory is short.
 ///
 /// ```
 /// use ndarray::array;
 /// use surprisal::spectrum::{Lidar, lidar};
 /// // Two objects apart along one axis, views that differ along the other.
 /// let features = array![[[1.0, 0.1], [1.0, -0.1]], [[-1.0, 0.1], [-1.0, -0.1]]];
-/// let rank = lidar(features.view(), Lidar::new().epsilon(0.0))?;
+/// let rank = lidar(features.view(), Lidar::builder().epsilon(0.0).build()?)?;
 /// assert!((rank - 1.0).abs() < 1e-12);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 pub fn lidar<T: Element>(features: ArrayView3<'_, T>, options: Lidar) -> Result<f64> {
-    let (objects, views, columns) = features.dim();
-    if features.is_empty() {
+    let objects: Vec<Matrix<'_>> = features.outer_iter().map(Matrix::from).collect();
+    rank(&objects, features.dim(), options)
+}
+
+/// Of the views of each object.
+fn rank(
+    features: &[Matrix<'_>],
+    (objects, views, columns): (usize, usize, usize),
+    options: Lidar,
+) -> Result<f64> {
+    if objects == 0 || views == 0 || columns == 0 {
         return Err(Error::Shape {
             argument: "features",
-            found: features.shape().to_vec(),
+            found: vec![objects, views, columns],
             expected: "at least one object, one view and one column".into(),
         });
     }
     options.check((objects, views))?;
-    if let Some((index, value)) = features.indexed_iter().find(|(_, x)| !x.to_f64().is_finite()) {
-        let index = [index.0, index.1, index.2];
-        return Err(Error::not_finite("features", &index, value.to_f64()));
+    let mut view: Vec<f64> = vec![0.0; columns];
+    for (i, object) in features.iter().enumerate() {
+        for j in 0..views {
+            object.read(j, 0..columns, &mut view);
+            if let Some(k) = view.iter().position(|x| !x.is_finite()) {
+                return Err(Error::not_finite("features", &[i, j, k], view[k]));
+            }
+        }
     }
     // Relative to the first view, so that a common offset costs no digits.
-    let pivot = features.slice(s![0, 0, ..]).mapv(|x| x.to_f64());
+    let mut pivot = vec![0.0; columns];
+    features[0].read(0, 0..columns, &mut pivot);
     let mut means = matrix(objects, columns)?;
     let mut within = matrix(columns, columns)?;
     let mut rest = matrix(views, columns)?;
     let mut squares = 0.0;
-    for (object, mut mean) in features.outer_iter().zip(means.rows_mut()) {
-        for (mut to, from) in rest.rows_mut().into_iter().zip(object.rows()) {
-            for ((to, from), pivot) in to.iter_mut().zip(from).zip(&pivot) {
-                let x = from.to_f64();
-                squares += x * x / features.len() as f64;
+    let count = (objects * views * columns) as f64;
+    for (object, mut mean) in features.iter().zip(means.rows_mut()) {
+        for (j, mut to) in rest.rows_mut().into_iter().enumerate() {
+            object.read(j, 0..columns, &mut view);
+            for ((to, x), pivot) in to.iter_mut().zip(&view).zip(&pivot) {
+                squares += x * x / count;
                 *to = x - pivot;
             }
             mean += &to;
@@ -161,7 +207,8 @@ pub fn lidar<T: Element>(features: ArrayView3<'_, T>, options: Lidar) -> Result<
     let scale = exponent(&means.view())?;
     means *= power_of_two(-scale);
     let (variances, mut vectors) = symmetric_eigen(within)?;
-    let floor = Precision::of::<T>().noise_floor(squares.sqrt(), (objects * views, columns));
+    let floor =
+        Precision::of_matrix(&features[0]).noise_floor(squares.sqrt(), (objects * views, columns));
     let rounding = (floor * floor / within_count)
         .max(columns.max(objects * views) as f64 * f64::EPSILON * variances[0]);
     let deviation = |variance: f64| {

@@ -70,7 +70,7 @@ pub use covariance::Covariance;
 pub use diff_erank::diff_erank;
 pub use factor::Factor;
 pub use kernel_matrix::KernelMatrix;
-pub use lidar::{Lidar, lidar};
+pub use lidar::{Lidar, LidarBuilder, lidar};
 pub use precision::Precision;
 pub use rankme::RANKME_EPSILON;
 pub use self_cluster::self_cluster;

@@ -1,6 +1,6 @@
 //! How precisely features are known, and what that leaves of a singular value that is zero.
 
-use crate::{Element, Error, Result};
+use crate::{Element, Error, Matrix, Result};
 
 /// How precisely features are known: what each number may be off, relative to it and absolutely.
 ///
@@ -100,7 +100,16 @@ impl Precision {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn of<T: Element>() -> Self {
-        match T::NAME {
+        Self::of_element(T::NAME)
+    }
+
+    /// That of a matrix's element type.
+    pub(super) fn of_matrix(matrix: &Matrix<'_>) -> Self {
+        Self::of_element(matrix.element())
+    }
+
+    fn of_element(name: &str) -> Self {
+        match name {
             "f64" => Self::F64,
             "f32" => Self::F32,
             "f16" => Self::F16,

@@ -1,9 +1,7 @@
 //! SelfCluster.
 
-use ndarray::ArrayView2;
-
 use super::directions::unit_spectrum;
-use crate::{Element, Error, Result};
+use crate::{Error, Matrix, Result};
 
 /// SelfCluster: how far the rows' mean squared cosine is from that of random directions, from 0
 /// (spread) to 1 (all on one line). With U the rows of unit length and `Q = ‖UᵀU‖_F² = Σσ⁴`,
@@ -29,7 +27,12 @@ use crate::{Element, Error, Result};
 /// assert!((value + 1.0).abs() < 1e-14);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub fn self_cluster<T: Element>(features: ArrayView2<'_, T>) -> Result<f64> {
+pub fn self_cluster<'a>(features: impl Into<Matrix<'a>>) -> Result<f64> {
+    excess(features.into())
+}
+
+/// Of the mean squared cosine beyond that of random directions, as a share of what there can be.
+fn excess(features: Matrix<'_>) -> Result<f64> {
     let (rows, columns) = features.dim();
     if rows < 2 || columns < 2 {
         return Err(Error::Shape {

@@ -1,13 +1,10 @@
 //! The singular values themselves.
 
-use ndarray::ArrayView2;
-
 use super::Precision;
-use super::factor::Factor;
-use crate::{Element, Result};
 
 /// Whether the mean of each column is subtracted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Centering {
     /// The features as they are.
     Raw,
@@ -18,7 +15,7 @@ pub enum Centering {
 /// The singular values of an `N×D` feature matrix, and what they say.
 ///
 /// Exactly `min(N, D)` values in descending order, zeros included. They come from the triangular
-/// factor of the features ([`Factor`]), never from the squares in a Gram matrix: each is off by a
+/// factor of the features ([`Factor`](super::Factor)), never from the squares in a Gram matrix: each is off by a
 /// small multiple of `2⁻⁵³·σ₁`, so that one of `1e-14·σ₁` is still there. Only a spectrum that was
 /// taken from a [`Covariance`](super::Covariance) has lost what is below `1e-8·σ₁` or so.
 ///
@@ -65,39 +62,6 @@ impl Spectrum {
     pub(super) fn known_to(mut self, precision: Precision, rms: f64) -> Self {
         (self.precision, self.rms) = (precision, rms);
         self
-    }
-
-    /// The singular values of features of any strides, computed in `f64`.
-    ///
-    /// A matrix with many more rows than columns is folded a block of rows at a time and never copied
-    /// whole, so that a memory-mapped file may be larger than memory: see [`Factor`](super::Factor)
-    /// for the bytes.
-    ///
-    /// # Errors
-    /// [`Shape`](crate::Error::Shape) for a matrix without rows or columns;
-    /// [`Value`](crate::Error::Value) for a number that is not finite, or for numbers so large that a
-    /// singular value is beyond `f64`; [`TooLarge`](crate::Error::TooLarge) where memory is short.
-    ///
-    /// ```
-    /// use ndarray::array;
-    /// use surprisal::spectrum::{Centering, Spectrum};
-    ///
-    /// let error = Spectrum::from_features(array![[1.0_f32, f32::NAN]].view(), Centering::Raw);
-    /// assert_eq!(
-    ///     error.unwrap_err().to_string(),
-    ///     "features[0, 1] is NaN, expected a finite number",
-    /// );
-    /// # Ok::<(), surprisal::Error>(())
-    /// ```
-    pub fn from_features<T: Element>(
-        features: ArrayView2<'_, T>,
-        centering: Centering,
-    ) -> Result<Self> {
-        super::features::check_not_empty(&features)?;
-        let mut factor = Factor::new(features.ncols(), centering)?;
-        factor.reserve(features.nrows())?;
-        factor.push_in_blocks(features)?;
-        factor.into_spectrum()
     }
 
     /// The singular values in descending order: exactly `min(N, D)`.

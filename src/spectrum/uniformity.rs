@@ -1,11 +1,11 @@
 //! Uniformity on the sphere.
 
-use ndarray::{ArrayView2, s};
+use ndarray::s;
 
 use super::directions::unit_rows;
 use crate::error::short;
 use crate::parallel;
-use crate::{Element, Error, Result};
+use crate::{Error, Matrix, Result};
 
 /// Rows of a tile of cosines.
 const TILE: usize = 256;
@@ -35,7 +35,11 @@ const NEAR: f64 = 1e-4;
 /// assert_eq!(uniformity(opposite.view(), 2.0)?, -8.0);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub fn uniformity<T: Element>(features: ArrayView2<'_, T>, t: f64) -> Result<f64> {
+pub fn uniformity<'a>(features: impl Into<Matrix<'a>>, t: f64) -> Result<f64> {
+    of_pairs(features.into(), t)
+}
+
+fn of_pairs(features: Matrix<'_>, t: f64) -> Result<f64> {
     if !(t > 0.0 && t.is_finite()) {
         return Err(Error::Option {
             name: "t",
@@ -43,15 +47,15 @@ pub fn uniformity<T: Element>(features: ArrayView2<'_, T>, t: f64) -> Result<f64
             expected: "a finite number above 0",
         });
     }
-    if features.nrows() < 2 {
+    let (rows, columns) = features.dim();
+    if rows < 2 {
         return Err(Error::Shape {
             argument: "features",
-            found: features.shape().to_vec(),
+            found: vec![rows, columns],
             expected: "at least two rows".into(),
         });
     }
     let (unit, _) = unit_rows(features)?;
-    let rows = unit.nrows();
     let strips = rows.div_ceil(TILE);
     let mut sums = vec![Sum::NOTHING; strips];
     let tasks: Vec<_> = sums.iter_mut().enumerate().collect();

@@ -1,10 +1,8 @@
 //! The Vendi score.
 
-use ndarray::ArrayView2;
-
 use super::directions::unit_spectrum;
 use super::renyi::{renyi, shares_above};
-use crate::{Element, Result};
+use crate::{Matrix, Result};
 
 /// The Vendi score of order q with the cosine kernel: the effective number of different rows,
 ///
@@ -33,7 +31,11 @@ use crate::{Element, Result};
 /// }
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub fn vendi_score<T: Element>(features: ArrayView2<'_, T>, order: f64) -> Result<f64> {
+pub fn vendi_score<'a>(features: impl Into<Matrix<'a>>, order: f64) -> Result<f64> {
+    score(features.into(), order)
+}
+
+fn score(features: Matrix<'_>, order: f64) -> Result<f64> {
     // An order out of range is refused before any work.
     renyi(&[], order)?;
     let spectrum = unit_spectrum(features)?;

@@ -1,11 +1,9 @@
 //! Von Neumann entropies.
 
-use ndarray::ArrayView2;
-
 use super::Spectrum;
 use super::directions::unit_spectrum;
 use super::renyi::shannon;
-use crate::{Element, Result};
+use crate::{Matrix, Result};
 
 impl Spectrum {
     /// The von Neumann entropy of the covariance of trace 1, in **nats**: `−Σ p ln p` with
@@ -45,6 +43,6 @@ impl Spectrum {
 /// assert!((entropy - 0.6365141682948128).abs() < 1e-14);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub fn cosine_von_neumann_entropy<T: Element>(features: ArrayView2<'_, T>) -> Result<f64> {
-    Ok(unit_spectrum(features)?.von_neumann_entropy())
+pub fn cosine_von_neumann_entropy<'a>(features: impl Into<Matrix<'a>>) -> Result<f64> {
+    Ok(unit_spectrum(features.into())?.von_neumann_entropy())
 }

@@ -4,6 +4,7 @@ pub mod golden;
 pub mod route;
 
 use ndarray::{Array1, Array2};
+use surprisal::random::Generator;
 use surprisal::{
     Element, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Real, Reduction, Targets,
 };
@@ -296,16 +297,15 @@ pub struct Answer {
     pub d_bias: Array1<f64>,
 }
 
-/// Numbers that look random and are the same everywhere.
+/// Arrays of the random numbers of a seed.
 pub struct Stream(pub u64);
 
 impl Stream {
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let mut generator = Generator::from_state(self.0);
+        let bits = generator.bits();
+        self.0 = generator.state();
+        bits
     }
 
     /// Uniform in (0, 1).

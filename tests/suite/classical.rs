@@ -9,6 +9,7 @@ use surprisal::classical::{
     kraskov_mutual_information, ross_mutual_information,
 };
 use surprisal::io::{Tensor, TensorView};
+use surprisal::random::Generator;
 use surprisal::{Element, Error};
 use testing::golden::entropy_file;
 
@@ -84,29 +85,8 @@ fn golden_cases() {
     assert_eq!(counts, BTreeMap::from(wanted));
 }
 
-/// SplitMix64, and normal numbers by Box and Muller.
-struct Random(u64);
-
-impl Random {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
-    }
-
-    fn normals(&mut self, rows: usize, columns: usize) -> Array2<f64> {
-        Array2::from_shape_simple_fn((rows, columns), || self.normal())
-    }
+fn normals(random: &mut Generator, rows: usize, columns: usize) -> Array2<f64> {
+    Array2::from_shape_simple_fn((rows, columns), || random.standard_normal())
 }
 
 fn reversed(rows: &Array2<f64>) -> ArrayView2<'_, f64> {
@@ -118,7 +98,7 @@ fn entropy_of_gaussians() {
     // ½ ln((2πe)^D det Σ). The standard error of the mean of D ln ε is below √((D/2 + π²/6/k)/N).
     for (dimensions, bias) in [(1, 0.005), (2, 0.01), (4, 0.06)] {
         let scales: Vec<f64> = (0..dimensions).map(|j| 3.0 / (1 + j) as f64).collect();
-        let mut features = Random(dimensions as u64).normals(8000, dimensions);
+        let mut features = normals(&mut Generator::from_state(dimensions as u64), 8000, dimensions);
         for (mut column, scale) in features.columns_mut().into_iter().zip(&scales) {
             column *= *scale;
         }
@@ -154,7 +134,7 @@ fn entropy_of_a_lattice() {
 #[test]
 fn information_of_gaussians() {
     for correlation in [0.0, 0.5, -0.9, 0.99_f64] {
-        let both = Random(7).normals(4000, 2);
+        let both = normals(&mut Generator::from_state(7), 4000, 2);
         let x = both.slice(s![.., ..1]);
         let rest = (1.0 - correlation * correlation).sqrt();
         let y = &x * correlation + &(&both.slice(s![.., 1..]) * rest);
@@ -170,14 +150,15 @@ fn information_of_gaussians() {
 #[test]
 fn information_of_separated_labels() {
     // Features that tell the label: the entropy of the labels, by their counts.
-    let mut random = Random(3);
+    let mut random = Generator::from_state(3);
     let labels: Vec<i64> = (0..3000).map(|_| (random.bits() % 3).min(1) as i64 * 40 - 20).collect();
-    let features = Array2::from_shape_fn((3000, 2), |(i, _)| labels[i] as f64 + random.normal());
+    let features =
+        Array2::from_shape_fn((3000, 2), |(i, _)| labels[i] as f64 + random.standard_normal());
     let share = labels.iter().filter(|&&label| label > 0).count() as f64 / 3000.0;
     let truth = -share * share.ln() - (1.0 - share) * (1.0 - share).ln();
     let found = ross_mutual_information(features.view(), &labels, 3).unwrap();
     assert!((found - truth).abs() < 1e-3, "{found}, not {truth}");
-    let noise = random.normals(3000, 2);
+    let noise = normals(&mut random, 3000, 2);
     let found = ross_mutual_information(noise.view(), &labels, 3).unwrap();
     assert!(found.abs() < 0.05, "{found}");
     // A label that occurs once takes no part, whatever its features.
@@ -290,9 +271,9 @@ proptest! {
 
 #[test]
 fn invariances() {
-    let mut random = Random(11);
-    let x = random.normals(700, 3);
-    let y = &x.slice(s![.., ..2]) + &random.normals(700, 2);
+    let mut random = Generator::from_state(11);
+    let x = normals(&mut random, 700, 3);
+    let y = &x.slice(s![.., ..2]) + &normals(&mut random, 700, 2);
     let labels: Vec<i64> = x.column(0).iter().map(|&x| (x > 0.3).into()).collect();
     let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-10, "{a} {b}");
 
@@ -350,8 +331,8 @@ fn invariances() {
 
 #[test]
 fn many_threads_change_nothing() {
-    let mut random = Random(23);
-    let (x, y) = (random.normals(900, 2), random.normals(900, 1));
+    let mut random = Generator::from_state(23);
+    let (x, y) = (normals(&mut random, 900, 2), normals(&mut random, 900, 1));
     let all = || {
         [
             kozachenko_leonenko_entropy(x.view(), 3, Metric::Euclidean).unwrap(),
@@ -389,7 +370,7 @@ fn cells_at_their_cuts() {
 
 #[test]
 fn coincident_points() {
-    let mut features = Random(5).normals(50, 2);
+    let mut features = normals(&mut Generator::from_state(5), 50, 2);
     for row in 1..4 {
         let first = features.row(0).to_owned();
         features.row_mut(row).assign(&first);
@@ -408,7 +389,8 @@ fn coincident_points() {
         assert!(kraskov_mutual_information(x, y, 4, estimator).unwrap().is_finite());
     }
     // What does not vary tells nothing: ψ(N) − ψ(N) by the first, by the second −1/k + ψ(N) − ψ(N−1).
-    let (constant, y) = (Array2::<f64>::zeros((50, 1)), Random(6).normals(50, 1));
+    let (constant, y) =
+        (Array2::<f64>::zeros((50, 1)), normals(&mut Generator::from_state(6), 50, 1));
     for (estimator, truth) in [(Kraskov::First, 0.0), (Kraskov::Second, -1.0 / 4.0 + 1.0 / 49.0)] {
         let none = kraskov_mutual_information(constant.view(), y.view(), 4, estimator).unwrap();
         assert!((none - truth).abs() < 1e-12, "{none}, not {truth}");
@@ -465,7 +447,7 @@ fn bad_input() {
     bad_features_everywhere::<f32>();
     bad_features_everywhere::<half::bf16>();
 
-    let x = Random(1).normals(9, 2);
+    let x = normals(&mut Generator::from_state(1), 9, 2);
     let labels = [0, 1, 0, 1, 0, 1, 0, 1, 0];
     let samples = Array2::from_shape_fn((2, 9), |(_, i)| i);
     for k in [0, 9, 10, usize::MAX] {

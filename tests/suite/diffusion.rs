@@ -1,57 +1,33 @@
 //! Diffusion entropies: invariances, bounds, errors.
 
-mod common_points {
-    use ndarray::Array2;
-
-    /// SplitMix64 with normal numbers by Box and Muller.
-    pub struct Random(u64);
-
-    impl Random {
-        pub fn new(seed: u64) -> Self {
-            Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678)
-        }
-
-        pub fn bits(&mut self) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        }
-
-        pub fn uniform(&mut self) -> f64 {
-            ((self.bits() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
-        }
-
-        pub fn normal(&mut self) -> f64 {
-            let radius = (-2.0 * self.uniform().ln()).sqrt();
-            radius * (std::f64::consts::TAU * self.uniform()).cos()
-        }
-    }
-
-    pub fn normal(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
-        let mut random = Random::new(seed);
-        Array2::from_shape_fn((rows, columns), |_| random.normal())
-    }
-
-    /// Groups of points about centres, so that the spectrum has a gap.
-    pub fn groups(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
-        let mut random = Random::new(seed);
-        Array2::from_shape_fn((rows, columns), |(i, j)| {
-            random.normal() + if j == i % 3 { 6.0 } else { 0.0 }
-        })
-    }
-}
-
-use common_points::{Random, groups, normal};
 use ndarray::{Array1, Array2, Axis, array, concatenate, s};
 use surprisal::diffusion::{
-    Bandwidth, Base, EntropyEstimate, Epsilon, Method, MutualInformation, Operator,
-    SpectralEntropy, SpectralEntropyBuilder, equal_width_bins, k_means,
+    Bandwidth, Base, EntropyEstimate, Epsilon, Method, MutualInformation, MutualInformationBuilder,
+    Operator, SpectralEntropy, SpectralEntropyBuilder, equal_width_bins, k_means,
 };
+use surprisal::random::Generator;
 use surprisal::{Error, Isa};
+
+fn normal(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
+    let mut generator = Generator::new(seed);
+    Array2::from_shape_simple_fn((rows, columns), || generator.standard_normal())
+}
+
+/// Groups of points about centres, so that the spectrum has a gap.
+fn groups(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
+    let mut features = normal(rows, columns, seed);
+    for ((i, j), x) in features.indexed_iter_mut() {
+        *x += if j == i % 3 { 6.0 } else { 0.0 };
+    }
+    features
+}
 
 fn entropy(sigma: f64) -> SpectralEntropyBuilder {
     SpectralEntropy::builder().sigma(sigma).epsilon(Epsilon::Clean)
+}
+
+fn of_entropy(builder: SpectralEntropyBuilder) -> MutualInformationBuilder {
+    MutualInformation::builder().entropy(builder.build().unwrap())
 }
 
 fn estimate(builder: SpectralEntropyBuilder, features: &Array2<f64>) -> EntropyEstimate {
@@ -86,10 +62,8 @@ fn operators() -> Vec<SpectralEntropyBuilder> {
 fn rows_may_stand_in_any_order() {
     let features = groups(211, 5, 1);
     let mut order: Vec<usize> = (0..211).collect();
-    let mut random = Random::new(2);
-    for i in (1..order.len()).rev() {
-        order.swap(i, (random.bits() % (i as u64 + 1)) as usize);
-    }
+    let mut random = Generator::new(2);
+    random.shuffle(&mut order);
     let shuffled = features.select(Axis(0), &order);
     for (index, builder) in operators().into_iter().enumerate() {
         let found = value(builder.clone(), &shuffled);
@@ -351,7 +325,7 @@ fn binarised_neighbours() {
 
 #[test]
 fn the_low_rank_bound_covers_the_truth() {
-    let mut random = Random::new(77);
+    let mut random = Generator::new(77);
     for case in 0..60_u64 {
         let rows = 30 + (random.bits() % 270) as usize;
         let columns = 1 + (random.bits() % 12) as usize;
@@ -551,7 +525,7 @@ fn auto_says_which_way_it_went() {
 
 #[test]
 fn mutual_information_in_closed_form() {
-    let information = |sigma: f64| MutualInformation::new(entropy(sigma).build().unwrap());
+    let information = |sigma: f64| of_entropy(entropy(sigma)).build().unwrap();
     let features = groups(90, 4, 1);
     // One category, or one for each row: nothing.
     let one = information(2.0).of_labels(features.view(), &[5_i64; 90]).unwrap();
@@ -580,7 +554,8 @@ fn mutual_information_in_closed_form() {
     // A rule takes σ from all rows.
     let rule = SpectralEntropy::builder().build().unwrap();
     let sigma = rule.estimate(features.view()).unwrap().sigma;
-    let by_rule = MutualInformation::new(rule).of_labels(features.view(), &labels).unwrap();
+    let by_rule = MutualInformation::builder().entropy(rule).build().unwrap();
+    let by_rule = by_rule.of_labels(features.view(), &labels).unwrap();
     assert_eq!(by_rule.sigma, sigma);
 }
 
@@ -661,20 +636,21 @@ fn bad_input_is_an_error_that_says_which() {
     assert!(built.of_eigenvalues(&[0.0, 0.0]).is_err());
     assert!(built.of_eigenvalues(&[1.0, f64::NAN]).is_err());
 
-    let information = MutualInformation::new(built);
+    let builder = MutualInformation::builder().entropy(built);
+    let information = builder.clone().build().unwrap();
     let message = |found: Result<_, Error>| match found {
         Ok::<surprisal::diffusion::MutualInformationEstimate, _>(_) => panic!("no error"),
         Err(error) => error.to_string(),
     };
     let found = message(information.of_labels(good.view(), &[0_i64, 1]));
     assert_eq!(found, "labels has shape [2], expected [3], as the features have rows");
-    let samples = |samples| information.clone().samples(samples).unwrap();
+    let samples = |samples| builder.clone().samples(samples).build().unwrap();
     let found = message(samples(array![[0, 1]]).of_labels(good.view(), &[0_i64, 1, 1]));
     assert_eq!(found, "samples has shape [1, 2], expected [repetitions, 3]");
     let found = message(samples(array![[0, 1, 3]]).of_labels(good.view(), &[0_i64, 1, 1]));
     assert_eq!(found, "samples[0, 2] is 3, expected a row of the features");
-    assert!(information.clone().samples(Array2::zeros((0, 3))).is_err());
-    assert!(information.clone().repetitions(0).is_err());
+    assert!(builder.clone().samples(Array2::zeros((0, 3))).build().is_err());
+    assert!(builder.clone().repetitions(0).build().is_err());
     let scalar = array![0.0, f64::NAN, 1.0];
     let found = message(information.of_scalar(good.view(), scalar.view(), 2));
     assert_eq!(found, "scalar[1] is NaN, expected a finite number");
@@ -682,10 +658,8 @@ fn bad_input_is_an_error_that_says_which() {
     assert!(found.starts_with("reference has shape [2]"));
     let found = message(information.of_vectors(good.view(), good.view(), 0));
     assert!(found.starts_with("clusters is 0"));
-    let own = MutualInformation::new(entropy(1.0).indices(vec![0]).build().unwrap());
-    assert!(
-        message(own.of_labels(good.view(), &[0_i64, 1, 1])).starts_with("the entropy has indices")
-    );
+    let own = of_entropy(entropy(1.0).indices(vec![0])).build().unwrap_err();
+    assert!(own.to_string().starts_with("the entropy has indices"));
 }
 
 /// By its definition: the moduli of eigenvalues are singular values.
@@ -862,9 +836,10 @@ fn limits_of_extreme_parameters() {
     // In no time, all rows.
     assert!((value(entropy(0.1).time(5e-324), &points) - 30_f64.log2()).abs() < 1e-9);
 
-    let information = MutualInformation::new(entropy(1.0).build().unwrap());
+    let builder = of_entropy(entropy(1.0));
+    let information = builder.clone().build().unwrap();
     for repetitions in [0, (1 << 20) + 1, usize::MAX] {
-        assert!(information.clone().repetitions(repetitions).is_err());
+        assert!(builder.clone().repetitions(repetitions).build().is_err());
     }
     let scalar = Array1::from_iter((0..30).map(f64::from));
     for bins in [0, 1 << 32, usize::MAX] {

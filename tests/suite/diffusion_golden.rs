@@ -4,7 +4,8 @@ use ndarray::{Array2, ArrayView2};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use surprisal::diffusion::{
-    Epsilon, Method, MutualInformation, Operator, SpectralEntropy, equal_width_bins, sample_rows,
+    Epsilon, Method, MutualInformation, MutualInformationBuilder, Operator, SpectralEntropy,
+    equal_width_bins, sample_rows,
 };
 use testing::golden::entropy_file;
 
@@ -114,12 +115,14 @@ impl Case {
             assert_eq!(binned, labels, "{}: the bins", self.id);
         }
         let samples = rows(self.text("idx").unwrap());
-        let information = MutualInformation::new(self.builder().build().unwrap())
+        let information = MutualInformation::builder()
+            .entropy(self.builder().build().unwrap())
             .seed(self.number("seed").unwrap() as u64)
-            .repetitions(samples.nrows())
-            .unwrap();
-        let own = information.of_labels(features, &labels).unwrap();
-        let given = information.samples(samples).unwrap().of_labels(features, &labels).unwrap();
+            .repetitions(samples.nrows());
+        let of = |builder: MutualInformationBuilder| {
+            builder.build().unwrap().of_labels(features, &labels).unwrap()
+        };
+        let (own, given) = (of(information.clone()), of(information.samples(samples)));
         // The sampler draws what the files hold: the same sets in the same order.
         assert!((own.value - given.value).abs() < 1e-12, "{}: the sampler", self.id);
         given.value

@@ -19,6 +19,7 @@ mod gpu_spectra;
 #[cfg(feature = "io")]
 mod io;
 mod properties;
+mod random;
 mod rooms;
 mod shards;
 #[cfg(feature = "spectral")]

@@ -1,11 +1,11 @@
 //! Spectra: invariances, streams, analytic cases, and what is refused.
 
-use ndarray::{Array1, Array2, Array3, Axis, array, concatenate, s};
+use ndarray::{Array1, Array2, Array3, ArrayView3, Axis, array, concatenate, s};
 use proptest::prelude::*;
 use std::ops::Range;
 use surprisal::spectrum::{
-    Centering, Covariance, Factor, KernelMatrix, Lidar, Precision, RANKME_EPSILON, Spectrum,
-    cosine_von_neumann_entropy, diff_erank, lidar, self_cluster, uniformity, vendi_score,
+    Centering, Covariance, Factor, KernelMatrix, Lidar, LidarBuilder, Precision, RANKME_EPSILON,
+    Spectrum, cosine_von_neumann_entropy, diff_erank, lidar, self_cluster, uniformity, vendi_score,
 };
 use surprisal::{Element, Error};
 
@@ -586,26 +586,30 @@ fn kernel_matrices() {
     assert_near(apart.renyi_entropy(2.0).expect("bits"), 50.0_f64.log2(), 1e-14);
 }
 
+fn of_lidar(features: ArrayView3<'_, f64>, options: LidarBuilder) -> surprisal::Result<f64> {
+    lidar(features, options.build()?)
+}
+
 #[test]
 fn lidar_by_its_definition() {
     let mut stream = Stream(10);
     let (n, q, d) = (9, 4, 13);
     let features = Array3::from_shape_fn((n, q, d), |_| stream.normal() + 3.0);
-    let paper = lidar(features.view(), Lidar::new()).expect("a rank");
+    let paper = lidar(features.view(), Lidar::default()).expect("a rank");
     // n − 1 directions at most, and ε for each of the rest.
     assert!(paper > 1.0 && paper < (n - 1) as f64 + 1e-4);
     // Neither turning nor moving changes it.
     let flat = features.view().into_shape_with_order((n * q, d)).expect("rows");
     let turned = flat.dot(&rotation(&mut stream, d)).mapv(|x| x + 1e6);
     let turned = turned.into_shape_with_order((n, q, d)).expect("objects");
-    assert_near(lidar(turned.view(), Lidar::new()).expect("a rank"), paper, 1e-7);
+    assert_near(lidar(turned.view(), Lidar::default()).expect("a rank"), paper, 1e-7);
     let narrow = features.mapv(|x| x as f32);
-    assert_near(lidar(narrow.view(), Lidar::new()).expect("a rank"), paper, 1e-4);
+    assert_near(lidar(narrow.view(), Lidar::default()).expect("a rank"), paper, 1e-4);
     // One object, or one point: nothing is told apart.
     let one = features.slice(s![..1, .., ..]);
-    assert_eq!(lidar(one, Lidar::new()).expect("a rank"), 0.0);
+    assert_eq!(lidar(one, Lidar::default()).expect("a rank"), 0.0);
     let single = features.slice(s![.., ..1, ..]);
-    assert!(lidar(single, Lidar::new()).expect("a rank") > 1.0);
+    assert!(lidar(single, Lidar::default()).expect("a rank") > 1.0);
 }
 
 #[test]
@@ -689,7 +693,7 @@ fn what_is_refused() {
         assert_eq!(message(KernelMatrix::cosine(x.view())), expected);
         let views = x.clone().insert_axis(Axis(0));
         let expected = expected.replace("[1, 1]", "[0, 1, 1]");
-        assert_eq!(message(lidar(views.view(), Lidar::new())), expected);
+        assert_eq!(message(lidar(views.view(), Lidar::default())), expected);
     }
     // Far down a matrix that is read in blocks, the row is the matrix's.
     let mut tall = Array2::<f32>::zeros((600, 3));
@@ -716,7 +720,7 @@ fn what_is_refused() {
         shape(self_cluster(x).err());
         shape(KernelMatrix::gaussian(x, 1.0).err());
         shape(KernelMatrix::cosine(x).err());
-        shape(lidar(x.insert_axis(Axis(1)), Lidar::new()).err());
+        shape(lidar(x.insert_axis(Axis(1)), Lidar::default()).err());
         assert!(matches!(KernelMatrix::from_matrix(x), Err(Error::Shape { .. })));
     }
     assert_eq!(message(Covariance::new(0)), "columns is 0, expected a number above 0");
@@ -774,17 +778,19 @@ fn what_is_refused() {
             KernelMatrix::gaussian(good.view(), value),
             Err(Error::Option { name: "sigma", .. })
         ));
-        let views = good.view().insert_axis(Axis(0));
-        for options in [Lidar::new().delta(value), Lidar::new().epsilon(value)] {
-            assert!(matches!(lidar(views, options), Err(Error::Option { .. })));
+        for options in [Lidar::builder().delta(value), Lidar::builder().epsilon(value)] {
+            assert!(matches!(options.build(), Err(Error::Option { .. })));
         }
     }
     assert!(found.rankme(f64::INFINITY).is_err());
     assert!(uniformity(good.view(), 0.0).is_err());
     assert!(KernelMatrix::gaussian(good.view(), 0.0).is_err());
     let views = good.view().insert_axis(Axis(0));
-    assert!(lidar(views, Lidar::new().delta(0.0)).is_err());
-    assert!(matches!(lidar(views, Lidar::new().unbiased(true)), Err(Error::Conflict { .. })));
+    assert!(Lidar::builder().delta(0.0).build().is_err());
+    assert!(matches!(
+        of_lidar(views, Lidar::builder().unbiased(true)),
+        Err(Error::Conflict { .. })
+    ));
 
     // Ranges.
     let ten = spectrum(&Array2::<f64>::eye(20), Centering::Raw);
@@ -834,7 +840,7 @@ fn what_is_refused() {
     assert_eq!(message(Spectrum::from_features(huge.view(), Centering::Raw)), expected);
     let apart = array![[f64::MAX], [-f64::MAX]];
     assert!(Covariance::from_features(apart.view()).expect("rows").covariance().is_err());
-    assert!(lidar(apart.view().insert_axis(Axis(1)), Lidar::new()).is_err());
+    assert!(lidar(apart.view().insert_axis(Axis(1)), Lidar::default()).is_err());
     assert_near(diff_erank(apart.view()).expect("a rank"), 1.0, 1e-14);
     // Just within it.
     let large = array![[1e308_f64], [-1e308]];
@@ -1135,15 +1141,20 @@ fn extreme_parameters() {
             // Shares that do not sum to 1 have any rank.
             assert_within(&what("rankme"), raw.rankme(p), 0.0, f64::MAX);
             assert_within(&what("rankme_covariance"), raw.rankme_covariance(p), 0.0, f64::MAX);
-            for options in [Lidar::new(), Lidar::new().renormalized(true).unbiased(true)] {
+            for options in [Lidar::builder(), Lidar::builder().renormalized(true).unbiased(true)] {
                 let delta = options.delta(p).epsilon(0.0);
-                assert_within(&what("lidar δ"), lidar(objects, delta), 0.0, d);
-                assert_within(&what("lidar ε"), lidar(objects, options.epsilon(p)), 0.0, f64::MAX);
+                assert_within(&what("lidar δ"), of_lidar(objects, delta), 0.0, d);
+                assert_within(
+                    &what("lidar ε"),
+                    of_lidar(objects, options.epsilon(p)),
+                    0.0,
+                    f64::MAX,
+                );
                 let both = options.epsilon(p).delta(p);
-                assert_within(&what("lidar"), lidar(objects, both), 0.0, f64::MAX);
+                assert_within(&what("lidar"), of_lidar(objects, both), 0.0, f64::MAX);
             }
-            let uniform = Lidar::new().renormalized(true).epsilon(p);
-            assert_within(&what("lidar ε"), lidar(objects, uniform), 0.0, d);
+            let uniform = Lidar::builder().renormalized(true).epsilon(p);
+            assert_within(&what("lidar ε"), of_lidar(objects, uniform), 0.0, d);
             match KernelMatrix::gaussian(x, p) {
                 Ok(kernel) => {
                     for order in EXTREME {
@@ -1193,8 +1204,9 @@ fn limits_of_extreme_parameters() {
     assert_eq!(raw.rankme(f64::MAX).expect("a rank"), 0.0);
 
     let objects = features.view().into_shape_with_order((10, 2, 6)).expect("pairs");
-    let of = |options: Lidar, delta| lidar(objects, options.delta(delta)).expect("a rank");
-    let paper = Lidar::new().epsilon(0.0);
+    let of =
+        |options: LidarBuilder, delta| of_lidar(objects, options.delta(delta)).expect("a rank");
+    let paper = Lidar::builder().epsilon(0.0);
     // Of a δ far above all scatter, that between objects is left; far below, δ is none.
     let (large, small) = (of(paper, 1e17), of(paper, 1e-17));
     for delta in [1e155, 1e300, f64::MAX] {
@@ -1207,7 +1219,7 @@ fn limits_of_extreme_parameters() {
     }
     // One view has no scatter but δ: it cancels.
     let single = features.view().insert_axis(Axis(1));
-    let of = |delta| lidar(single, paper.delta(delta)).expect("a rank");
+    let of = |delta| of_lidar(single, paper.delta(delta)).expect("a rank");
     for delta in [5e-324, 1e-160, 1e160, f64::MAX] {
         assert_near(of(delta), of(1.0), 1e-12);
     }
@@ -1221,6 +1233,6 @@ fn limits_of_extreme_parameters() {
     let turned = flat.view().into_shape_with_order((24, 5)).expect("rows").dot(&turn);
     let turned = turned.into_shape_with_order((8, 3, 5)).expect("objects");
     for delta in [1e-30, 1e-300] {
-        assert_near(lidar(turned.view(), paper.delta(delta)).expect("a rank"), 1.0, 1e-9);
+        assert_near(of_lidar(turned.view(), paper.delta(delta)).expect("a rank"), 1.0, 1e-9);
     }
 }

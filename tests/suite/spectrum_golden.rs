@@ -115,12 +115,12 @@ fn of_views(case: &Value, features: &Array3<f64>) -> Result<f64> {
     assert_eq!(case["estimator"], "lidar");
     let params = &case["params"];
     let flag = |name: &str| params[name].as_bool().expect("a flag");
-    let options = Lidar::new()
+    let options = Lidar::builder()
         .delta(number(&params["delta"]))
         .epsilon(number(&params["eps"]))
         .unbiased(flag("unbiased"))
         .renormalized(flag("renorm"));
-    lidar(features.view(), options)
+    lidar(features.view(), options.build()?)
 }
 
 fn cases() -> Vec<Value> {

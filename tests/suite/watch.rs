@@ -3,7 +3,7 @@
 use ndarray::{Array2, s};
 use surprisal::diffusion::{Bandwidth, SpectralEntropy};
 use surprisal::spectrum::{Centering, Precision, RANKME_EPSILON, Spectrum};
-use surprisal::watch::{Measures, Watch, WatchOptions};
+use surprisal::watch::{Measures, Watch, WatchBuilder};
 use surprisal::{Element, Error};
 
 /// Numbers in [−1, 1) without a pattern, of decaying columns.
@@ -16,8 +16,8 @@ fn features<T: Element>(rows: usize, columns: usize, seed: u64) -> Array2<T> {
     })
 }
 
-fn watched<T: Element>(features: &Array2<T>, batch: usize, options: WatchOptions) -> Measures {
-    let mut watch = Watch::new(features.ncols(), options).unwrap();
+fn watched<T: Element>(features: &Array2<T>, batch: usize, options: WatchBuilder) -> Measures {
+    let mut watch = options.build().unwrap();
     for rows in features.axis_chunks_iter(ndarray::Axis(0), batch) {
         watch.push(rows).unwrap();
     }
@@ -27,7 +27,7 @@ fn watched<T: Element>(features: &Array2<T>, batch: usize, options: WatchOptions
 #[test]
 fn measures_are_those_of_all_rows() {
     let features = features::<f64>(300, 24, 1);
-    let options = WatchOptions::new().unwrap().reservoir(300);
+    let options = Watch::builder(24).reservoir(300);
     let measures = watched(&features, 37, options);
     let raw = Spectrum::from_features(features.view(), Centering::Raw).unwrap();
     let centered = Spectrum::from_features(features.view(), Centering::Centered).unwrap();
@@ -50,7 +50,7 @@ fn measures_are_those_of_all_rows() {
 #[test]
 fn the_division_into_batches_does_not_matter() {
     let features = features::<f32>(500, 12, 2);
-    let options = || WatchOptions::new().unwrap().reservoir(64).seed(9);
+    let options = || Watch::builder(12).reservoir(64).seed(9);
     let whole = watched(&features, 500, options());
     for batch in [1, 7, 100] {
         let parts = watched(&features, batch, options());
@@ -68,8 +68,7 @@ fn the_reservoir_is_a_uniform_sample() {
     let rows = Array2::from_shape_fn((200, 1), |(i, _)| i as f64);
     let mut counts = [0_u32; 200];
     for seed in 0..2000 {
-        let options = WatchOptions::new().unwrap().reservoir(20).seed(seed);
-        let mut watch = Watch::new(1, options).unwrap();
+        let mut watch = Watch::builder(1).reservoir(20).seed(seed).build().unwrap();
         watch.push(rows.view()).unwrap();
         assert_eq!(watch.reservoir().dim(), (20, 1));
         for &row in watch.reservoir() {
@@ -84,7 +83,7 @@ fn the_reservoir_is_a_uniform_sample() {
 
 #[test]
 fn collapse_is_measured_not_an_error() {
-    let mut watch = Watch::new(3, WatchOptions::new().unwrap()).unwrap();
+    let mut watch = Watch::builder(3).build().unwrap();
     watch.push(Array2::<f32>::ones((50, 3)).view()).unwrap();
     let measures = watch.measures().unwrap();
     assert!((measures.effective_rank - 1.0).abs() < 1e-12);
@@ -94,16 +93,16 @@ fn collapse_is_measured_not_an_error() {
 
 #[test]
 fn errors_say_what_and_take_nothing() {
-    let options = || WatchOptions::new().unwrap();
+    let options = || Watch::builder(2);
     assert!(matches!(
-        Watch::new(0, options()).map(|_| ()),
+        Watch::builder(0).build().map(|_| ()),
         Err(Error::Option { name: "columns", .. })
     ));
     assert!(matches!(
-        Watch::new(2, options().reservoir(0)).map(|_| ()),
+        options().reservoir(0).build().map(|_| ()),
         Err(Error::Option { name: "reservoir", .. })
     ));
-    let mut watch = Watch::new(2, options()).unwrap();
+    let mut watch = options().build().unwrap();
     assert!(matches!(watch.measures(), Err(Error::Shape { .. })));
     let good = features::<f32>(40, 2, 3);
     watch.push(good.slice(s![..20, ..])).unwrap();
@@ -119,7 +118,7 @@ fn errors_say_what_and_take_nothing() {
 /// Of rank 12 to the rounding of the type; the window of α-ReQ ends there.
 #[test]
 fn the_window_ends_at_the_rounding_of_the_type() {
-    fn check<T: Element>(options: WatchOptions) {
+    fn check<T: Element>(options: WatchBuilder) {
         let left = features::<f64>(300, 14, 5);
         let right = features::<f64>(14, 40, 6);
         let product = left.dot(&right).mapv(T::from_f64);
@@ -127,7 +126,7 @@ fn the_window_ends_at_the_rounding_of_the_type() {
         assert_eq!(measures.rank, 14, "{}", T::NAME);
         assert_eq!(measures.alpha_req.map(|fit| fit.range), Some(10..14), "{}", T::NAME);
     }
-    let options = || WatchOptions::new().unwrap();
+    let options = || Watch::builder(40);
     check::<f64>(options());
     check::<f32>(options());
     check::<f64>(options().precision(Precision::F32));
@@ -145,8 +144,8 @@ fn extreme_parameters() {
         for seed in [0, u64::MAX] {
             #[allow(clippy::reversed_empty_ranges)]
             for range in [0..0, 0..usize::MAX, usize::MAX..0, usize::MAX - 3..usize::MAX] {
-                let options = WatchOptions::new().unwrap().reservoir(reservoir).seed(seed);
-                let watch = Watch::new(3, options.alpha_range(range));
+                let options = Watch::builder(3).reservoir(reservoir).seed(seed);
+                let watch = options.alpha_range(range).build();
                 let Ok(mut watch) = watch else {
                     assert_eq!(reservoir, 0);
                     continue;

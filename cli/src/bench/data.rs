@@ -8,9 +8,9 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use ndarray::{Array1, Array2, ArrayView1, ArrayViewMut1, Axis, s};
 use surprisal::Element;
+use surprisal::random::Generator;
 
 use crate::parallel::for_each_row;
-use crate::random::Random;
 
 /// The standard deviation of dense logits.
 const DENSE_DEVIATION: f32 = 1.5;
@@ -91,14 +91,14 @@ impl<T: Number> Data<T> {
         let Sizes { tokens, hidden: width, vocabulary } = sizes;
         let deviation = 1.0 / (width as f32).sqrt();
         let classifier = rows(vocabulary, width, |class, row| {
-            let mut random = Random::of(seed, CLASSIFIER, class);
-            row.fill_with(|| deviation * random.normal());
+            let mut random = Generator::of(seed, CLASSIFIER, class);
+            row.fill_with(|| deviation * random.nearly_normal());
         });
         let hidden = rows(tokens, width, |i, row| {
-            let mut random = Random::of(seed, HIDDEN, i);
-            row.fill_with(|| DENSE_DEVIATION * random.normal());
+            let mut random = Generator::of(seed, HIDDEN, i);
+            row.fill_with(|| DENSE_DEVIATION * random.nearly_normal());
         });
-        let mut random = Random::of(seed, TARGET, 0);
+        let mut random = Generator::of(seed, TARGET, 0);
         let targets = (0..tokens).map(|_| random.below(vocabulary) as u32).collect();
         Self { hidden, classifier, targets }
     }
@@ -112,7 +112,7 @@ impl<T: Number> Data<T> {
         let zipf = Zipf { vocabulary };
         let mut class_of_rank: Vec<u32> = (0..vocabulary as u32).collect();
         if !sorted {
-            Random::of(seed, ORDER, 0).shuffle(&mut class_of_rank);
+            Generator::of(seed, ORDER, 0).shuffle(&mut class_of_rank);
         }
         let mut rank_of_class = vec![0_u32; vocabulary];
         for (rank, &class) in class_of_rank.iter().enumerate() {
@@ -120,8 +120,8 @@ impl<T: Number> Data<T> {
         }
         let deviation = 1.0 / ((width - 1).max(1) as f32).sqrt();
         let classifier = rows(vocabulary, width, |class, row| {
-            let mut random = Random::of(seed, CLASSIFIER, class);
-            row.fill_with(|| deviation * random.normal());
+            let mut random = Generator::of(seed, CLASSIFIER, class);
+            row.fill_with(|| deviation * random.nearly_normal());
             row[0] = zipf.bias(rank_of_class[class] as usize) as f32;
         });
         let maker = Maker {
@@ -165,7 +165,7 @@ impl Zipf {
     }
 
     /// A rank, by the integral of the density.
-    fn draw(self, random: &mut Random) -> usize {
+    fn draw(self, random: &mut Generator) -> usize {
         let ratio = (self.vocabulary as f64 + ZIPF_SHIFT) / ZIPF_SHIFT;
         let rank = ZIPF_SHIFT * (ratio.powf(random.uniform()) - 1.0);
         (rank as usize).min(self.vocabulary - 1)
@@ -186,8 +186,8 @@ struct Maker<'a, T> {
 
 impl<T: Number> Maker<'_, T> {
     /// The ranks of the candidates of a row, the likeliest first.
-    fn ranks(&self, row: usize, random: &mut Random) -> Vec<usize> {
-        let mut topic = Random::of(self.seed, TOPIC, row / TOPIC_ROWS);
+    fn ranks(&self, row: usize, random: &mut Generator) -> Vec<usize> {
+        let mut topic = Generator::of(self.seed, TOPIC, row / TOPIC_ROWS);
         let topic: Vec<_> = (0..TOPIC_WORDS).map(|_| self.zipf.draw(&mut topic)).collect();
         let mut ranks = Vec::with_capacity(self.candidates);
         while ranks.len() < self.candidates {
@@ -211,8 +211,8 @@ impl<T: Number> Maker<'_, T> {
 
     /// One of the candidates of a row by its probability; by Zipf's law where there is none.
     fn target(&self, row: usize) -> u32 {
-        let ranks = self.ranks(row, &mut Random::of(self.seed, HIDDEN, row));
-        let mut random = Random::of(self.seed, TARGET, row);
+        let ranks = self.ranks(row, &mut Generator::of(self.seed, HIDDEN, row));
+        let mut random = Generator::of(self.seed, TARGET, row);
         let probabilities = self.probabilities();
         let mut left = random.uniform() * probabilities.sum();
         let chosen = ranks.iter().zip(&probabilities).find(|(_, probability)| {
@@ -229,7 +229,7 @@ impl<T: Number> Maker<'_, T> {
 
     /// A hidden state.
     fn hidden(&self, i: usize, row: &mut [f32]) {
-        let mut random = Random::of(self.seed, HIDDEN, i);
+        let mut random = Generator::of(self.seed, HIDDEN, i);
         let ranks = self.ranks(i, &mut random);
         let width = row.len() - 1;
         let mut hidden = ArrayViewMut1::from(&mut row[1..]);
@@ -260,7 +260,7 @@ impl<T: Number> Maker<'_, T> {
         let deviation = (NOISE * NOISE - spent).max(0.0).sqrt() as f32;
         hidden.fill(0.0);
         if deviation > 0.0 {
-            hidden.map_inplace(|x| *x = deviation * random.normal());
+            hidden.map_inplace(|x| *x = deviation * random.nearly_normal());
             weights -= &factor.solve(rows.dot(&hidden).mapv(f64::from).view());
         }
         hidden += &weights.mapv(|weight| weight as f32).dot(&rows);

@@ -6,10 +6,10 @@
 
 use ndarray::Array2;
 use surprisal::autodiff::Variable;
+use surprisal::random::Generator;
 
 use super::layers::{Dropout, EMBEDDING, Layers, Leaves, Parameter, WIDTH};
 use super::windows::Windows;
-use crate::random::Random;
 
 /// How many words a sum is of: as many as a line of verse, with the name of its speaker; 6 end 1 %
 /// higher, 16 gain half a per cent.
@@ -26,7 +26,7 @@ impl Layers for Bilinear {
     }
 
     /// The scales decay with the distance, 1/(place + 1), and the embeddings are random.
-    fn parameters(&self, vocabulary: usize, random: &mut Random) -> Vec<Parameter> {
+    fn parameters(&self, vocabulary: usize, random: &mut Generator) -> Vec<Parameter> {
         let embedding = Array2::from_shape_simple_fn((vocabulary, WIDTH), || {
             FIRST_EMBEDDING * random.symmetric()
         });

@@ -141,7 +141,8 @@ impl Geometry {
         let dsmi = match sigma {
             Some(sigma) => {
                 let entropy = SpectralEntropy::builder().sigma(sigma).build()?;
-                let information = MutualInformation::new(entropy).repetitions(1)?;
+                let information =
+                    MutualInformation::builder().entropy(entropy).repetitions(1).build()?;
                 let labels: Vec<i64> = sample.targets.iter().map(|&class| class.into()).collect();
                 information.of_labels(sample.hidden, &labels)?.value
             }

@@ -3,11 +3,11 @@
 
 use ndarray::Array1;
 use surprisal::autodiff::Variable;
+use surprisal::random::Generator;
 
 use super::bilinear::{self, Bilinear};
 use super::layers::{Dropout, Layers, Leaves, Parameter, WIDTH};
 use super::windows::Windows;
-use crate::random::Random;
 
 /// k, the words that the layer sees.
 const WORDS: usize = 6;
@@ -25,7 +25,7 @@ impl Layers for Mlp {
         Bilinear.context(length)
     }
 
-    fn parameters(&self, vocabulary: usize, random: &mut Random) -> Vec<Parameter> {
+    fn parameters(&self, vocabulary: usize, random: &mut Generator) -> Vec<Parameter> {
         let mut parameters = Bilinear.parameters(vocabulary, random);
         parameters.extend([
             Parameter::weights("mlp.in", (WORDS * WIDTH, UNITS), 1.0, random),

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use surprisal::autodiff::{Tape, Variable};
 use surprisal::io::write_safetensors;
+use surprisal::random::Generator;
 
 use super::bilinear::{Bilinear, PLACES};
 use super::corpus::Corpus;
@@ -16,7 +17,6 @@ use super::mlp::Mlp;
 use super::transformer::Transformer;
 use super::windows::Windows;
 use crate::Failure;
-use crate::random::Random;
 
 /// The share of the hidden states' numbers that are dropped in each step of training: 0.2 does as well,
 /// 0.3 ends 2 % higher.
@@ -67,7 +67,7 @@ pub struct Model {
 impl Model {
     /// The unigram model, or nearly: a classifier of zeros, or of small numbers where it is the
     /// embedding, and the logarithms of the shares as the bias.
-    pub fn unigram(kind: Kind, corpus: &Corpus, random: &mut Random) -> Self {
+    pub fn unigram(kind: Kind, corpus: &Corpus, random: &mut Generator) -> Self {
         let mut parameters = kind.layers().parameters(corpus.vocabulary(), random);
         if !kind.layers().ties_classifier() {
             let classifier = Array2::zeros((corpus.vocabulary(), WIDTH));

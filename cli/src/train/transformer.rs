@@ -7,11 +7,11 @@
 
 use ndarray::Array1;
 use surprisal::autodiff::Variable;
+use surprisal::random::Generator;
 
 use super::bilinear::{self, Bilinear};
 use super::layers::{Dropout, Layers, Leaves, Parameter, WIDTH};
 use super::windows::Windows;
-use crate::random::Random;
 
 /// Heads of the attention.
 const HEADS: usize = 4;
@@ -34,7 +34,7 @@ impl Layers for Transformer {
         true
     }
 
-    fn parameters(&self, vocabulary: usize, random: &mut Random) -> Vec<Parameter> {
+    fn parameters(&self, vocabulary: usize, random: &mut Generator) -> Vec<Parameter> {
         let mut parameters = Bilinear.parameters(vocabulary, random);
         let square = (WIDTH, WIDTH);
         parameters.extend([

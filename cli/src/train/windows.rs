@@ -1,7 +1,8 @@
 //! Stretches of a text: what a model reads, and what it is to predict.
 
+use surprisal::random::Generator;
+
 use super::corpus::Corpus;
-use crate::random::Random;
 
 /// Windows of one length, each with the words before it that its first hidden states are made of.
 ///
@@ -92,7 +93,7 @@ impl Order {
         let steps = windows / self.batch;
         let (pass, step) = ((step - 1) / steps, (step - 1) % steps);
         if self.pass.as_ref().is_none_or(|(known, _)| *known != pass) {
-            let mut random = Random::of(self.seed, STREAM, pass);
+            let mut random = Generator::of(self.seed, STREAM, pass);
             let first = random.below(self.length);
             let mut starts = Vec::from_iter((0..windows).map(|i| first + i * self.length));
             random.shuffle(&mut starts);

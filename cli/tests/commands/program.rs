@@ -1214,7 +1214,8 @@ mod limited {
         let binary = entropy().operator(Operator::BinaryNeighbors { neighbors: 3 });
         assert!(binary.build().unwrap().estimate(rows).unwrap().value >= 0.0);
         let labels: Vec<i64> = (0..80).map(|i| i % 3).collect();
-        let information = MutualInformation::new(entropy().build().unwrap());
+        let information =
+            MutualInformation::builder().entropy(entropy().build().unwrap()).build().unwrap();
         information.of_labels(rows, &labels).unwrap();
         println!("the library has done its work");
     }
