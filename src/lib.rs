@@ -34,9 +34,9 @@ mod writing;
 pub use element::{Element, Promote, Real};
 pub use error::{Error, Result};
 pub use loss::{
-    Backward, Classes, Filter, Fold, Forward, Gradients, Inputs, LinearCrossEntropy,
+    Backward, Classes, DroppedMass, Filter, Fold, Forward, Gradients, Inputs, LinearCrossEntropy,
     LinearCrossEntropyBuilder, Pass, Plan, Reduction, Shapes, Shard, Statistic, Strategy, Targets,
-    Upstream,
+    TopK, Upstream,
 };
 pub use matrix::{Matrix, MatrixMut, Vector, VectorMut};
 pub use printable::printable;

@@ -17,7 +17,7 @@ const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 /// ```
 /// use surprisal::autodiff::{Generator, Tape};
 /// let mut generator = Generator::new(7);
-/// let tape = Tape::<f32>::new();
+/// let tape = Tape::<f32>::new()?;
 /// let weights = tape.leaf(generator.normal(&[4, 3], 0.02)?);
 /// let dropped = weights.dropout(0.1, &mut generator)?;
 /// let mut resumed = Generator::from_state(generator.state());

@@ -263,7 +263,7 @@ impl Context {
     /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
     /// use surprisal::gpu::{Context, Options, Shapes};
     /// let context = Context::new(&Options::new().software(true))?;
-    /// let shapes = Shapes { rows: 64, hidden: 32, vocabulary: 1000, ..Shapes::default() };
+    /// let shapes = Shapes::new(64, 32, 1000);
     /// assert_eq!(context.plan(&shapes)?.classifier_bindings, 1);
     /// # Ok(())
     /// # }

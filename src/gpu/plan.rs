@@ -26,7 +26,7 @@ pub(super) const GRAIN: usize = 128;
 ///
 /// ```
 /// use surprisal::gpu::Shapes;
-/// let shapes = Shapes { rows: 8192, hidden: 2304, vocabulary: 256_000, ..Shapes::default() };
+/// let shapes = Shapes::new(8192, 2304, 256_000);
 /// assert_eq!(shapes.hidden_bytes, 4);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl Default for Budget {
 ///
 /// ```
 /// use surprisal::gpu::{Budget, Plan, Shapes, wgpu};
-/// let shapes = Shapes { rows: 8192, hidden: 2304, vocabulary: 256_000, ..Shapes::default() };
+/// let shapes = Shapes::new(8192, 2304, 256_000);
 /// let plan = Plan::new(&shapes, &wgpu::Limits::default(), &Budget::default())?;
 /// assert_eq!((plan.span, plan.classifier_bindings), (3584, 18));
 /// assert!(plan.workspace_bytes < 128 << 20);
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn spans_depend_on_shapes_alone_and_pieces_are_whole_spans() {
-        let shapes = Shapes { rows: 40_000, hidden: 64, vocabulary: 20_000, ..Shapes::default() };
+        let shapes = Shapes::new(40_000, 64, 20_000);
         let large = Plan::new(&shapes, &limits(1 << 30), &Budget::default()).unwrap();
         assert_eq!((large.span, large.spans, large.classifier_bindings), (4096, 5, 1));
         let few = Plan::new(&Shapes { rows: 300, ..shapes }, &limits(1 << 30), &Budget::default());
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_an_error_that_says_how_much() {
-        let shapes = Shapes { rows: 300, hidden: 64, vocabulary: 20_000, ..Shapes::default() };
+        let shapes = Shapes::new(300, 64, 20_000);
         let error = Plan::new(&shapes, &limits(1000), &Budget::default()).unwrap_err();
         let Error::Gpu(Failure::LimitExceeded { need, have, .. }) = error else {
             panic!("{error}")

@@ -11,8 +11,8 @@ use surprisal::gpu::{
     Context, DeviceGradients, DeviceInputs, DeviceMatrix, Failure, Options, Workspace,
 };
 use surprisal::{
-    Element, Error, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Reduction, Statistic,
-    Targets, Upstream,
+    DroppedMass, Element, Error, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Reduction,
+    Statistic, Targets, Upstream,
 };
 use testing::golden::{ErrorModel, cases};
 use testing::{Answer, Case, Stream, Wanted, assert_close, cast, close, inputs, inputs_with};
@@ -307,7 +307,7 @@ fn soft_targets_dense_and_sparse() {
                 let (hidden, classifier) =
                     (cast::<f32>(&case.hidden), cast::<f32>(&case.classifier));
                 let sparse =
-                    Targets::Sparse { classes: classes.view(), weights: weights.view().into() };
+                    Targets::sparse(&classes, &weights);
                 let inputs = inputs_with(&case, &hidden, &classifier, sparse);
                 let run = run_inputs(context, &case, &loss, &inputs);
                 compare(&run, &truth, &model);
@@ -672,7 +672,7 @@ impl Host {
         let classifier = DeviceMatrix::f32(self.buffer(&behind), v, d).offset(512);
         let targets = match &case.targets {
             Wanted::Hard(targets) => Targets::from(targets),
-            Wanted::Soft(weights) => Targets::Soft(weights.view().into()),
+            Wanted::Soft(weights) => Targets::soft(&weights),
         };
         let mut inputs = DeviceInputs::new(hidden, classifier, targets);
         if let Some(bias) = &case.bias {
@@ -809,7 +809,7 @@ fn a_filter_drops_what_is_negligible_and_nothing_else() {
     assert_eq!(some.classifier.slice(top), exact.classifier.slice(top));
     assert_close("dE", wide(&some.hidden), &wide(&exact.hidden), 1e-5, 1e-6);
     // What is reported is what was dropped: half of the blocks, with the mass of their classes.
-    assert_eq!(some.forward.tiles_kept(), Some(0.5));
+    assert_eq!(some.forward.segments_kept(), Some(0.5));
     let (logits, _) = case.logits();
     let lost = |i: usize| {
         let of = |classes: std::ops::Range<usize>| {
@@ -817,7 +817,7 @@ fn a_filter_drops_what_is_negligible_and_nothing_else() {
         };
         of(128..256) / of(0..256)
     };
-    let (largest, mean) = some.forward.dropped_mass().unwrap();
+    let DroppedMass { largest, mean, .. } = some.forward.dropped_mass().unwrap();
     let expected: Vec<f64> = (0..n).map(lost).collect();
     let most = expected.iter().fold(0.0_f64, |most, &lost| most.max(lost));
     assert!(most > 0.0 && close(largest, most, 1e-4, 0.0), "{largest:e} {most:e}");
@@ -825,7 +825,7 @@ fn a_filter_drops_what_is_negligible_and_nothing_else() {
     let only = case
         .builder()
         .filter(Filter::Below(1e-6))
-        .filter_gradients(true, false, false)
+        .filter_classifier(false).filter_bias(false)
         .build()
         .unwrap();
     let only = run_with::<f32>(context(), &case, &only);
@@ -849,9 +849,9 @@ fn a_filter_with_label_smoothing() {
     let exact = run_with::<f32>(context(), &case, &case.builder().build().unwrap());
     let filter = case.builder().filter(Filter::Below(1e-9)).build().unwrap();
     let some = run_with::<f32>(context(), &case, &filter);
-    assert!(some.forward.tiles_kept().unwrap() < 0.6);
+    assert!(some.forward.segments_kept().unwrap() < 0.6);
     // What was dropped is below 1e-20.
-    assert!(some.forward.dropped_mass().unwrap().0 < 1e-20);
+    assert!(some.forward.dropped_mass().unwrap().largest < 1e-20);
     assert!(exact.classifier.slice(s![128.., ..]).iter().any(|&x| x.abs() > 1e-5));
     for (name, some, exact) in [
         ("dE", wide(&some.hidden), wide(&exact.hidden)),

@@ -57,7 +57,7 @@ impl<'a> Resident<'a> {
             None => self.context.forward_resident(loss, &self.inputs)?,
         };
         let seconds = start.elapsed().as_secs_f64();
-        Ok(Timed { kept: forward.tiles_kept(), dropped: forward.dropped_mass(), seconds })
+        Ok(Timed { kept: forward.segments_kept(), dropped: forward.dropped_mass(), seconds })
     }
 }
 
