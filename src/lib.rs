@@ -31,7 +31,7 @@ pub mod spectrum;
 pub mod watch;
 mod writing;
 
-pub use element::{Element, Promote, Real};
+pub use element::{Element, Real};
 pub use error::{Error, Result};
 pub use loss::{
     Backward, Classes, DroppedMass, Filter, Fold, Forward, Gradients, Inputs, LinearCrossEntropy,

@@ -93,10 +93,7 @@ impl<'a> Targets<'a> {
     /// let (classes, weights) = (ndarray::arr2(&[[2_u32, 0]]), ndarray::arr2(&[[0.75_f32, 0.25]]));
     /// let targets = surprisal::Targets::sparse(&classes, &weights);
     /// ```
-    pub fn sparse(
-        classes: impl Into<ArrayView2<'a, u32>>,
-        weights: impl Into<Matrix<'a>>,
-    ) -> Self {
+    pub fn sparse(classes: impl Into<ArrayView2<'a, u32>>, weights: impl Into<Matrix<'a>>) -> Self {
         Self::Sparse { classes: classes.into(), weights: weights.into() }
     }
 }

@@ -441,7 +441,8 @@ fn fused_loss_against_the_materialised_graph() {
     let mean = each.mean().backward().unwrap();
     let expected = materialised(&tape, [hidden, classifier, bias], &targets).unwrap();
     let expected = expected.backward().unwrap();
-    let of =
-        |gradients: &surprisal::autodiff::LeafGradients<f64>| gradients.of(hidden).unwrap().to_shared();
+    let of = |gradients: &surprisal::autodiff::LeafGradients<f64>| {
+        gradients.of(hidden).unwrap().to_shared()
+    };
     near("the mean of each", &of(&mean), &of(&expected), 1e-14);
 }

@@ -2026,8 +2026,7 @@ fn sparse_soft_targets_are_dense_ones() {
                             loss.loss_and_gradients(&inputs, &Upstream::default(), gradients);
                         (forward.unwrap(), [d_hidden, d_classifier])
                     };
-                    let sparse =
-                        Targets::sparse(&classes, &weights);
+                    let sparse = Targets::sparse(&classes, &weights);
                     let (a, a_gradients) = run(Targets::soft(&all));
                     let (b, b_gradients) = run(sparse);
                     let plain = Case { bias: None, ..case.clone() };
@@ -2104,9 +2103,7 @@ fn one_hot_soft_targets_are_hard_ones() {
 fn soft_targets_exclude_what_they_do_not_have() {
     let soft = Array2::<f64>::ones((4, 5));
     let good = Good::new();
-    let inputs = || {
-        Inputs::new(good.hidden.view(), good.classifier.view(), Targets::soft(&soft))
-    };
+    let inputs = || Inputs::new(good.hidden.view(), good.classifier.view(), Targets::soft(&soft));
     let loss = LinearCrossEntropy::builder().rank(true).build().unwrap();
     assert!(matches!(error_of(loss.forward(&inputs())), Error::Conflict { .. }));
     let loss = LinearCrossEntropy::builder().build().unwrap();
@@ -2226,7 +2223,7 @@ fn a_target_that_no_shard_holds() {
 /// Bit for bit the logit that the fold sees, in every type and beyond the depth of one block.
 #[test]
 fn target_logits_are_those_of_the_fold() {
-    fn check<T: surprisal::Promote<T>>() {
+    fn check<T: Element>() {
         let mut stream = Stream(41);
         for (rows, width, classes) in [(5, 3, 40), (600, 300, 700), (3, 1100, 2100)] {
             let hidden = stream.matrix(rows, width, 1.0).mapv(T::from_f64);

@@ -308,11 +308,7 @@ fn ignored_rows_of_any_targets_are_those_of_a_copy_without_them() {
     let (few_classes, few_weights) =
         (classes.select(Axis(0), &kept), weights.select(Axis(0), &kept));
     let (few_hard, few_token) = (kept.map(|i| hard[i]), token.select(Axis(0), &kept));
-    let all = [
-        Targets::from(&hard),
-        Targets::soft(&dense),
-        Targets::sparse(&classes, &weights),
-    ];
+    let all = [Targets::from(&hard), Targets::soft(&dense), Targets::sparse(&classes, &weights)];
     let few = [
         Targets::from(&few_hard),
         Targets::soft(&few_dense),

@@ -130,9 +130,7 @@ impl Tail {
 
     fn targets(&self) -> Targets<'_> {
         match (&self.sparse, &self.case.targets) {
-            (Some((classes, weights)), _) => {
-                Targets::sparse(classes, weights)
-            }
+            (Some((classes, weights)), _) => Targets::sparse(classes, weights),
             (None, Wanted::Hard(classes)) => Targets::from(classes),
             (None, Wanted::Soft(weights)) => Targets::soft(weights),
         }
@@ -676,8 +674,7 @@ fn chunks_and_blocks() {
         for isa in Isa::available() {
             check(&tall, kind, isa, &[THRESHOLDS[2], THRESHOLDS[3]], BUDGET);
             let bytes = if kind == Type::F64 { 8 } else { 4 };
-            let shapes =
-                Shapes::new(300, 12, 2100).real_bytes(bytes).bf16(kind == Type::Bf16);
+            let shapes = Shapes::new(300, 12, 2100).real_bytes(bytes).bf16(kind == Type::Bf16);
             let builder = small.builder(isa, Some(Filter::Below(0.5)));
             let plan = |budget| {
                 let loss = builder.clone().memory_budget(budget).build().unwrap();
@@ -714,7 +711,8 @@ fn threads_do_not_matter() {
             for threshold in [THRESHOLDS[2], THRESHOLDS[3]] {
                 let [hidden, classifier, bias] = switches;
                 let builder = tail.builder(isa, Some(Filter::Below(threshold)));
-                let builder = builder.filter_hidden(hidden).filter_classifier(classifier).filter_bias(bias);
+                let builder =
+                    builder.filter_hidden(hidden).filter_classifier(classifier).filter_bias(bias);
                 let builder = builder.tail_correction(threshold == THRESHOLDS[3]);
                 for added_to in [None, Some(0.5)] {
                     let all = |tail: &Tail| {
