@@ -18,10 +18,10 @@ fn main() -> surprisal::Result<()> {
     let mut random = |shape: &[usize], deviation| generator.normal(shape, deviation);
     let mut parameters = [random(&[2, 64], 1.0)?, random(&[64], 1.0)?, random(&[3, 64], 0.1)?];
     let loss = LinearCrossEntropy::builder().build()?;
-    let schedule = Schedule::cosine(0.02, 500)?.warm_up(20)?;
-    let mut adam = AdamW::new();
+    let schedule = Schedule::cosine(0.02, 500).warm_up(20).build()?;
+    let mut adam = AdamW::builder().build()?;
     for step in 0..500 {
-        let tape = Tape::new();
+        let tape = Tape::new()?;
         let [weights, bias, classifier] = parameters.each_ref().map(|array| tape.leaf(array));
         let hidden = tape.constant(&points).matmul(weights)?.add(bias)?.tanh();
         let value = hidden.linear_cross_entropy(classifier, None, &labels, &loss)?;

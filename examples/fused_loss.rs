@@ -17,9 +17,9 @@ fn main() -> surprisal::Result<()> {
     let mut d_hidden = Array2::<f32>::zeros(hidden.dim());
     let mut d_classifier = Array2::<f32>::zeros(classifier.dim());
     let forward = LinearCrossEntropy::builder().softcap(30.0).build()?.loss_and_gradients(
-        &Inputs::new(hidden.view(), classifier.view(), &targets),
+        &Inputs::new(&hidden, &classifier, &targets),
         &Upstream::default(),
-        Gradients::new().hidden(d_hidden.view_mut()).classifier(d_classifier.view_mut()),
+        Gradients::new().hidden(&mut d_hidden).classifier(&mut d_classifier),
     )?;
 
     let norm = |gradient: &Array2<f32>| gradient.iter().map(|g| g * g).sum::<f32>().sqrt();

@@ -63,7 +63,7 @@ fn machine(
     senders: &[Sender<Message>],
     inbox: &Receiver<Message>,
 ) -> surprisal::Result<(f64, Array2<f64>, Array2<f64>)> {
-    let shard = Shard { first_class: classes.start, vocabulary: CLASSES };
+    let shard = Shard::new(classes.start, CLASSES);
     let inputs = Inputs::new(hidden, part, targets).shard(shard);
     let own: Fold = loss.fold(&inputs)?;
     for sender in senders {
@@ -74,7 +74,7 @@ fn machine(
 
     // The same order on every machine, so that all know the same bits.
     let empty = Inputs::new(hidden, part.slice(s![..0, ..]), targets);
-    let mut fold = loss.fold(&empty.shard(Shard { first_class: 0, vocabulary: CLASSES }))?;
+    let mut fold = loss.fold(&empty.shard(Shard::new(0, CLASSES)))?;
     for (classes, states) in messages {
         fold.merge_states(classes, &states)?;
     }

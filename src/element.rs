@@ -143,20 +143,6 @@ macro_rules! compiled {
 }
 pub(crate) use compiled;
 
-/// The type that two arrays are computed in together: the wider of the two's.
-///
-/// ```
-/// fn computed_in<A: surprisal::Promote<B>, B: surprisal::Element>() -> &'static str {
-///     <A::Computed as surprisal::Element>::NAME
-/// }
-/// assert_eq!(computed_in::<half::bf16, f32>(), "f32");
-/// assert_eq!(computed_in::<half::bf16, f64>(), "f64");
-/// ```
-pub trait Promote<Other: Element>: Element {
-    /// The wider type.
-    type Computed: Real;
-}
-
 macro_rules! element {
     ($type:ty, $real:ty, $name:literal, $epsilon:expr, $variant:ident, $to:expr, $from:expr,
      $widen_to_f32:expr, $widen_to_f64:expr) => {
@@ -321,16 +307,3 @@ impl Operand for bf16 {
 
 real!(f32, F32, widen_to_f32, bf16, single);
 real!(f64, F64, widen_to_f64, f64, double);
-
-macro_rules! promote {
-    ($($left:ty, $right:ty => $real:ty;)*) => {
-        $(impl Promote<$right> for $left { type Computed = $real; })*
-    };
-}
-
-promote! {
-    f64, f64 => f64; f64, f32 => f64; f64, bf16 => f64; f64, f16 => f64;
-    f32, f64 => f64; f32, f32 => f32; f32, bf16 => f32; f32, f16 => f32;
-    bf16, f64 => f64; bf16, f32 => f32; bf16, bf16 => f32; bf16, f16 => f32;
-    f16, f64 => f64; f16, f32 => f32; f16, bf16 => f32; f16, f16 => f32;
-}

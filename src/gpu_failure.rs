@@ -7,7 +7,7 @@ use std::time::Duration;
 ///
 /// ```
 /// use surprisal::{Error, gpu};
-/// match gpu::Context::new(&gpu::Options::new().adapter("no such adapter")) {
+/// match gpu::Context::builder().adapter("no such adapter").build() {
 ///     Err(Error::Gpu(gpu::Failure::NoAdapter { .. })) => {}
 ///     other => panic!("{other:?}"),
 /// }

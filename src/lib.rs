@@ -32,12 +32,12 @@ pub mod spectrum;
 pub mod watch;
 mod writing;
 
-pub use element::{Element, Promote, Real};
+pub use element::{Element, Real};
 pub use error::{Error, Result};
 pub use loss::{
-    Backward, Classes, Filter, Fold, Forward, Gradients, Inputs, LinearCrossEntropy,
+    Backward, Classes, DroppedMass, Filter, Fold, Forward, Gradients, Inputs, LinearCrossEntropy,
     LinearCrossEntropyBuilder, Pass, Plan, Reduction, Shapes, Shard, Statistic, Strategy, Targets,
-    Upstream,
+    TopK, Upstream,
 };
 pub use matrix::{Matrix, MatrixMut, Vector, VectorMut};
 pub use printable::printable;

@@ -1,7 +1,8 @@
 //! Views whose element type is a value: how they are made, and what is read from them.
 
 use ndarray::{
-    ArrayBase, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, Data, Ix1, Ix2, Slice,
+    ArrayBase, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, Data, DataMut, Ix1, Ix2,
+    Slice,
 };
 use std::ops::Range;
 
@@ -35,6 +36,18 @@ impl<'a, T: Element, S: Data<Elem = T>> From<&'a ArrayBase<S, Ix1>> for Vector<'
 impl<'a, T: Element> From<ArrayViewMut2<'a, T>> for MatrixMut<'a> {
     fn from(view: ArrayViewMut2<'a, T>) -> Self {
         T::matrix_view_mut(view)
+    }
+}
+
+impl<'a, T: Element, S: DataMut<Elem = T>> From<&'a mut ArrayBase<S, Ix2>> for MatrixMut<'a> {
+    fn from(array: &'a mut ArrayBase<S, Ix2>) -> Self {
+        T::matrix_view_mut(array.view_mut())
+    }
+}
+
+impl<'a, T: Element, S: DataMut<Elem = T>> From<&'a mut ArrayBase<S, Ix1>> for VectorMut<'a> {
+    fn from(array: &'a mut ArrayBase<S, Ix1>) -> Self {
+        T::vector_view_mut(array.view_mut())
     }
 }
 

@@ -32,8 +32,8 @@ impl Place {
         #[cfg(feature = "gpu")]
         {
             let software = device == Device::Software;
-            let options = surprisal::gpu::Options::new().software(software);
-            Ok(Self::Gpu(Box::new(surprisal::gpu::Context::new(&options)?)))
+            let context = surprisal::gpu::Context::builder().software(software).build()?;
+            Ok(Self::Gpu(Box::new(context)))
         }
         #[cfg(not(feature = "gpu"))]
         Err(Failure::Input("--device needs a build with the feature gpu, expected cpu".into()))
@@ -62,15 +62,11 @@ impl Place {
         match self {
             Self::Processor => Ok(None),
             Self::Gpu(context) => {
-                let plan = context.plan(&surprisal::gpu::Shapes {
-                    rows,
-                    hidden,
-                    vocabulary,
-                    hidden_bytes,
-                    classifier_bytes,
-                    gradients,
-                })?;
-                Ok(Some(plan.workspace_bytes))
+                let shapes = surprisal::gpu::DeviceShapes::new(rows, hidden, vocabulary)
+                    .hidden_bytes(hidden_bytes)
+                    .classifier_bytes(classifier_bytes)
+                    .gradients(gradients);
+                Ok(Some(context.plan(&shapes)?.workspace_bytes))
             }
         }
     }
@@ -96,7 +92,7 @@ impl Place {
         match self {
             Place::Processor => loss.forward(inputs),
             #[cfg(feature = "gpu")]
-            Place::Gpu(context) => context.forward(loss, inputs),
+            Place::Gpu(context) => loss.on(context).forward(inputs),
         }
     }
 
@@ -111,7 +107,7 @@ impl Place {
         match self {
             Place::Processor => loss.loss_and_gradients(inputs, upstream, gradients),
             #[cfg(feature = "gpu")]
-            Place::Gpu(context) => context.loss_and_gradients(loss, inputs, upstream, gradients),
+            Place::Gpu(context) => loss.on(context).loss_and_gradients(inputs, upstream, gradients),
         }
     }
 }

@@ -24,7 +24,7 @@ impl Devices {
 impl Devices {
     pub fn run(&self, global: &Global) -> Result<(), Failure> {
         use serde_json::{Map, Value};
-        use surprisal::gpu::{Context, Options, adapters};
+        use surprisal::gpu::{Context, adapters};
         use surprisal::printable;
 
         let mut list = Vec::new();
@@ -49,9 +49,9 @@ impl Devices {
             add("max_compute_invocations_per_workgroup", invocations.into());
             add("max_immediate_size", limits.max_immediate_size.into());
             if self.check {
-                let options =
-                    Options::new().software(adapter.software()).adapter(&*information.name);
-                let checked = Context::new(&options).and_then(|context| context.self_check());
+                let builder = Context::builder().software(adapter.software());
+                let context = builder.adapter(&*information.name).build();
+                let checked = context.and_then(|context| context.self_check());
                 add(
                     "check",
                     checked.map_or_else(|error| error.to_string(), |()| "good".into()).into(),
@@ -72,7 +72,7 @@ impl Devices {
         if global.json {
             let mut result = Map::new();
             result.insert("devices".into(), list.into());
-            return crate::output::print(true, &result);
+            return crate::output::print_text(&format!("{}\n", Value::Object(result)));
         }
         match list.is_empty() {
             true => crate::output::print_text("no adapters; is a Vulkan driver installed?\n"),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use surprisal::io::{NpyElement, write_npy};
 use surprisal::{
     Backward, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Matrix, Pass, Real,
-    Reduction, Shapes, Statistic, Targets, Upstream,
+    Reduction, Shapes, Statistic, Targets, TopK, Upstream,
 };
 
 use crate::arrays::{Opened, check_rows};
@@ -440,9 +440,11 @@ impl Loss {
         if let Some(FilterName(filter)) = self.filter {
             let of =
                 |name| self.filter_gradients.is_empty() || self.filter_gradients.contains(&name);
-            let (hidden, classifier) = (of(GradientName::Hidden), of(GradientName::Classifier));
-            builder =
-                builder.filter(filter).filter_gradients(hidden, classifier, of(GradientName::Bias));
+            builder = builder
+                .filter(filter)
+                .filter_hidden(of(GradientName::Hidden))
+                .filter_classifier(of(GradientName::Classifier))
+                .filter_bias(of(GradientName::Bias));
         }
         for emit in &self.emit {
             if let Emit::TopK(k) = emit {
@@ -467,12 +469,9 @@ impl Loss {
         let targets = match (&arrays.targets, &arrays.soft_targets, &arrays.teacher) {
             (_, Some(weights), _) => {
                 soft = weights.matrix()?;
-                Targets::Soft(soft)
+                Targets::soft(soft)
             }
-            (_, None, Some(teacher)) => Targets::Sparse {
-                classes: teacher.classes.view(),
-                weights: teacher.weights.view().into(),
-            },
+            (_, None, Some(teacher)) => Targets::sparse(&teacher.classes, &teacher.weights),
             (Some(classes), None, None) => Targets::from(classes),
             (None, None, None) => return Err(Failure::Input("--targets is missing".into())),
         };
@@ -539,7 +538,7 @@ impl Loss {
         let surprisal = forward.mean_surprisal();
         let reduction = self.reduced()?;
         let scalar = (reduction != Reduction::None).then(|| forward.loss());
-        let kept = forward.kept() as f64 / forward.len().max(1) as f64;
+        let kept = forward.rows_kept() as f64 / forward.len().max(1) as f64;
         let rate = operations * kept / seconds.max(1e-9) / 1e9;
         let unit = match reduction {
             Reduction::Mean if self.class_weights.is_some() => "nats a token, weighed by class",
@@ -562,8 +561,8 @@ impl Loss {
             with_unit(perplexity, 5, "(e to the mean surprisal)"),
         );
         report.add("bits_per_token", optional(bits), with_unit(bits, 5, "bits"));
-        report.add("tokens", forward.kept(), forward.kept().to_string());
-        let ignored = forward.len() - forward.kept();
+        report.add("tokens", forward.rows_kept(), forward.rows_kept().to_string());
+        let ignored = forward.len() - forward.rows_kept();
         report.add("ignored", ignored, ignored.to_string());
         report.add(
             "accuracy",
@@ -590,11 +589,11 @@ impl Loss {
         if let Some(adapter) = place.adapter() {
             report.add("adapter", adapter, adapter);
         }
-        if let Some((kept, (largest, _))) = forward.tiles_kept().zip(forward.dropped_mass()) {
+        if let Some((kept, mass)) = forward.segments_kept().zip(forward.dropped_mass()) {
             let text = format!("{} of the blocks of 32 classes", percent(kept));
             report.add("tiles_kept", number(kept), text);
-            let text = format!("{} of a row's probability at most", significant(largest, 2));
-            report.add("dropped_mass_max", number(largest), text);
+            let text = format!("{} of a row's probability at most", significant(mass.largest, 2));
+            report.add("dropped_mass_max", number(mass.largest), text);
         }
         report.print(global.json)
     }
@@ -663,7 +662,7 @@ impl Loss {
                 Emit::Argmax => write_npy(&out.join("argmax.npy"), forward.argmax().view())?,
                 Emit::Rank => write_npy(&out.join("rank.npy"), forward.rank()?.view())?,
                 Emit::TopK(_) => {
-                    let (classes, log_probabilities) = forward.top_k();
+                    let TopK { classes, log_probabilities, .. } = forward.top_k();
                     write_npy(&out.join("topk.npy"), classes.view())?;
                     let log_probabilities = log_probabilities.mapv(R::from_f64);
                     write_npy(&out.join("topk_logprob.npy"), log_probabilities.view())?;

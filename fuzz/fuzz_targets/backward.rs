@@ -57,7 +57,7 @@ where
             .bias(d_bias.view_mut());
         let run = || loss.loss_and_gradients(&inputs, &upstream, gradients);
         let forward = pool.install(run).unwrap_or_else(|error| panic!("{error}"));
-        reports.push(forward.tiles_kept().zip(forward.dropped_mass()));
+        reports.push(forward.segments_kept().zip(forward.dropped_mass()));
         (d_hidden, d_classifier, d_bias)
     });
     let results: Vec<(Array2<R>, Array2<R>, Array1<R>)> = results.collect();

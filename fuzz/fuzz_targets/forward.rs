@@ -8,7 +8,7 @@ mod shared;
 use libfuzzer_sys::fuzz_target;
 use shared::{Case, Config, Sparse, Tolerance, cast, inputs, inputs_with};
 use std::sync::LazyLock;
-use surprisal::{Element, Real, Reduction, Statistic};
+use surprisal::{Element, Real, Reduction, Statistic, TopK};
 
 /// One thread: most inputs are too small for more.
 static ONE: LazyLock<rayon::ThreadPool> =
@@ -53,7 +53,7 @@ fn check<T: Element<Real = R>, R: Real>(config: &Config, case: &Case) {
         }
     }
     // The first of the most likely classes is the arg-max, and they come in order.
-    let (classes, log_probabilities) = forward.top_k();
+    let TopK { classes, log_probabilities, .. } = forward.top_k();
     for (i, row) in classes.outer_iter().enumerate().filter(|(_, row)| !row.is_empty()) {
         assert_eq!(row[0], forward.argmax()[i]);
         let of = log_probabilities.row(i);

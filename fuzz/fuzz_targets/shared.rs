@@ -129,7 +129,7 @@ impl Config {
 
     pub fn builder(&self, case: &Case) -> LinearCrossEntropyBuilder {
         let [hidden, classifier, bias] = self.filtered();
-        let builder = case.builder().filter_gradients(hidden, classifier, bias);
+        let builder = case.builder().filter_hidden(hidden).filter_classifier(classifier).filter_bias(bias);
         let builder = match self.threshold(case) {
             Some(threshold) => builder.filter(Filter::Below(threshold)),
             None => builder,
@@ -229,7 +229,7 @@ impl Sparse {
     }
 
     pub fn targets(&self) -> Targets<'_> {
-        Targets::Sparse { classes: self.classes.view(), weights: self.weights.view().into() }
+        Targets::sparse(&self.classes, &self.weights)
     }
 }
 

@@ -4,7 +4,7 @@ use super::array::Shared;
 use super::check_option;
 use super::lanes;
 use super::parameter::{Parameter, check, update};
-use super::schedule::NOT_NEGATIVE;
+use super::schedule::{BELOW_ONE, NOT_NEGATIVE};
 use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
 use crate::simd::{Isa, Kernel, Simd};
@@ -25,7 +25,7 @@ use crate::simd::{Isa, Kernel, Simd};
 ///
 /// ```
 /// use surprisal::autodiff::{AdamW, Parameter, Shared};
-/// let mut adam = AdamW::new().betas(0.9, 0.95)?.weight_decay(0.1)?;
+/// let mut adam = AdamW::builder().betas(0.9, 0.95).weight_decay(0.1).build()?;
 /// let mut w = Shared::from_elem(vec![3], 1.0_f64);
 /// let gradient = Shared::from_elem(vec![3], 0.5);
 /// adam.step(0.01, &mut [Parameter::new(&mut w, gradient.view())])?;
@@ -38,6 +38,7 @@ pub struct AdamW<T> {
     epsilon: f64,
     decay: f64,
     state: AdamWState<T>,
+    isa: Isa,
 }
 
 /// What an [`AdamW`] remembers: all that a run needs, with its parameters, to go on bit for bit.
@@ -45,15 +46,16 @@ pub struct AdamW<T> {
 /// ```
 /// use surprisal::autodiff::{AdamW, Parameter, Shared};
 /// let (mut w, g) = (Shared::ones(vec![2]), Shared::<f32>::ones(vec![2]));
-/// let mut adam = AdamW::new();
+/// let mut adam = AdamW::builder().build()?;
 /// adam.step(0.1, &mut [Parameter::new(&mut w, g.view())])?;
 /// let state = adam.state();
 /// assert_eq!((state.steps, state.first.len(), state.second[0].shape()), (1, 1, &[2][..]));
-/// let resumed = AdamW::new().with_state(state)?;
+/// let resumed = AdamW::builder().state(state).build()?;
 /// assert_eq!(resumed.state().steps, 1);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct AdamWState<T> {
     /// How many steps have been taken.
     pub steps: u64,
@@ -63,93 +65,82 @@ pub struct AdamWState<T> {
     pub second: Vec<Shared<T>>,
 }
 
-impl<T: Real> Default for AdamW<T> {
-    fn default() -> Self {
-        Self::new()
+impl<T> AdamWState<T> {
+    /// What was remembered after so many steps: m and v of each parameter.
+    ///
+    /// ```
+    /// use surprisal::autodiff::{AdamW, AdamWState, Shared};
+    /// let moments = vec![Shared::<f32>::zeros(vec![2])];
+    /// let state = AdamWState::new(100, moments.clone(), moments);
+    /// assert_eq!(AdamW::builder().state(state).build()?.state().steps, 100);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn new(steps: u64, first: Vec<Shared<T>>, second: Vec<Shared<T>>) -> Self {
+        Self { steps, first, second }
     }
 }
 
-impl<T: Real> AdamW<T> {
-    /// β₁ = 0.9, β₂ = 0.999, ε = 1e-8, λ = 0.01.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::AdamW;
-    /// assert_eq!(AdamW::<f32>::new().state().steps, 0);
-    /// ```
-    pub fn new() -> Self {
-        let state = AdamWState { steps: 0, first: Vec::new(), second: Vec::new() };
-        Self { betas: [0.9, 0.999], epsilon: 1e-8, decay: 0.01, state }
-    }
+/// Sets the options of an [`AdamW`]; [`build`](Self::build) checks them.
+///
+/// ```
+/// use surprisal::autodiff::AdamW;
+/// let adam = AdamW::<f32>::builder().betas(0.9, 0.95).epsilon(1e-10).weight_decay(0.1).build()?;
+/// assert!(AdamW::<f32>::builder().betas(0.9, 1.0).build().is_err());
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct AdamWBuilder<T> {
+    betas: [f64; 2],
+    epsilon: f64,
+    decay: f64,
+    state: AdamWState<T>,
+    isa: Option<Isa>,
+}
 
-    /// β₁ and β₂.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::AdamW;
-    /// assert!(AdamW::<f32>::new().betas(0.9, 1.0).is_err());
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Option`] unless both are from 0 to 1, without 1.
-    pub fn betas(mut self, first: f64, second: f64) -> Result<Self> {
-        for (name, beta) in [("the first beta", first), ("the second beta", second)] {
-            let good = (0.0..1.0).contains(&beta);
-            check_option(name, beta, good, "a number from 0 to 1, without 1")?;
-        }
+impl<T: Real> AdamWBuilder<T> {
+    /// β₁ and β₂, from 0 to 1 without 1; 0.9 and 0.999 by default.
+    pub fn betas(mut self, first: f64, second: f64) -> Self {
         self.betas = [first, second];
-        Ok(self)
+        self
     }
 
-    /// ε.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::AdamW;
-    /// assert!(AdamW::<f32>::new().epsilon(-1.0).is_err());
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Option`] unless it is finite and at least 0.
-    pub fn epsilon(mut self, epsilon: f64) -> Result<Self> {
-        check_option("epsilon", epsilon, epsilon.is_finite() && epsilon >= 0.0, NOT_NEGATIVE)?;
+    /// ε, finite and at least 0; 1e-8 by default.
+    pub fn epsilon(mut self, epsilon: f64) -> Self {
         self.epsilon = epsilon;
-        Ok(self)
+        self
     }
 
-    /// λ.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::AdamW;
-    /// assert!(AdamW::<f32>::new().weight_decay(f64::NAN).is_err());
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Option`] unless it is finite and at least 0.
-    pub fn weight_decay(mut self, decay: f64) -> Result<Self> {
-        check_option("weight decay", decay, decay.is_finite() && decay >= 0.0, NOT_NEGATIVE)?;
+    /// λ, finite and at least 0; 0.01 by default.
+    pub fn weight_decay(mut self, decay: f64) -> Self {
         self.decay = decay;
-        Ok(self)
+        self
     }
 
-    /// What it remembers. The arrays are shared until the next step.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::AdamW;
-    /// assert!(AdamW::<f32>::new().state().first.is_empty());
-    /// ```
-    pub fn state(&self) -> AdamWState<T> {
-        self.state.clone()
+    /// What another one [remembered](AdamW::state); nothing by default.
+    pub fn state(mut self, state: AdamWState<T>) -> Self {
+        self.state = state;
+        self
     }
 
-    /// Takes up what another one remembered.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::AdamW;
-    /// let state = AdamW::<f32>::new().state();
-    /// assert!(AdamW::new().with_state(state).is_ok());
-    /// ```
+    /// The instruction set of the steps; [`Isa::current`] by default.
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
+        self
+    }
+
+    /// The optimiser with these options.
     ///
     /// # Errors
-    /// [`Error::Conflict`] unless first and second moments go together.
-    pub fn with_state(mut self, mut state: AdamWState<T>) -> Result<Self> {
+    /// [`Error::Option`] for an option outside its domain; [`Error::Conflict`] unless first and second
+    /// moments go together; as [`Isa::current`].
+    pub fn build(self) -> Result<AdamW<T>> {
+        let Self { betas, epsilon, decay, mut state, isa } = self;
+        for (name, beta) in ["the first beta", "the second beta"].into_iter().zip(betas) {
+            check_option(name, beta, (0.0..1.0).contains(&beta), BELOW_ONE)?;
+        }
+        check_option("epsilon", epsilon, epsilon.is_finite() && epsilon >= 0.0, NOT_NEGATIVE)?;
+        check_option("weight decay", decay, decay.is_finite() && decay >= 0.0, NOT_NEGATIVE)?;
         let shapes = |arrays: &[Shared<T>]| -> Vec<Vec<usize>> {
             arrays.iter().map(|array| array.shape().to_vec()).collect()
         };
@@ -165,8 +156,32 @@ impl<T: Real> AdamW<T> {
         for arrays in [&mut state.first, &mut state.second] {
             *arrays = std::mem::take(arrays).into_iter().map(lanes::standard).collect();
         }
-        self.state = state;
-        Ok(self)
+        Ok(AdamW { betas, epsilon, decay, state, isa: Isa::or_current(isa)? })
+    }
+}
+
+impl<T: Real> AdamW<T> {
+    /// The options, each at its default: β₁ = 0.9, β₂ = 0.999, ε = 1e-8, λ = 0.01.
+    ///
+    /// ```
+    /// # use surprisal::autodiff::AdamW;
+    /// assert_eq!(AdamW::<f32>::builder().build()?.state().steps, 0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn builder() -> AdamWBuilder<T> {
+        let state = AdamWState::new(0, Vec::new(), Vec::new());
+        AdamWBuilder { betas: [0.9, 0.999], epsilon: 1e-8, decay: 0.01, state, isa: None }
+    }
+
+    /// What it remembers. The arrays are shared until the next step.
+    ///
+    /// ```
+    /// # use surprisal::autodiff::AdamW;
+    /// assert!(AdamW::<f32>::builder().build()?.state().first.is_empty());
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn state(&self) -> AdamWState<T> {
+        self.state.clone()
     }
 
     /// One step at this learning rate.
@@ -174,7 +189,7 @@ impl<T: Real> AdamW<T> {
     /// ```
     /// # use surprisal::autodiff::{AdamW, Parameter, Shared};
     /// let (mut w, g) = (Shared::ones(vec![2]), Shared::<f32>::ones(vec![2]));
-    /// AdamW::new().step(1e-3, &mut [Parameter::new(&mut w, g.view())])?;
+    /// AdamW::builder().build()?.step(1e-3, &mut [Parameter::new(&mut w, g.view())])?;
     /// assert!(w[[0]] < 1.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -193,7 +208,7 @@ impl<T: Real> AdamW<T> {
 
     fn step_here(&mut self, rate: f64, parameters: &mut [Parameter<'_, T>]) -> Result<()> {
         check_option("learning rate", rate, rate.is_finite() && rate >= 0.0, NOT_NEGATIVE)?;
-        let isa = Isa::current()?;
+        let isa = self.isa;
         let AdamWState { steps, first, second } = &mut self.state;
         check(parameters, &mut [&mut *first, &mut *second])?;
         *steps = steps.saturating_add(1);

@@ -59,7 +59,7 @@ where
 {
     let mut inputs: Vec<Shared<f64>> =
         inputs.iter().map(|input| lanes::standard(input.to_shared())).collect();
-    let tape = Tape::new();
+    let tape = Tape::new()?;
     let leaves: Vec<_> = inputs.iter().map(|input| tape.leaf(input)).collect();
     let value = f(&tape, &leaves)?;
     let weights = weights(&value.shape());
@@ -72,7 +72,7 @@ where
         let h = 1e-3 * x.abs().max(0.25);
         let mut moved = |k: f64| -> Result<f64> {
             array::slice_mut(&mut inputs[input])[at] = x + k * h;
-            let tape = Tape::new();
+            let tape = Tape::new()?;
             let constants: Vec<_> = inputs.iter().map(|input| tape.constant(input)).collect();
             let value = f(&tape, &constants)?.value();
             Ok(value.iter().zip(&weights).map(|(y, w)| y * w).sum())

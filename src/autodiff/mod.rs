@@ -26,11 +26,11 @@
 //!     generator.normal(&[4, 16], 0.1)?, // the classifier
 //! ];
 //! let loss = LinearCrossEntropy::builder().build()?;
-//! let schedule = Schedule::cosine(0.05, 100)?.warm_up(10)?;
-//! let mut adam = AdamW::new().weight_decay(0.01)?;
+//! let schedule = Schedule::cosine(0.05, 100).warm_up(10).build()?;
+//! let mut adam = AdamW::builder().weight_decay(0.01).build()?;
 //! let mut last = f32::INFINITY;
 //! for step in 0..100 {
-//!     let tape = Tape::new();
+//!     let tape = Tape::new()?;
 //!     let [w, b, c] = weights.each_ref().map(|array| tape.leaf(array));
 //!     let hidden = tape.constant(points.clone()).matmul(w)?.add(b)?.gelu_tanh();
 //!     let value = hidden.linear_cross_entropy(c, None, &targets, &loss)?;
@@ -77,15 +77,15 @@ mod schedule;
 mod sgd;
 mod tape;
 
-pub use adamw::{AdamW, AdamWState};
+pub use adamw::{AdamW, AdamWBuilder, AdamWState};
 pub use array::Shared;
 pub use clip::clip_gradient_norm;
 pub use gradcheck::{GradientCheck, gradcheck};
 pub use parameter::Parameter;
 pub use random::Generator;
-pub use schedule::Schedule;
-pub use sgd::Sgd;
-pub use tape::{Gradients, Tape, Values, Variable};
+pub use schedule::{Schedule, ScheduleBuilder};
+pub use sgd::{Sgd, SgdBuilder};
+pub use tape::{LeafGradients, Tape, Values, Variable};
 
 use crate::error::{Error, Result, short};
 

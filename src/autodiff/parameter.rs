@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// use surprisal::autodiff::{Parameter, Sgd, Shared};
 /// let mut bias = Shared::from_elem(vec![2], 1.0_f64);
 /// let gradient = Shared::from_elem(vec![2], 0.5);
-/// Sgd::new().step(0.1, &mut [Parameter::new(&mut bias, gradient.view()).without_decay()])?;
+/// Sgd::builder().build()?.step(0.1, &mut [Parameter::new(&mut bias, gradient.view()).without_decay()])?;
 /// assert_eq!(bias[[0]], 0.95);
 /// # Ok::<(), surprisal::Error>(())
 /// ```

@@ -1,5 +1,6 @@
 //! How the learning rate goes over the steps of a run.
 
+use super::check_option;
 use crate::error::{Error, Result};
 
 /// A learning rate for each step: a linear warm-up, then a fall to a final rate.
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 ///
 /// ```
 /// use surprisal::autodiff::Schedule;
-/// let schedule = Schedule::cosine(0.1, 1000)?.warm_up(10)?.floor(0.1)?;
+/// let schedule = Schedule::cosine(0.1, 1000).warm_up(10).floor(0.1).build()?;
 /// assert!((schedule.rate(0) - 0.01).abs() < 1e-15);
 /// assert_eq!(schedule.rate(10), 0.1);
 /// assert!((schedule.rate(1000) - 0.01).abs() < 1e-15);
@@ -37,98 +38,98 @@ enum Fall {
     Cosine,
 }
 
-impl Schedule {
-    /// The same rate for ever.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::Schedule;
-    /// assert_eq!(Schedule::constant(0.1)?.rate(7), 0.1);
-    /// # Ok::<(), surprisal::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Option`] for a rate that is negative or not finite.
-    pub fn constant(rate: f64) -> Result<Self> {
-        Self::new(Fall::Constant, rate, 0)
+/// Sets the options of a [`Schedule`]; [`build`](Self::build) checks them.
+///
+/// ```
+/// use surprisal::autodiff::Schedule;
+/// assert_eq!(Schedule::constant(1.0).warm_up(4).build()?.rate(1), 0.5);
+/// assert_eq!(Schedule::linear(1.0, 10).floor(0.25).build()?.rate(99), 0.25);
+/// assert!(Schedule::linear(1.0, 3).warm_up(4).build().is_err());
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ScheduleBuilder {
+    schedule: Schedule,
+}
+
+impl ScheduleBuilder {
+    fn new(shape: Fall, peak: f64, steps: u64) -> Self {
+        Self { schedule: Schedule { shape, peak, steps, warm_up: 0, floor: 0.0 } }
     }
 
-    /// A straight fall to the final rate at step `steps`.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::Schedule;
-    /// assert_eq!(Schedule::linear(0.5, 100)?.rate(50), 0.25);
-    /// # Ok::<(), surprisal::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Option`] for a rate that is negative or not finite.
-    pub fn linear(rate: f64, steps: u64) -> Result<Self> {
-        Self::new(Fall::Linear, rate, steps)
+    /// W, the steps of the warm-up, at most as many as there are; 0 by default.
+    pub fn warm_up(mut self, steps: u64) -> Self {
+        self.schedule.warm_up = steps;
+        self
     }
 
-    /// Half a cosine down to the final rate at step `steps`.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::Schedule;
-    /// assert!((Schedule::cosine(0.5, 100)?.rate(50) - 0.25).abs() < 1e-15);
-    /// # Ok::<(), surprisal::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Option`] for a rate that is negative or not finite.
-    pub fn cosine(rate: f64, steps: u64) -> Result<Self> {
-        Self::new(Fall::Cosine, rate, steps)
+    /// φ, the final rate as a share of the peak, from 0 to 1; 0 by default.
+    pub fn floor(mut self, share: f64) -> Self {
+        self.schedule.floor = share;
+        self
     }
 
-    fn new(shape: Fall, peak: f64, steps: u64) -> Result<Self> {
-        super::check_option("learning rate", peak, peak.is_finite() && peak >= 0.0, NOT_NEGATIVE)?;
-        Ok(Self { shape, peak, steps, warm_up: 0, floor: 0.0 })
-    }
-
-    /// W, the steps of the warm-up; 0 by default.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::Schedule;
-    /// assert_eq!(Schedule::constant(1.0)?.warm_up(4)?.rate(1), 0.5);
-    /// assert!(Schedule::linear(1.0, 3)?.warm_up(4).is_err());
-    /// # Ok::<(), surprisal::Error>(())
-    /// ```
+    /// The schedule with these options.
     ///
     /// # Errors
-    /// [`Error::Option`] for more than there are steps.
-    pub fn warm_up(mut self, steps: u64) -> Result<Self> {
-        if self.shape != Fall::Constant && steps > self.steps {
+    /// [`Error::Option`] for a rate that is negative or not finite, more steps of warm-up than there
+    /// are steps, and a final share that is not from 0 to 1.
+    pub fn build(self) -> Result<Schedule> {
+        let schedule = self.schedule;
+        let Schedule { shape, peak, steps, warm_up, floor } = schedule;
+        check_option("learning rate", peak, peak.is_finite() && peak >= 0.0, NOT_NEGATIVE)?;
+        if shape != Fall::Constant && warm_up > steps {
             return Err(Error::Option {
                 name: "warm-up",
-                value: steps.to_string(),
+                value: warm_up.to_string(),
                 expected: "at most the number of steps",
             });
         }
-        self.warm_up = steps;
-        Ok(self)
+        check_option("floor", floor, (0.0..=1.0).contains(&floor), "a number from 0 to 1")?;
+        Ok(schedule)
     }
+}
 
-    /// φ, the final rate as a share of the peak; 0 by default.
+impl Schedule {
+    /// The same rate η for ever, finite and at least 0.
     ///
     /// ```
     /// # use surprisal::autodiff::Schedule;
-    /// assert_eq!(Schedule::linear(1.0, 10)?.floor(0.25)?.rate(99), 0.25);
+    /// assert_eq!(Schedule::constant(0.1).build()?.rate(7), 0.1);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
+    pub fn constant(rate: f64) -> ScheduleBuilder {
+        ScheduleBuilder::new(Fall::Constant, rate, 0)
+    }
+
+    /// A straight fall from η, finite and at least 0, to the final rate at step `steps`.
     ///
-    /// # Errors
-    /// [`Error::Option`] unless it is from 0 to 1.
-    pub fn floor(mut self, share: f64) -> Result<Self> {
-        super::check_option("floor", share, (0.0..=1.0).contains(&share), "a number from 0 to 1")?;
-        self.floor = share;
-        Ok(self)
+    /// ```
+    /// # use surprisal::autodiff::Schedule;
+    /// assert_eq!(Schedule::linear(0.5, 100).build()?.rate(50), 0.25);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn linear(rate: f64, steps: u64) -> ScheduleBuilder {
+        ScheduleBuilder::new(Fall::Linear, rate, steps)
+    }
+
+    /// Half a cosine from η, finite and at least 0, down to the final rate at step `steps`.
+    ///
+    /// ```
+    /// # use surprisal::autodiff::Schedule;
+    /// assert!((Schedule::cosine(0.5, 100).build()?.rate(50) - 0.25).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn cosine(rate: f64, steps: u64) -> ScheduleBuilder {
+        ScheduleBuilder::new(Fall::Cosine, rate, steps)
     }
 
     /// The rate of a step, counted from 0.
     ///
     /// ```
     /// # use surprisal::autodiff::Schedule;
-    /// assert_eq!(Schedule::constant(1e-3)?.rate(0), 1e-3);
+    /// assert_eq!(Schedule::constant(1e-3).build()?.rate(0), 1e-3);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn rate(&self, step: u64) -> f64 {
@@ -148,3 +149,6 @@ impl Schedule {
 
 /// What a rate may be.
 pub(super) const NOT_NEGATIVE: &str = "a finite number of at least 0";
+
+/// What a share of an average may be.
+pub(super) const BELOW_ONE: &str = "a number from 0 to 1, without 1";

@@ -4,7 +4,7 @@ use super::array::Shared;
 use super::check_option;
 use super::lanes;
 use super::parameter::{Parameter, check, update};
-use super::schedule::NOT_NEGATIVE;
+use super::schedule::{BELOW_ONE, NOT_NEGATIVE};
 use crate::element::{Real, compiled};
 use crate::error::Result;
 use crate::simd::{Isa, Kernel, Simd};
@@ -19,7 +19,7 @@ use crate::simd::{Isa, Kernel, Simd};
 ///
 /// ```
 /// use surprisal::autodiff::{Parameter, Sgd, Shared};
-/// let mut sgd = Sgd::new().momentum(0.9)?;
+/// let mut sgd = Sgd::builder().momentum(0.9).build()?;
 /// let mut w = Shared::from_elem(vec![1], 1.0_f64);
 /// let gradient = Shared::from_elem(vec![1], 1.0);
 /// for _ in 0..2 {
@@ -34,66 +34,82 @@ pub struct Sgd<T> {
     nesterov: bool,
     decay: f64,
     state: Vec<Shared<T>>,
+    isa: Isa,
 }
 
-impl<T: Real> Default for Sgd<T> {
-    fn default() -> Self {
-        Self::new()
-    }
+/// Sets the options of an [`Sgd`]; [`build`](Self::build) checks them.
+///
+/// ```
+/// use surprisal::autodiff::Sgd;
+/// let sgd = Sgd::<f32>::builder().momentum(0.9).nesterov(true).weight_decay(1e-4).build()?;
+/// assert!(Sgd::<f32>::builder().momentum(1.0).build().is_err());
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SgdBuilder<T> {
+    momentum: f64,
+    nesterov: bool,
+    decay: f64,
+    state: Vec<Shared<T>>,
+    isa: Option<Isa>,
 }
 
-impl<T: Real> Sgd<T> {
-    /// No momentum, λ = 0.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::Sgd;
-    /// assert!(Sgd::<f32>::new().state().is_empty());
-    /// ```
-    pub fn new() -> Self {
-        Self { momentum: 0.0, nesterov: false, decay: 0.0, state: Vec::new() }
-    }
-
-    /// μ.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::Sgd;
-    /// assert!(Sgd::<f32>::new().momentum(1.0).is_err());
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Option`](crate::Error::Option) unless it is from 0 to 1, without 1.
-    pub fn momentum(mut self, momentum: f64) -> Result<Self> {
-        let good = (0.0..1.0).contains(&momentum);
-        check_option("momentum", momentum, good, "a number from 0 to 1, without 1")?;
+impl<T: Real> SgdBuilder<T> {
+    /// μ, from 0 to 1 without 1; 0 by default.
+    pub fn momentum(mut self, momentum: f64) -> Self {
         self.momentum = momentum;
-        Ok(self)
+        self
     }
 
-    /// Whether the momentum is Nesterov's.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::Sgd;
-    /// let sgd = Sgd::<f32>::new().momentum(0.9)?.nesterov(true);
-    /// # Ok::<(), surprisal::Error>(())
-    /// ```
+    /// Whether the momentum is Nesterov's; off by default.
     pub fn nesterov(mut self, nesterov: bool) -> Self {
         self.nesterov = nesterov;
         self
     }
 
-    /// λ, coupled: it enters the momentum as the gradient of λθ²/2.
+    /// λ, finite and at least 0, coupled: it enters the momentum as the gradient of λθ²/2; 0 by
+    /// default.
+    pub fn weight_decay(mut self, decay: f64) -> Self {
+        self.decay = decay;
+        self
+    }
+
+    /// What another one [remembered](Sgd::state); nothing by default.
+    pub fn state(mut self, state: Vec<Shared<T>>) -> Self {
+        self.state = state;
+        self
+    }
+
+    /// The instruction set of the steps; [`Isa::current`] by default.
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
+        self
+    }
+
+    /// The optimiser with these options.
+    ///
+    /// # Errors
+    /// [`Error::Option`](crate::Error::Option) for an option outside its domain; as [`Isa::current`].
+    pub fn build(self) -> Result<Sgd<T>> {
+        let Self { momentum, nesterov, decay, state, isa } = self;
+        check_option("momentum", momentum, (0.0..1.0).contains(&momentum), BELOW_ONE)?;
+        check_option("weight decay", decay, decay.is_finite() && decay >= 0.0, NOT_NEGATIVE)?;
+        let state = state.into_iter().map(lanes::standard).collect();
+        Ok(Sgd { momentum, nesterov, decay, state, isa: Isa::or_current(isa)? })
+    }
+}
+
+impl<T: Real> Sgd<T> {
+    /// The options, each at its default: no momentum, λ = 0.
     ///
     /// ```
     /// # use surprisal::autodiff::Sgd;
-    /// assert!(Sgd::<f32>::new().weight_decay(-0.1).is_err());
+    /// assert!(Sgd::<f32>::builder().build()?.state().is_empty());
+    /// # Ok::<(), surprisal::Error>(())
     /// ```
-    ///
-    /// # Errors
-    /// [`Error::Option`](crate::Error::Option) unless it is finite and at least 0.
-    pub fn weight_decay(mut self, decay: f64) -> Result<Self> {
-        check_option("weight decay", decay, decay.is_finite() && decay >= 0.0, NOT_NEGATIVE)?;
-        self.decay = decay;
-        Ok(self)
+    pub fn builder() -> SgdBuilder<T> {
+        SgdBuilder { momentum: 0.0, nesterov: false, decay: 0.0, state: Vec::new(), isa: None }
     }
 
     /// b of each parameter, in their order and of their shapes; none before the first step. The
@@ -102,25 +118,14 @@ impl<T: Real> Sgd<T> {
     /// ```
     /// # use surprisal::autodiff::{Parameter, Sgd, Shared};
     /// let (mut w, g) = (Shared::ones(vec![2]), Shared::<f32>::ones(vec![2]));
-    /// let mut sgd = Sgd::new();
+    /// let mut sgd = Sgd::builder().build()?;
     /// sgd.step(0.1, &mut [Parameter::new(&mut w, g.view())])?;
     /// assert_eq!(sgd.state(), [g]);
+    /// let resumed = Sgd::builder().state(sgd.state()).build()?;
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn state(&self) -> Vec<Shared<T>> {
         self.state.clone()
-    }
-
-    /// Takes up what another one remembered.
-    ///
-    /// ```
-    /// # use surprisal::autodiff::{Sgd, Shared};
-    /// let sgd = Sgd::new().with_state(vec![Shared::<f32>::ones(vec![2])]);
-    /// assert_eq!(sgd.state().len(), 1);
-    /// ```
-    pub fn with_state(mut self, state: Vec<Shared<T>>) -> Self {
-        self.state = state.into_iter().map(lanes::standard).collect();
-        self
     }
 
     /// One step at this learning rate.
@@ -128,7 +133,7 @@ impl<T: Real> Sgd<T> {
     /// ```
     /// # use surprisal::autodiff::{Parameter, Sgd, Shared};
     /// let (mut w, g) = (Shared::ones(vec![2]), Shared::<f64>::ones(vec![2]));
-    /// Sgd::new().step(0.25, &mut [Parameter::new(&mut w, g.view())])?;
+    /// Sgd::builder().build()?.step(0.25, &mut [Parameter::new(&mut w, g.view())])?;
     /// assert_eq!(w[[0]], 0.75);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -147,12 +152,11 @@ impl<T: Real> Sgd<T> {
 
     fn step_here(&mut self, rate: f64, parameters: &mut [Parameter<'_, T>]) -> Result<()> {
         check_option("learning rate", rate, rate.is_finite() && rate >= 0.0, NOT_NEGATIVE)?;
-        let isa = Isa::current()?;
         check(parameters, &mut [&mut self.state])?;
         let [rate, momentum] = [rate, self.momentum].map(T::from_f64);
         for (parameter, state) in parameters.iter_mut().zip(&mut self.state) {
             let decay = T::from_f64(if parameter.decays { self.decay } else { 0.0 });
-            let nesterov = self.nesterov;
+            let (isa, nesterov) = (self.isa, self.nesterov);
             update(parameter, [state], |values, [averages], gradient| {
                 isa.dispatch(Update {
                     values,

@@ -21,7 +21,7 @@ pub(super) type Backward<T> = dyn Fn(Shared<T>, &mut Flow<'_, T>) -> Result<()>;
 /// ```
 /// use ndarray::arr1;
 /// use surprisal::autodiff::Tape;
-/// let tape = Tape::<f64>::new();
+/// let tape = Tape::<f64>::new()?;
 /// let x = tape.leaf(arr1(&[1.0, 2.0]));
 /// let y = x.mul(x)?.sum();
 /// assert_eq!(y.scalar()?, 5.0);
@@ -56,7 +56,7 @@ enum Role<T> {
 /// ```
 /// use ndarray::arr2;
 /// use surprisal::autodiff::Tape;
-/// let tape = Tape::<f32>::new();
+/// let tape = Tape::<f32>::new()?;
 /// let x = tape.leaf(arr2(&[[1.0, -2.0]]));
 /// let w = tape.leaf(arr2(&[[0.5], [0.25]]));
 /// let y = x.matmul(w)?.relu();
@@ -88,23 +88,19 @@ impl<T> fmt::Debug for Tape<T> {
     }
 }
 
-impl<T: Real> Default for Tape<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<T: Real> Tape<T> {
     /// Nothing yet, on the instruction set that is in use.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f32>::new();
+    /// let tape = surprisal::autodiff::Tape::<f32>::new()?;
     /// assert!(tape.is_empty());
+    /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn new() -> Self {
-        // A name that is none of an instruction set's is reported by `backward`.
-        let best = || *Isa::available().last().expect("portable is always available");
-        Self::with_isa(Isa::current().unwrap_or_else(|_| best()))
+    ///
+    /// # Errors
+    /// As [`Isa::current`].
+    pub fn new() -> Result<Self> {
+        Isa::current().map(Self::with_isa)
     }
 
     /// Nothing yet, on this instruction set.
@@ -126,9 +122,10 @@ impl<T: Real> Tape<T> {
     /// ```
     /// use surprisal::autodiff::{Shared, Tape};
     /// let weights: Shared<f32> = Shared::zeros(vec![2, 3]);
-    /// let tape = Tape::new();
+    /// let tape = Tape::new()?;
     /// let w = tape.leaf(weights.clone());
     /// assert_eq!(w.value().as_ptr(), weights.as_ptr());
+    /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn leaf(&self, value: impl Into<Values<T>>) -> Variable<'_, T> {
         self.node(value.into().0, Role::Leaf)
@@ -138,9 +135,10 @@ impl<T: Real> Tape<T> {
     ///
     /// ```
     /// use surprisal::autodiff::Tape;
-    /// let tape = Tape::<f64>::new();
+    /// let tape = Tape::<f64>::new()?;
     /// let half = tape.constant(ndarray::arr0(0.5));
     /// assert!(half.backward().is_err());
+    /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn constant(&self, value: impl Into<Values<T>>) -> Variable<'_, T> {
         self.node(value.into().0, Role::Constant)
@@ -149,9 +147,10 @@ impl<T: Real> Tape<T> {
     /// How many values there are.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// tape.leaf(ndarray::arr1(&[1.0])).neg();
     /// assert_eq!(tape.len(), 2);
+    /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn len(&self) -> usize {
         self.nodes.borrow().len()
@@ -160,7 +159,8 @@ impl<T: Real> Tape<T> {
     /// Whether there is nothing yet.
     ///
     /// ```
-    /// assert!(surprisal::autodiff::Tape::<f64>::new().is_empty());
+    /// assert!(surprisal::autodiff::Tape::<f64>::new()?.is_empty());
+    /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -195,11 +195,12 @@ impl<T: Real> Tape<T> {
 ///
 /// ```
 /// use surprisal::autodiff::{Shared, Tape};
-/// let tape = Tape::<f32>::new();
+/// let tape = Tape::<f32>::new()?;
 /// tape.leaf(ndarray::arr1(&[1.0]));
 /// tape.leaf(ndarray::Array3::zeros((2, 3, 4)));
 /// tape.leaf(Shared::ones(vec![5]));
 /// assert_eq!(tape.len(), 3);
+/// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Values<T>(Shared<T>);
@@ -226,9 +227,10 @@ impl<'t, T: Real> Variable<'t, T> {
     /// The value, shared with the tape.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr1(&[1.0, 2.0]));
     /// assert_eq!(x.neg().value()[[1]], -2.0);
+    /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn value(self) -> Shared<T> {
         self.tape.nodes.borrow()[self.index].value.clone()
@@ -237,8 +239,9 @@ impl<'t, T: Real> Variable<'t, T> {
     /// The lengths of the axes.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// assert_eq!(tape.leaf(ndarray::arr2(&[[1.0, 2.0]])).shape(), [1, 2]);
+    /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn shape(self) -> Vec<usize> {
         self.tape.nodes.borrow()[self.index].value.shape().to_vec()
@@ -247,7 +250,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// The only element.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// assert_eq!(tape.leaf(ndarray::arr2(&[[3.0]])).scalar()?, 3.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -265,7 +268,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// The same value without a derivative.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr0(3.0));
     /// let y = x.mul(x.detach())?;
     /// assert_eq!(y.backward()?.of(x).unwrap()[[]], 3.0);
@@ -295,7 +298,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// It may be called again, on this value or another; every call starts from nothing.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr0(3.0));
     /// let y = x.mul(x)?;
     /// assert_eq!(y.backward()?.of(x).unwrap()[[]], 6.0);
@@ -305,8 +308,8 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// # Errors
     /// [`Error::Shape`] unless there is exactly one element; [`Error::Conflict`] where it depends on
-    /// no leaf; [`Error::Option`] where `SURPRISAL_ISA` is wrong.
-    pub fn backward(self) -> Result<Gradients<T>> {
+    /// no leaf.
+    pub fn backward(self) -> Result<LeafGradients<T>> {
         let value = self.value();
         if value.len() != 1 {
             let expected = "one element, or a seed of the same shape";
@@ -319,7 +322,7 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// ```
     /// use ndarray::arr1;
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(arr1(&[1.0, 2.0]));
     /// let gradients = x.mul(x)?.backward_with(arr1(&[1.0, 0.5]))?;
     /// assert_eq!(gradients.of(x).unwrap(), arr1(&[2.0, 2.0]).into_dyn());
@@ -328,16 +331,15 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// # Errors
     /// [`Error::Shape`] for a seed of another shape; else as [`backward`](Self::backward).
-    pub fn backward_with(self, seed: impl Into<Values<T>>) -> Result<Gradients<T>> {
+    pub fn backward_with(self, seed: impl Into<Values<T>>) -> Result<LeafGradients<T>> {
         compiled!(
-            ['t] T: (Variable<'t, T>, Values<T>) => Result<Gradients<T>>,
+            ['t] T: (Variable<'t, T>, Values<T>) => Result<LeafGradients<T>>,
             |(this, seed)| this.backward_with_here(seed),
             (self, seed.into())
         )
     }
 
-    fn backward_with_here(self, seed: Values<T>) -> Result<Gradients<T>> {
-        Isa::current()?;
+    fn backward_with_here(self, seed: Values<T>) -> Result<LeafGradients<T>> {
         let nodes = self.tape.nodes.borrow();
         let Values(seed) = seed;
         let shape = nodes[self.index].value.shape();
@@ -359,7 +361,7 @@ impl<'t, T: Real> Variable<'t, T> {
                 backward(gradient, &mut flow)?;
             }
         }
-        Ok(Gradients { tape: self.tape.id, slots: flow.slots })
+        Ok(LeafGradients { tape: self.tape.id, slots: flow.slots })
     }
 }
 
@@ -406,7 +408,7 @@ impl<T: Real> Flow<'_, T> {
 ///
 /// ```
 /// use surprisal::autodiff::Tape;
-/// let tape = Tape::<f64>::new();
+/// let tape = Tape::<f64>::new()?;
 /// let (x, unused) = (tape.leaf(ndarray::arr0(3.0)), tape.leaf(ndarray::arr0(1.0)));
 /// let mut gradients = x.scale(2.0).backward()?;
 /// assert_eq!(gradients.of(x).unwrap()[[]], 2.0);
@@ -414,24 +416,24 @@ impl<T: Real> Flow<'_, T> {
 /// assert_eq!(gradients.take(x).unwrap()[[]], 2.0);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub struct Gradients<T> {
+pub struct LeafGradients<T> {
     tape: u64,
     slots: Vec<Option<Shared<T>>>,
 }
 
-impl<T> fmt::Debug for Gradients<T> {
+impl<T> fmt::Debug for LeafGradients<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Gradients({} leaves)", self.slots.iter().flatten().count())
+        write!(f, "LeafGradients({} leaves)", self.slots.iter().flatten().count())
     }
 }
 
-impl<T: Real> Gradients<T> {
+impl<T: Real> LeafGradients<T> {
     /// The derivative by a leaf, of the leaf's shape. `None` where there is none: the value that
     /// was differentiated does not depend on it, or it is not a leaf, or not of that tape.
     ///
     /// ```
     /// # use surprisal::autodiff::Tape;
-    /// let tape = Tape::<f64>::new();
+    /// let tape = Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr0(3.0));
     /// let y = x.neg();
     /// let gradients = y.backward()?;
@@ -448,7 +450,7 @@ impl<T: Real> Gradients<T> {
     ///
     /// ```
     /// # use surprisal::autodiff::Tape;
-    /// let tape = Tape::<f64>::new();
+    /// let tape = Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr0(3.0));
     /// let mut gradients = x.neg().backward()?;
     /// assert!(gradients.take(x).is_some() && gradients.take(x).is_none());

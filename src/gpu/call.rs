@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::arrays::Pieces;
 use super::context::{Context, Part};
-use super::plan::{Plan, Shapes};
+use super::plan::{DevicePlan, DeviceShapes};
 use super::recorder::Recorder;
 use super::shader::{Kernel, Kind, Params, Weighing};
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) struct Call<'c, 'a> {
     pub(super) context: &'c Context,
     pub(super) problem: Problem<'a, f32>,
-    pub(super) plan: Plan,
+    pub(super) plan: DevicePlan,
     pub(super) hidden: Pieces,
     pub(super) classifier: Pieces,
     bias: Option<Part>,
@@ -67,7 +67,7 @@ impl<'c, 'a> Call<'c, 'a> {
     pub(super) fn new(
         context: &'c Context,
         problem: Problem<'a, f32>,
-        plan: Plan,
+        plan: DevicePlan,
         hidden: Pieces,
         classifier: Pieces,
     ) -> Result<Self> {
@@ -207,13 +207,13 @@ pub(super) fn shapes(
     problem: &Problem<'_, f32>,
     formats: (usize, usize),
     gradients: bool,
-) -> Shapes {
+) -> DeviceShapes {
     use crate::loss::inputs::Source;
     let rows = match &problem.source {
         Source::Product { hidden, .. } => hidden.dim().0,
         Source::Given(_) => 0,
     };
-    Shapes {
+    DeviceShapes {
         rows,
         hidden: problem.width,
         vocabulary: problem.columns,

@@ -7,19 +7,21 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use super::plan::{Budget, Plan, Shapes};
+use super::plan::{Budget, DevicePlan, DeviceShapes};
 use super::shader::{Access, Kernel};
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
 
-/// What a [`Context`] is made with.
+/// Sets what a [`Context`] is made with; [`build`](Self::build) looks for it.
 ///
-/// ```
-/// let options = surprisal::gpu::Options::new().software(true).timeout(std::time::Duration::from_secs(300));
+/// ```no_run
+/// use std::time::Duration;
+/// let context = surprisal::gpu::Context::builder().timeout(Duration::from_secs(300)).build()?;
+/// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Options {
+pub struct ContextBuilder {
     software: bool,
     adapter: Option<String>,
     limits: Option<wgpu::Limits>,
@@ -27,7 +29,7 @@ pub struct Options {
     scratch_bytes: usize,
 }
 
-impl Default for Options {
+impl Default for ContextBuilder {
     fn default() -> Self {
         let timeout = Duration::from_secs(60);
         let scratch_bytes = Budget::default().scratch_bytes;
@@ -35,14 +37,9 @@ impl Default for Options {
     }
 }
 
-impl Options {
-    /// The best hardware adapter.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// An adapter that computes on the processor, for tests; others are refused then, as it is
-    /// otherwise.
+impl ContextBuilder {
+    /// Whether to take an adapter that computes on the processor, for tests; others are refused then,
+    /// as it is otherwise. Off by default.
     pub fn software(mut self, software: bool) -> Self {
         self.software = software;
         self
@@ -71,6 +68,57 @@ impl Options {
         self.scratch_bytes = bytes;
         self
     }
+
+    /// A context on the best adapter of this machine: a discrete GPU before an integrated one.
+    /// Software adapters are taken only where [`software`](Self::software) asks for one.
+    ///
+    /// # Errors
+    /// [`Failure::NoAdapter`] where there is none such, with what there is.
+    ///
+    /// ```
+    /// use surprisal::gpu;
+    /// if let Ok(context) = gpu::Context::builder().software(true).build() {
+    ///     assert!(context.software());
+    /// }
+    /// ```
+    pub fn build(self) -> Result<Context> {
+        let rank = |adapter: &wgpu::Adapter| match adapter.get_info().device_type {
+            wgpu::DeviceType::DiscreteGpu => 0,
+            wgpu::DeviceType::IntegratedGpu => 1,
+            wgpu::DeviceType::VirtualGpu => 2,
+            wgpu::DeviceType::Other => 3,
+            wgpu::DeviceType::Cpu => 4,
+        };
+        let named = |adapter: &wgpu::Adapter| match &self.adapter {
+            Some(name) => adapter.get_info().name.to_lowercase().contains(&name.to_lowercase()),
+            None => true,
+        };
+        let all = now(instance().enumerate_adapters(wgpu::Backends::all()));
+        let fits =
+            |adapter: &&wgpu::Adapter| (rank(adapter) == 4) == self.software && named(adapter);
+        let Some(adapter) = all.iter().filter(fits).min_by_key(|adapter| rank(adapter)) else {
+            return Err(Error::Gpu(Failure::NoAdapter { what: what_there_is(&all, &self) }));
+        };
+        let failed = |what: String| Error::Gpu(Failure::NoAdapter { what });
+        let (device, queue) = now(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("surprisal"),
+            required_features: adapter.features() & wgpu::Features::IMMEDIATES,
+            required_limits: self.limits.clone().unwrap_or_else(|| adapter.limits()),
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        }))
+        .map_err(|error| failed(format!("{}: {error}", adapter.get_info().name)))?;
+        let lost = Arc::new(OnceLock::new());
+        let seen = Arc::clone(&lost);
+        device.set_device_lost_callback(move |_, what| {
+            let _ = seen.set(what);
+        });
+        let mut context = Context::with(device, queue, lost);
+        context.timeout = self.timeout;
+        context.budget.scratch_bytes = self.scratch_bytes;
+        Ok(context)
+    }
 }
 
 /// A device with its queue and compiled kernels. Calls may come from several threads.
@@ -79,9 +127,9 @@ impl Options {
 /// use surprisal::{Inputs, LinearCrossEntropy, gpu};
 /// let hidden = ndarray::arr2(&[[1.0_f32, -0.5], [0.3, 2.0]]);
 /// let classifier = ndarray::arr2(&[[0.5_f32, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
-/// let inputs = Inputs::new(hidden.view(), classifier.view(), &[2_u32, 0]);
-/// let context = gpu::Context::new(&gpu::Options::new())?;
-/// let forward = context.forward(&LinearCrossEntropy::builder().build()?, &inputs)?;
+/// let inputs = Inputs::new(&hidden, &classifier, &[2_u32, 0]);
+/// let context = gpu::Context::builder().build()?;
+/// let forward = LinearCrossEntropy::builder().build()?.on(&context).forward(&inputs)?;
 /// assert!(forward.loss() > 0.0);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
@@ -154,55 +202,14 @@ pub fn adapters() -> Vec<AdapterDescription> {
 }
 
 impl Context {
-    /// A context on the best adapter of this machine: a discrete GPU before an integrated one.
-    /// Software adapters are taken only where [`Options::software`] asks for one.
+    /// The options, each at its default: the best hardware adapter with all that it allows.
     ///
-    /// # Errors
-    /// [`Failure::NoAdapter`] where there is none such, with what there is.
-    ///
+    /// ```no_run
+    /// let context = surprisal::gpu::Context::builder().adapter("radeon").build()?;
+    /// # Ok::<(), surprisal::Error>(())
     /// ```
-    /// use surprisal::gpu;
-    /// if let Ok(context) = gpu::Context::new(&gpu::Options::new().software(true)) {
-    ///     assert!(context.software());
-    /// }
-    /// ```
-    pub fn new(options: &Options) -> Result<Self> {
-        let rank = |adapter: &wgpu::Adapter| match adapter.get_info().device_type {
-            wgpu::DeviceType::DiscreteGpu => 0,
-            wgpu::DeviceType::IntegratedGpu => 1,
-            wgpu::DeviceType::VirtualGpu => 2,
-            wgpu::DeviceType::Other => 3,
-            wgpu::DeviceType::Cpu => 4,
-        };
-        let named = |adapter: &wgpu::Adapter| match &options.adapter {
-            Some(name) => adapter.get_info().name.to_lowercase().contains(&name.to_lowercase()),
-            None => true,
-        };
-        let all = now(instance().enumerate_adapters(wgpu::Backends::all()));
-        let fits =
-            |adapter: &&wgpu::Adapter| (rank(adapter) == 4) == options.software && named(adapter);
-        let Some(adapter) = all.iter().filter(fits).min_by_key(|adapter| rank(adapter)) else {
-            return Err(Error::Gpu(Failure::NoAdapter { what: what_there_is(&all, options) }));
-        };
-        let failed = |what: String| Error::Gpu(Failure::NoAdapter { what });
-        let (device, queue) = now(adapter.request_device(&wgpu::DeviceDescriptor {
-            label: Some("surprisal"),
-            required_features: adapter.features() & wgpu::Features::IMMEDIATES,
-            required_limits: options.limits.clone().unwrap_or_else(|| adapter.limits()),
-            experimental_features: wgpu::ExperimentalFeatures::disabled(),
-            memory_hints: wgpu::MemoryHints::Performance,
-            trace: wgpu::Trace::Off,
-        }))
-        .map_err(|error| failed(format!("{}: {error}", adapter.get_info().name)))?;
-        let lost = Arc::new(OnceLock::new());
-        let seen = Arc::clone(&lost);
-        device.set_device_lost_callback(move |_, what| {
-            let _ = seen.set(what);
-        });
-        let mut context = Self::with(device, queue, lost);
-        context.timeout = options.timeout;
-        context.budget.scratch_bytes = options.scratch_bytes;
-        Ok(context)
+    pub fn builder() -> ContextBuilder {
+        ContextBuilder::default()
     }
 
     /// A context on the device of the host program, with whatever features and limits it was
@@ -228,7 +235,7 @@ impl Context {
             _ => Budget::default().dispatch_operations,
         };
         let budget = Budget { dispatch_operations, ..Budget::default() };
-        let timeout = Options::default().timeout;
+        let timeout = ContextBuilder::default().timeout;
         let pipelines = Mutex::default();
         Self { device, queue, information, limits, timeout, budget, immediates, pipelines, lost }
     }
@@ -256,20 +263,20 @@ impl Context {
     /// How a call of these shapes is cut on this device.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// As [`DevicePlan::new`].
     ///
     /// ```
     /// # fn main() -> surprisal::Result<()> {
     /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
-    /// use surprisal::gpu::{Context, Options, Shapes};
-    /// let context = Context::new(&Options::new().software(true))?;
-    /// let shapes = Shapes { rows: 64, hidden: 32, vocabulary: 1000, ..Shapes::default() };
+    /// use surprisal::gpu::{Context, DeviceShapes};
+    /// let context = Context::builder().software(true).build()?;
+    /// let shapes = DeviceShapes::new(64, 32, 1000);
     /// assert_eq!(context.plan(&shapes)?.classifier_bindings, 1);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn plan(&self, shapes: &Shapes) -> Result<Plan> {
-        Plan::new(shapes, &self.limits, &self.budget)
+    pub fn plan(&self, shapes: &DeviceShapes) -> Result<DevicePlan> {
+        DevicePlan::new(shapes, &self.limits, &self.budget)
     }
 
     /// Runs `work` with the device's errors caught, which otherwise would end the program.
@@ -436,7 +443,7 @@ impl Context {
     }
 }
 
-fn what_there_is(all: &[wgpu::Adapter], options: &Options) -> String {
+fn what_there_is(all: &[wgpu::Adapter], options: &ContextBuilder) -> String {
     let name = |adapter: &wgpu::Adapter| {
         let info = adapter.get_info();
         format!("{} ({:?}, {})", info.name, info.device_type, info.backend)

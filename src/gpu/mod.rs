@@ -10,7 +10,8 @@
 //! its span of classes adds nothing there (on the processor it does), and may add something in another
 //! order of the classes.
 //!
-//! [`Context::new`] finds a GPU, [`Context::from_device`] takes the host program's.
+//! [`Context::builder`] finds a GPU, [`Context::from_device`] takes the host program's;
+//! [`LinearCrossEntropy::on`](crate::LinearCrossEntropy::on) puts a loss on it.
 //!
 //! ```
 //! use surprisal::{Inputs, LinearCrossEntropy, gpu};
@@ -18,10 +19,10 @@
 //! # if !gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
 //! let hidden = ndarray::arr2(&[[1.0_f32, -0.5], [0.3, 2.0]]);
 //! let classifier = ndarray::arr2(&[[0.5_f32, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
-//! let inputs = Inputs::new(hidden.view(), classifier.view(), &[2_u32, 0]);
+//! let inputs = Inputs::new(&hidden, &classifier, &[2_u32, 0]);
 //! let loss = LinearCrossEntropy::builder().build()?;
-//! let context = gpu::Context::new(&gpu::Options::new().software(true))?;
-//! let there = context.forward(&loss, &inputs)?.loss();
+//! let context = gpu::Context::builder().software(true).build()?;
+//! let there = loss.on(&context).forward(&inputs)?.loss();
 //! assert!((there - loss.forward(&inputs)?.loss()).abs() < 1e-6);
 //! # Ok(())
 //! # }
@@ -30,10 +31,11 @@
 mod arrays;
 mod backward;
 mod call;
-mod calls;
 mod context;
 mod device;
+mod encoded;
 mod forward;
+mod on;
 mod plan;
 mod recorder;
 mod self_check;
@@ -41,11 +43,16 @@ mod shader;
 #[cfg(feature = "spectral")]
 mod spectral;
 mod template;
+mod transfer;
+mod workspace;
 
 pub use crate::gpu_failure::Failure;
 pub use arrays::DeviceMatrix;
-pub use context::{AdapterDescription, Context, Options, adapters};
-pub use device::{DeviceGradients, DeviceInputs, Encoded, Workspace};
-pub use plan::{Budget, Plan, Shapes};
+pub use context::{AdapterDescription, Context, ContextBuilder, adapters};
+pub use device::{DeviceGradients, DeviceInputs};
+pub use encoded::Encoded;
+pub use on::{AnyInputs, OnDevice};
+pub use plan::{Budget, DevicePlan, DeviceShapes};
 /// The interface to the GPU, for those who hand in a device of their own.
 pub use wgpu;
+pub use workspace::Workspace;

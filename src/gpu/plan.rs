@@ -25,12 +25,13 @@ pub(super) const GRAIN: usize = 128;
 /// The sizes of a call on a GPU.
 ///
 /// ```
-/// use surprisal::gpu::Shapes;
-/// let shapes = Shapes { rows: 8192, hidden: 2304, vocabulary: 256_000, ..Shapes::default() };
+/// use surprisal::gpu::DeviceShapes;
+/// let shapes = DeviceShapes::new(8192, 2304, 256_000);
 /// assert_eq!(shapes.hidden_bytes, 4);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shapes {
+#[non_exhaustive]
+pub struct DeviceShapes {
     /// N, the rows of the hidden states.
     pub rows: usize,
     /// D.
@@ -45,16 +46,37 @@ pub struct Shapes {
     pub gradients: bool,
 }
 
-impl Default for Shapes {
-    fn default() -> Self {
-        Self {
-            rows: 0,
-            hidden: 0,
-            vocabulary: 0,
-            hidden_bytes: 4,
-            classifier_bytes: 4,
-            gradients: true,
-        }
+impl DeviceShapes {
+    /// N rows of hidden states of width D, over V classes: in f32, with gradients.
+    ///
+    /// ```
+    /// let shapes = surprisal::gpu::DeviceShapes::new(8192, 2304, 256_000).gradients(false);
+    /// assert_eq!((shapes.vocabulary, shapes.classifier_bytes), (256_000, 4));
+    /// ```
+    pub fn new(rows: usize, hidden: usize, vocabulary: usize) -> Self {
+        let (hidden_bytes, classifier_bytes) = (4, 4);
+        Self { rows, hidden, vocabulary, hidden_bytes, classifier_bytes, gradients: true }
+    }
+
+    /// Bytes of a number of the hidden states: 4, the default, or 2.
+    #[must_use]
+    pub fn hidden_bytes(mut self, bytes: usize) -> Self {
+        self.hidden_bytes = bytes;
+        self
+    }
+
+    /// Bytes of a number of the classifier: 4, the default, or 2.
+    #[must_use]
+    pub fn classifier_bytes(mut self, bytes: usize) -> Self {
+        self.classifier_bytes = bytes;
+        self
+    }
+
+    /// Whether gradients are computed too; they are by default.
+    #[must_use]
+    pub fn gradients(mut self, gradients: bool) -> Self {
+        self.gradients = gradients;
+        self
     }
 }
 
@@ -65,6 +87,7 @@ impl Default for Shapes {
 /// assert_eq!(budget.scratch_bytes, 64 << 20);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Budget {
     /// Bytes of G that are held at once; 64 MiB.
     pub scratch_bytes: usize,
@@ -84,16 +107,16 @@ impl Default for Budget {
 /// dispatches there are depends on the device.
 ///
 /// ```
-/// use surprisal::gpu::{Budget, Plan, Shapes, wgpu};
-/// let shapes = Shapes { rows: 8192, hidden: 2304, vocabulary: 256_000, ..Shapes::default() };
-/// let plan = Plan::new(&shapes, &wgpu::Limits::default(), &Budget::default())?;
+/// use surprisal::gpu::{Budget, DevicePlan, DeviceShapes, wgpu};
+/// let shapes = DeviceShapes::new(8192, 2304, 256_000);
+/// let plan = DevicePlan::new(&shapes, &wgpu::Limits::default(), &Budget::default())?;
 /// assert_eq!((plan.span, plan.classifier_bindings), (3584, 18));
 /// assert!(plan.workspace_bytes < 128 << 20);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Plan {
+pub struct DevicePlan {
     /// Columns that one partial state covers.
     pub span: usize,
     /// Partial states of a row.
@@ -129,14 +152,14 @@ pub struct Plan {
     pub(super) tile: Tile,
 }
 
-impl Plan {
+impl DevicePlan {
     /// The plan for these shapes on a device with these limits.
     ///
     /// # Errors
     /// [`Failure::LimitExceeded`] where not even the smallest piece fits,
     /// [`Error::TooLarge`] for sizes that no 32-bit index reaches.
-    pub fn new(shapes: &Shapes, limits: &wgpu::Limits, budget: &Budget) -> Result<Self> {
-        let Shapes { rows, hidden, vocabulary, hidden_bytes, classifier_bytes, gradients } =
+    pub fn new(shapes: &DeviceShapes, limits: &wgpu::Limits, budget: &Budget) -> Result<Self> {
+        let DeviceShapes { rows, hidden, vocabulary, hidden_bytes, classifier_bytes, gradients } =
             *shapes;
         if vocabulary >= 1 << 31 || rows >= 1 << 31 || hidden >= 1 << 31 {
             let what = format!("{rows} rows of {hidden} numbers and {vocabulary} classes");
@@ -280,12 +303,16 @@ mod tests {
 
     #[test]
     fn spans_depend_on_shapes_alone_and_pieces_are_whole_spans() {
-        let shapes = Shapes { rows: 40_000, hidden: 64, vocabulary: 20_000, ..Shapes::default() };
-        let large = Plan::new(&shapes, &limits(1 << 30), &Budget::default()).unwrap();
+        let shapes = DeviceShapes::new(40_000, 64, 20_000);
+        let large = DevicePlan::new(&shapes, &limits(1 << 30), &Budget::default()).unwrap();
         assert_eq!((large.span, large.spans, large.classifier_bindings), (4096, 5, 1));
-        let few = Plan::new(&Shapes { rows: 300, ..shapes }, &limits(1 << 30), &Budget::default());
+        let few = DevicePlan::new(
+            &DeviceShapes { rows: 300, ..shapes },
+            &limits(1 << 30),
+            &Budget::default(),
+        );
         assert_eq!(few.unwrap().span, 512);
-        let small = Plan::new(&shapes, &limits(2 << 20), &Budget::default()).unwrap();
+        let small = DevicePlan::new(&shapes, &limits(2 << 20), &Budget::default()).unwrap();
         assert_eq!((small.span, small.spans), (large.span, large.spans));
         assert_eq!(small.classifier_rows % small.span, 0);
         assert!(small.classifier_rows * 64 * 4 <= 2 << 20);
@@ -303,10 +330,9 @@ mod tests {
         ] {
             for gradients in [false, true] {
                 for operations in [1e6, 5e8, 2.5e11] {
-                    let shapes =
-                        Shapes { rows, hidden, vocabulary, gradients, ..Shapes::default() };
+                    let shapes = DeviceShapes::new(rows, hidden, vocabulary).gradients(gradients);
                     let budget = Budget { dispatch_operations: operations, ..Budget::default() };
-                    let plan = Plan::new(&shapes, &limits(128 << 20), &budget).unwrap();
+                    let plan = DevicePlan::new(&shapes, &limits(128 << 20), &budget).unwrap();
                     let most = 128 << 20;
                     assert!(plan.hidden_rows * hidden * 4 <= most);
                     assert!(plan.classifier_rows * hidden * 4 <= most);
@@ -326,8 +352,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_an_error_that_says_how_much() {
-        let shapes = Shapes { rows: 300, hidden: 64, vocabulary: 20_000, ..Shapes::default() };
-        let error = Plan::new(&shapes, &limits(1000), &Budget::default()).unwrap_err();
+        let shapes = DeviceShapes::new(300, 64, 20_000);
+        let error = DevicePlan::new(&shapes, &limits(1000), &Budget::default()).unwrap_err();
         let Error::Gpu(Failure::LimitExceeded { need, have, .. }) = error else {
             panic!("{error}")
         };

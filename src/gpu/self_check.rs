@@ -4,7 +4,7 @@ use half::f16;
 use ndarray::{Array1, Array2};
 
 use super::context::Context;
-use crate::element::Promote;
+use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
 use crate::loss::{Forward, Gradients, Inputs, LinearCrossEntropy, Reduction, Statistic, Upstream};
@@ -25,8 +25,7 @@ impl Context {
     /// ```
     /// # fn main() -> surprisal::Result<()> {
     /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
-    /// use surprisal::gpu::{Context, Options};
-    /// Context::new(&Options::new().software(true))?.self_check()?;
+    /// surprisal::gpu::Context::builder().software(true).build()?.self_check()?;
     /// # Ok(())
     /// # }
     /// ```
@@ -38,10 +37,7 @@ impl Context {
         Ok(())
     }
 
-    fn check_type<T: Promote<T, Computed = f32>>(
-        &self,
-        sizes: (usize, usize, usize),
-    ) -> Result<()> {
+    fn check_type<T: Element<Real = f32>>(&self, sizes: (usize, usize, usize)) -> Result<()> {
         let (rows, width, classes) = sizes;
         let mut seed = 1_u32;
         let mut next = || {
@@ -76,7 +72,7 @@ impl Context {
                 .bias(d_bias.view_mut());
             let upstream = Upstream::default();
             let forward = match on_device {
-                true => self.loss_and_gradients(&loss, &inputs, &upstream, gradients)?,
+                true => loss.on(self).loss_and_gradients(&inputs, &upstream, gradients)?,
                 false => loss.loss_and_gradients(&inputs, &upstream, gradients)?,
             };
             let gradients = [

@@ -45,7 +45,7 @@ impl Context {
     /// # if !gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
     /// let features = ndarray::Array2::from_shape_fn((200, 3), |(i, j)| ((i * (j + 2)) as f64).sin());
     /// let entropy = SpectralEntropy::builder().sigma(1.0).build()?;
-    /// let context = gpu::Context::new(&gpu::Options::new().software(true))?;
+    /// let context = gpu::Context::builder().software(true).build()?;
     /// let there = context.spectral_entropy(&entropy, features.view())?;
     /// let here = entropy.estimate(features.view())?;
     /// let error = there.standard_error.expect("of a stochastic estimate");
@@ -82,7 +82,7 @@ impl Context {
     /// use surprisal::gpu;
     /// # fn main() -> surprisal::Result<()> {
     /// # if !gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
-    /// let context = gpu::Context::new(&gpu::Options::new().software(true))?;
+    /// let context = gpu::Context::builder().software(true).build()?;
     /// let covariance = context.covariance(ndarray::array![[1.0_f32, 2.0], [3.0, 2.0]].view())?;
     /// assert_eq!(covariance.covariance()?, ndarray::array![[2.0, 0.0], [0.0, 0.0]]);
     /// # Ok(())

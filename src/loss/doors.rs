@@ -76,7 +76,7 @@ impl LinearCrossEntropy {
     /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
     /// # let loss = LinearCrossEntropy::builder().build()?;
     /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
-    /// let shard = Shard { first_class: 2, vocabulary: 3 };
+    /// let shard = Shard::new(2, 3);
     /// let fold = loss.fold(&Inputs::new(hidden.view(), right, &[2_u32]).shard(shard))?;
     /// assert_eq!(fold.states()[0].argmax(), Some(2));
     /// # Ok::<(), surprisal::Error>(())
@@ -109,7 +109,7 @@ impl LinearCrossEntropy {
     /// let inputs = Inputs::from_logits(logits.view(), &[0_u32]);
     /// let loss = LinearCrossEntropy::builder().build()?;
     /// let forward = loss.forward(&inputs)?;
-    /// let of = loss.log_probabilities(&inputs, &forward, arr2(&[[2_u32, 0]]).view())?;
+    /// let of = loss.log_probabilities(&inputs, &forward, &arr2(&[[2_u32, 0]]))?;
     /// assert!((of[[0, 0]] + 0.4076059644443806).abs() < 1e-15);
     /// assert_eq!(of[[0, 1]], -forward.loss());
     /// # Ok::<(), surprisal::Error>(())
@@ -117,12 +117,13 @@ impl LinearCrossEntropy {
     ///
     /// # Errors
     /// As [`forward`](Self::forward); [`Error::Value`] for a class that is not the classifier's.
-    pub fn log_probabilities(
+    pub fn log_probabilities<'c>(
         &self,
         inputs: &Inputs<'_>,
         forward: &Forward,
-        candidates: ArrayView2<'_, u32>,
+        candidates: impl Into<ArrayView2<'c, u32>>,
     ) -> Result<Array2<f64>> {
+        let candidates = candidates.into();
         in_precision!(inputs, self.log_probabilities_in(inputs, forward, candidates))
     }
 
@@ -170,7 +171,7 @@ impl LinearCrossEntropy {
     /// let targets = [3_u32, 0];
     /// let loss = LinearCrossEntropy::builder().rank(true).build()?;
     /// let shards = [0..3, 3..4].map(|classes| {
-    ///     let shard = Shard { first_class: classes.start, vocabulary: 4 };
+    ///     let shard = Shard::new(classes.start, 4);
     ///     let part = classifier.slice(s![classes, ..]);
     ///     Inputs::new(hidden.view(), part, &targets).shard(shard)
     /// });
@@ -357,9 +358,7 @@ fn shapes_with<R: Real>(inputs: &Inputs<'_>, gradients: &Gradients<'_>) -> Shape
     fn rounded<R: Real>(sink: &Option<Sink<MatrixMut<'_>>>) -> bool {
         sink.as_ref().is_some_and(|sink| !is_direct::<R>(&sink.array))
     }
-    Shapes {
-        hidden_gradient_rounded: rounded::<R>(&gradients.hidden),
-        classifier_gradient_rounded: rounded::<R>(&gradients.classifier),
-        ..Shapes::of(inputs)
-    }
+    Shapes::of(inputs)
+        .hidden_gradient_rounded(rounded::<R>(&gradients.hidden))
+        .classifier_gradient_rounded(rounded::<R>(&gradients.classifier))
 }

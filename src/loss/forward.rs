@@ -45,6 +45,52 @@ pub enum Statistic {
     MinEntropy,
 }
 
+/// The k most likely classes of every row; what [`Forward::top_k`] gives.
+///
+/// ```
+/// use surprisal::{Inputs, LinearCrossEntropy};
+/// let logits = ndarray::arr2(&[[1.0_f32, 3.0, 2.0]]);
+/// let loss = LinearCrossEntropy::builder().top_k(2).build()?;
+/// let top = loss.forward(&Inputs::from_logits(&logits, &[2_u32]))?.top_k();
+/// assert_eq!((top.classes[[0, 0]], top.log_probabilities.dim()), (1, (1, 2)));
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TopK {
+    /// `[N,k]` classes, the most likely first; −1 beyond the vocabulary and at ignored rows.
+    pub classes: Array2<i64>,
+    /// `[N,k]` ln p of each in nats; −∞ beyond the vocabulary, 0 at ignored rows.
+    pub log_probabilities: Array2<f64>,
+}
+
+/// The probability q_i that a filter leaves out of a row's gradient, to a few parts in a thousand; what
+/// [`Forward::dropped_mass`] gives.
+///
+/// ```text
+/// ‖ΔdE_i‖ ≤ |A_i| q_i max_v ‖C_v‖
+/// ```
+///
+/// with A_i the coefficient of p in the row's gradient (its upstream over the divisor, for a plain
+/// loss).
+///
+/// ```
+/// use surprisal::{Filter, Inputs, LinearCrossEntropy};
+/// let one = ndarray::arr2(&[[1.0_f32]]);
+/// let loss = LinearCrossEntropy::builder().filter(Filter::Auto).build()?;
+/// let mass = loss.forward(&Inputs::new(&one, &one, &[0_u32]))?.dropped_mass();
+/// assert_eq!(mass.map(|mass| (mass.largest, mass.mean)), Some((0.0, 0.0)));
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DroppedMass {
+    /// The largest q_i.
+    pub largest: f64,
+    /// The mean of q_i over the kept rows.
+    pub mean: f64,
+}
+
 /// The loss of every row, and whatever else the fold was asked for.
 ///
 /// ```
@@ -54,8 +100,8 @@ pub enum Statistic {
 /// let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
 /// assert_eq!(forward.argmax().to_vec(), [1, -1]);
 /// assert_eq!(forward.rank()?.to_vec(), [1, -1]);
-/// assert_eq!(forward.top_k().0.row(0).to_vec(), [1, 2]);
-/// assert_eq!((forward.len(), forward.kept()), (2, 1));
+/// assert_eq!(forward.top_k().classes.row(0).to_vec(), [1, 2]);
+/// assert_eq!((forward.len(), forward.rows_kept()), (2, 1));
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -382,12 +428,12 @@ impl Forward {
     /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
     /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
     /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
-    /// let (classes, log_probabilities) = forward.top_k();
-    /// assert_eq!(classes, ndarray::arr2(&[[1, 2], [-1, -1]]));
-    /// assert!((log_probabilities[[0, 1]] + 1.4076059644443804).abs() < 1e-15);
+    /// let top = forward.top_k();
+    /// assert_eq!(top.classes, ndarray::arr2(&[[1, 2], [-1, -1]]));
+    /// assert!((top.log_probabilities[[0, 1]] + 1.4076059644443804).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn top_k(&self) -> (Array2<i64>, Array2<f64>) {
+    pub fn top_k(&self) -> TopK {
         let k = self.loss.statistics.top_k;
         let mut classes = Array2::from_elem((self.outputs, k), -1);
         let mut log_probabilities = Array2::zeros((self.outputs, k));
@@ -402,7 +448,7 @@ impl Forward {
                 }
             }
         }
-        (classes, log_probabilities)
+        TopK { classes, log_probabilities }
     }
 
     /// The state of each kept row.
@@ -412,7 +458,7 @@ impl Forward {
     /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
     /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
     /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
-    /// assert_eq!(forward.states().len(), forward.kept());
+    /// assert_eq!(forward.states().len(), forward.rows_kept());
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn states(&self) -> &[RowState] {
@@ -454,10 +500,10 @@ impl Forward {
     /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
     /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
     /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
-    /// assert_eq!(forward.kept(), 1);
+    /// assert_eq!(forward.rows_kept(), 1);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn kept(&self) -> usize {
+    pub fn rows_kept(&self) -> usize {
         self.rows.len()
     }
 
@@ -519,33 +565,25 @@ impl Forward {
     /// let one = ndarray::arr2(&[[1.0_f32]]);
     /// let loss = LinearCrossEntropy::builder().filter(Filter::Auto).build()?;
     /// let forward = loss.forward(&Inputs::new(one.view(), one.view(), &[0_u32]))?;
-    /// assert_eq!(forward.tiles_kept(), Some(1.0));
+    /// assert_eq!(forward.segments_kept(), Some(1.0));
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn tiles_kept(&self) -> Option<f64> {
+    pub fn segments_kept(&self) -> Option<f64> {
         self.dropped.map(|dropped| dropped.kept)
     }
 
-    /// The largest and the mean probability q_i that a filter leaves out of a row's gradient, to a few
-    /// parts in a thousand; `None` without a filter.
-    ///
-    /// ```text
-    /// ‖ΔdE_i‖ ≤ |A_i| q_i max_v ‖C_v‖
-    /// ```
-    ///
-    /// with A_i the coefficient of p in the row's gradient (its upstream over the divisor, for a plain
-    /// loss).
+    /// What a filter leaves out of the gradients; `None` without a filter.
     ///
     /// ```
     /// use surprisal::{Filter, Inputs, LinearCrossEntropy};
     /// let one = ndarray::arr2(&[[1.0_f32]]);
     /// let loss = LinearCrossEntropy::builder().filter(Filter::Auto).build()?;
     /// let forward = loss.forward(&Inputs::new(one.view(), one.view(), &[0_u32]))?;
-    /// assert_eq!(forward.dropped_mass(), Some((0.0, 0.0)));
+    /// assert_eq!(forward.dropped_mass().map(|mass| mass.largest), Some(0.0));
     /// # Ok::<(), surprisal::Error>(())
     /// ```
-    pub fn dropped_mass(&self) -> Option<(f64, f64)> {
-        self.dropped.map(|dropped| (dropped.largest, dropped.mean))
+    pub fn dropped_mass(&self) -> Option<DroppedMass> {
+        self.dropped.map(|Dropped { largest, mean, .. }| DroppedMass { largest, mean })
     }
 
     /// The mean entropy of the kept rows in nats; `None` where it was not asked for.

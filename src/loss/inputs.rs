@@ -12,6 +12,7 @@ use crate::matrix::{Matrix, Vector};
 /// assert_eq!(surprisal::Classes::I64(targets.view()).len(), 3);
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Classes<'a> {
     /// Unsigned: a negative ignore index cannot stand among them.
     U32(ArrayView1<'a, u32>),
@@ -48,16 +49,16 @@ impl Classes<'_> {
 /// use surprisal::{Inputs, LinearCrossEntropy, Targets};
 /// let logits = arr2(&[[1.0_f64, 2.0, 3.0]]);
 /// let (classes, weights) = (arr2(&[[2_u32, 0]]), arr2(&[[0.75_f64, 0.25]]));
-/// let sparse = Targets::Sparse { classes: classes.view(), weights: weights.view().into() };
+/// let sparse = Targets::sparse(&classes, &weights);
 /// let dense = arr2(&[[0.25_f64, 0.0, 0.75]]);
 /// let loss = LinearCrossEntropy::builder().build()?;
-/// let sparse = loss.forward(&Inputs::from_logits(logits.view(), sparse))?.loss();
-/// let dense = Targets::Soft(dense.view().into());
-/// let dense = loss.forward(&Inputs::from_logits(logits.view(), dense))?.loss();
+/// let sparse = loss.forward(&Inputs::from_logits(&logits, sparse))?.loss();
+/// let dense = loss.forward(&Inputs::from_logits(&logits, Targets::soft(&dense)))?.loss();
 /// assert!((sparse - dense).abs() < 1e-15);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Targets<'a> {
     /// One class a row.
     Hard(Classes<'a>),
@@ -65,12 +66,36 @@ pub enum Targets<'a> {
     Soft(Matrix<'a>),
     /// The K classes of each row that have a weight, N×K, with their weights; a class that stands
     /// twice in a row has the sum.
+    #[non_exhaustive]
     Sparse {
         /// N×K classes.
         classes: ArrayView2<'a, u32>,
         /// N×K weights, finite and at least 0.
         weights: Matrix<'a>,
     },
+}
+
+impl<'a> Targets<'a> {
+    /// A weight for every class of every row, N×V, finite and at least 0; they need not sum to 1.
+    ///
+    /// ```
+    /// let teacher = ndarray::arr2(&[[0.25_f32, 0.0, 0.75]]);
+    /// assert!(matches!(surprisal::Targets::soft(&teacher), surprisal::Targets::Soft(_)));
+    /// ```
+    pub fn soft(weights: impl Into<Matrix<'a>>) -> Self {
+        Self::Soft(weights.into())
+    }
+
+    /// The K classes of each row that have a weight, N×K, with their weights, finite and at least 0; a
+    /// class that stands twice in a row has the sum.
+    ///
+    /// ```
+    /// let (classes, weights) = (ndarray::arr2(&[[2_u32, 0]]), ndarray::arr2(&[[0.75_f32, 0.25]]));
+    /// let targets = surprisal::Targets::sparse(&classes, &weights);
+    /// ```
+    pub fn sparse(classes: impl Into<ArrayView2<'a, u32>>, weights: impl Into<Matrix<'a>>) -> Self {
+        Self::Sparse { classes: classes.into(), weights: weights.into() }
+    }
 }
 
 macro_rules! targets_from {
@@ -110,11 +135,23 @@ targets_from!(u32 => U32, i64 => I64);
 /// Rows `first_class..first_class + classifier rows` of `vocabulary`; targets and class weights
 /// are the whole vocabulary's, the bias is the shard's. [`Fold`](crate::Fold) has the example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Shard {
     /// The class of the classifier's first row.
     pub first_class: usize,
     /// V, the number of classes of all shards.
     pub vocabulary: usize,
+}
+
+impl Shard {
+    /// The shard that begins at this class of so many.
+    ///
+    /// ```
+    /// assert_eq!(surprisal::Shard::new(10, 12).first_class, 10);
+    /// ```
+    pub fn new(first_class: usize, vocabulary: usize) -> Self {
+        Self { first_class, vocabulary }
+    }
 }
 
 /// Where the logits come from.
@@ -329,9 +366,9 @@ impl<'a> Inputs<'a> {
     /// use surprisal::{Inputs, LinearCrossEntropy, Targets};
     /// let logits = arr2(&[[1.0_f64, 2.0, 3.0], [0.0, 5.0, 0.0]]);
     /// let teacher = arr2(&[[0.0_f64, 0.5, 0.5], [1.0, 0.0, 0.0]]);
-    /// let inputs = Inputs::from_logits(logits.view(), Targets::Soft(teacher.view().into()));
+    /// let inputs = Inputs::from_logits(logits.view(), Targets::soft(&teacher));
     /// let forward = LinearCrossEntropy::builder().build()?.forward(&inputs.ignore(&[false, true]))?;
-    /// assert_eq!((forward.kept(), forward.losses()[1]), (1, 0.0));
+    /// assert_eq!((forward.rows_kept(), forward.losses()[1]), (1, 0.0));
     /// assert_eq!(forward.loss(), forward.losses()[0]);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -400,7 +437,7 @@ impl<'a> Inputs<'a> {
     /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
     /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
     /// # let loss = LinearCrossEntropy::builder().build()?;
-    /// let shard = Shard { first_class: 10, vocabulary: 12 };
+    /// let shard = Shard::new(10, 12);
     /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[10_u32, 3, 0, 11]);
     /// assert_eq!(loss.fold(&inputs.shard(shard))?.states()[0].argmax(), Some(10));
     /// # Ok::<(), surprisal::Error>(())

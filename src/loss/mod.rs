@@ -11,7 +11,7 @@ mod shards;
 
 pub use engine::plan::Plan;
 pub use engine::shapes::{Pass, Shapes, Strategy};
-pub use forward::{Forward, Statistic};
+pub use forward::{DroppedMass, Forward, Statistic, TopK};
 pub use gradients::{Gradients, Upstream};
 pub use inputs::{Classes, Inputs, Shard, Targets};
 pub use options::{Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};

@@ -38,7 +38,7 @@ pub enum Reduction {
 ///
 /// ```
 /// use surprisal::{Backward, LinearCrossEntropy, Pass, Shapes, Strategy};
-/// let shapes = Shapes { rows: 1024, hidden: 2304, vocabulary: 256_000, ..Shapes::default() };
+/// let shapes = Shapes::new(1024, 2304, 256_000);
 /// let strategy = |backward| -> surprisal::Result<_> {
 ///     let loss = LinearCrossEntropy::builder().backward(backward).build()?;
 ///     Ok(loss.plan(&shapes, Pass::LossAndGradients)?.strategy)
@@ -72,7 +72,7 @@ pub enum Backward {
 /// is neither recomputed nor multiplied. The loss is exact, and so is what label smoothing takes from
 /// every class. ε is relative to an upstream gradient of 1. Nothing with p ≥ ε is dropped; a segment
 /// whose largest p is within a factor of √2 of ε may be kept, and where half of a block of classes is
-/// kept, all of it is. [`Forward::tiles_kept`](crate::Forward::tiles_kept) and
+/// kept, all of it is. [`Forward::segments_kept`](crate::Forward::segments_kept) and
 /// [`dropped_mass`](crate::Forward::dropped_mass) tell how much it was.
 ///
 /// A strip ([`Backward::Strip`]) has computed all logits and drops nothing; so do given logits, and
@@ -325,7 +325,7 @@ impl LinearCrossEntropyBuilder {
     /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[3_u32]);
     /// let gradients = Gradients::new().classifier(gradient.view_mut());
     /// let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients)?;
-    /// assert_eq!(forward.tiles_kept(), Some(1.0 / 20.0));
+    /// assert_eq!(forward.segments_kept(), Some(1.0 / 20.0));
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn filter(mut self, filter: Filter) -> Self {
@@ -333,10 +333,22 @@ impl LinearCrossEntropyBuilder {
         self
     }
 
-    /// Which of the gradients a filter acts on; all by default. Where one of those asked for is
-    /// exact, all of G is made, and the bias is exact too.
-    pub fn filter_gradients(mut self, hidden: bool, classifier: bool, bias: bool) -> Self {
-        self.filtered = Filtered { hidden, classifier, bias };
+    /// Whether a filter acts on the gradient of the hidden states; on by default. Where one of the
+    /// gradients asked for is exact, all of G is made, and that of the bias is exact too.
+    pub fn filter_hidden(mut self, filtered: bool) -> Self {
+        self.filtered.hidden = filtered;
+        self
+    }
+
+    /// Whether a filter acts on the gradient of the classifier; on by default.
+    pub fn filter_classifier(mut self, filtered: bool) -> Self {
+        self.filtered.classifier = filtered;
+        self
+    }
+
+    /// Whether a filter acts on the gradient of the bias; on by default.
+    pub fn filter_bias(mut self, filtered: bool) -> Self {
+        self.filtered.bias = filtered;
         self
     }
 
@@ -400,10 +412,7 @@ impl LinearCrossEntropyBuilder {
             filter: self.filter,
             filtered: self.filtered,
             tail_correction: self.tail_correction,
-            isa: match self.isa {
-                Some(isa) => isa,
-                None => Isa::current()?,
-            },
+            isa: Isa::or_current(self.isa)?,
         })
     }
 }

@@ -19,7 +19,7 @@ use crate::softmax::top_k;
 /// let loss = LinearCrossEntropy::builder().label_smoothing(0.1).build()?;
 /// let shard = |classes: std::ops::Range<usize>| {
 ///     let part = classifier.slice(s![classes.clone(), ..]);
-///     let shard = Shard { first_class: classes.start, vocabulary: 4 };
+///     let shard = Shard::new(classes.start, 4);
 ///     loss.fold(&Inputs::new(hidden.view(), part, &[3_u32, 0]).shard(shard))
 /// };
 /// let mut fold = shard(0..3)?;
@@ -43,7 +43,7 @@ impl Fold {
     /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
     /// # let loss = LinearCrossEntropy::builder().build()?;
     /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
-    /// let shard = Shard { first_class: 0, vocabulary: 3 };
+    /// let shard = Shard::new(0, 3);
     /// let fold = loss.fold(&Inputs::new(hidden.view(), left, &[2_u32]).shard(shard))?;
     /// assert_eq!(fold.states()[0].target_logit, None);
     /// # Ok::<(), surprisal::Error>(())
@@ -62,7 +62,7 @@ impl Fold {
     /// # let loss = LinearCrossEntropy::builder().build()?;
     /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
     /// let part = |part, first_class| {
-    ///     let shard = Shard { first_class, vocabulary: 3 };
+    ///     let shard = Shard::new(first_class, 3);
     ///     loss.fold(&Inputs::new(hidden.view(), part, &[2_u32]).shard(shard))
     /// };
     /// let mut fold = part(left, 0)?;
@@ -101,7 +101,7 @@ impl Fold {
     /// # let loss = LinearCrossEntropy::builder().build()?;
     /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
     /// let part = |part, first_class| {
-    ///     let shard = Shard { first_class, vocabulary: 3 };
+    ///     let shard = Shard::new(first_class, 3);
     ///     loss.fold(&Inputs::new(hidden.view(), part, &[2_u32]).shard(shard))
     /// };
     /// let mut fold = part(right, 2)?;
@@ -149,7 +149,7 @@ impl Fold {
     /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
     /// # let loss = LinearCrossEntropy::builder().build()?;
     /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
-    /// let shard = Shard { first_class: 0, vocabulary: 3 };
+    /// let shard = Shard::new(0, 3);
     /// let fold = loss.fold(&Inputs::new(hidden.view(), left, &[2_u32]).shard(shard))?;
     /// assert_eq!(
     ///     fold.finish().unwrap_err().to_string(),

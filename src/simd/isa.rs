@@ -12,8 +12,12 @@ use super::portable::Portable;
 /// An instruction set that this processor has.
 ///
 /// The best one is taken, or the one that the environment variable `SURPRISAL_ISA` names
-/// (`portable`, `avx2` or `avx512`); it steers the products, the folds and
-/// the elementary functions.
+/// (`portable`, `avx2` or `avx512`); it steers the products, the folds and the elementary functions.
+///
+/// Where the name is none, or one that this processor does not have, [`current`](Self::current) is an
+/// error, and nothing falls back to another. Whatever computes (a loss, a tape, an optimiser, an
+/// accumulator) asks it once, when it is made, unless it is given an instruction set; functions without
+/// something that is made ask it at every call. What has been made does not fail for it.
 ///
 /// ```
 /// use surprisal::Isa;
@@ -74,6 +78,12 @@ impl Isa {
             value,
             expected: "portable, avx2 or avx512, where the processor has it",
         })
+    }
+
+    /// What a caller asked for, or the one in use: what everything asks that is made with an instruction
+    /// set.
+    pub(crate) fn or_current(asked: Option<Isa>) -> crate::Result<Isa> {
+        asked.map_or_else(Isa::current, Ok)
     }
 
     /// `portable`, `avx2` or `avx512`.

@@ -40,6 +40,7 @@ use crate::simd::Isa;
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct RowState {
     /// m, the largest logit so far; NaN after a NaN.
     pub maximum: f64,

@@ -251,7 +251,7 @@ pub fn inputs<'a, R: Real, T: Element<Real = R>>(
 ) -> Inputs<'a> {
     let targets = match &case.targets {
         Wanted::Hard(y) => Targets::from(y),
-        Wanted::Soft(t) => Targets::Soft(t.view().into()),
+        Wanted::Soft(t) => Targets::soft(t),
     };
     inputs_with(case, hidden, classifier, targets)
 }

@@ -140,7 +140,7 @@ fn run_in<R: Number>(case: &Case, route: Route) -> Result<Outcome> {
         Wanted::Hard(classes) => Targets::from(classes),
         Wanted::Soft(weights) => {
             soft = cast::<R>(weights);
-            Targets::Soft(R::matrix(soft.view()))
+            Targets::soft(&soft)
         }
     };
     let mut inputs = match given {

@@ -2,7 +2,7 @@
 
 use crate::counting::{alone, peak};
 use half::bf16;
-use ndarray::{Array1, Array2, ArrayView2};
+use ndarray::{Array1, Array2};
 use testing::Stream;
 
 use surprisal::{
@@ -64,11 +64,9 @@ where
         let data = Data::<T>::new(rows, width, classes);
         let inputs = data.inputs(full);
         let name = |pass: &str| format!("{pass} {rows}×{width}×{classes} {} {full}", T::NAME);
-        let shapes = Shapes {
-            hidden_gradient_rounded: T::NAME != "f32",
-            classifier_gradient_rounded: T::NAME != "f32",
-            ..Shapes::of(&inputs)
-        };
+        let shapes = Shapes::of(&inputs)
+            .hidden_gradient_rounded(T::NAME != "f32")
+            .classifier_gradient_rounded(T::NAME != "f32");
         let loss = builder.clone().build().unwrap();
         let plan = loss.plan(&shapes, Pass::Forward).unwrap();
         let (forward, bytes) = peak(|| loss.forward(&inputs).unwrap());
@@ -130,7 +128,7 @@ fn filters() {
     for (rows, width, classes) in shapes {
         for threshold in [0.0, 1.0 / 4096.0, 1.0] {
             let plain = LinearCrossEntropy::builder().filter(Filter::Below(threshold));
-            let smooth = plain.clone().label_smoothing(0.1).filter_gradients(true, false, true);
+            let smooth = plain.clone().label_smoothing(0.1).filter_classifier(false);
             let corrected = plain.clone().tail_correction(true);
             for builder in [plain.clone(), plain.memory_budget(3 << 20), smooth, corrected] {
                 check::<f32>(rows, width, classes, builder.clone());
@@ -145,7 +143,7 @@ fn filters() {
         let builder = LinearCrossEntropy::builder()
             .backward(Backward::Recompute)
             .filter(Filter::Below(threshold))
-            .filter_gradients(true, classifier, true)
+            .filter_classifier(classifier)
             .label_smoothing(0.1);
         let plan = |budget: usize| {
             let loss = builder.clone().memory_budget(budget).build().unwrap();
@@ -173,9 +171,8 @@ fn soft_targets() {
     let soft = Array2::from_elem((200, 1500), 1.0_f32 / 1500.0);
     let classes = Array2::from_shape_fn((200, 40), |(i, j)| (i * 7 + j * 31) as u32 % 1500);
     let weights = Array2::from_elem((200, 40), 0.025_f32);
-    let weights: ArrayView2<'_, f32> = weights.view();
-    let sparse = Targets::Sparse { classes: classes.view(), weights: weights.into() };
-    for targets in [Targets::Soft(soft.view().into()), sparse] {
+    let sparse = Targets::sparse(&classes, &weights);
+    for targets in [Targets::soft(&soft), sparse] {
         let inputs = Inputs::new(data.hidden.view(), data.classifier.view(), targets);
         let mut d_hidden = Array2::<f32>::zeros((200, 20));
         for backward in [Backward::Recompute, Backward::Strip] {
@@ -222,7 +219,7 @@ fn what_is_not_seen_in_shapes() {
     assert!(bytes <= plan.workspace_bytes && plan.workspace_bytes < 8 << 20, "{bytes} of {plan:?}");
 
     let weights = Array1::<f64>::ones(1_000_000);
-    let shard = surprisal::Shard { first_class: 7, vocabulary: weights.len() };
+    let shard = surprisal::Shard::new(7, weights.len());
     let inputs = Inputs::new(hidden.view(), classifier.view(), &[9_u32]).rows(&[0]);
     let inputs = inputs.shard(shard).class_weights(weights.view());
     let plan = loss.plan(&Shapes::of(&inputs), Pass::Forward).unwrap();
@@ -231,7 +228,7 @@ fn what_is_not_seen_in_shapes() {
 }
 
 fn strips_follow_the_budget() {
-    let shapes = Shapes { rows: 1000, hidden: 64, vocabulary: 50_000, ..Shapes::default() };
+    let shapes = Shapes::new(1000, 64, 50_000);
     let plan = |budget: usize, backward| {
         let builder = LinearCrossEntropy::builder().memory_budget(budget).backward(backward);
         builder.build().unwrap().plan_for(&shapes, Pass::LossAndGradients, 2)

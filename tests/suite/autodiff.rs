@@ -94,7 +94,7 @@ fn sums_and_means() {
         for keep in [false, true] {
             check("sum_axes", &[numbers(&shape, 6)], |_, x| x[0].sum_axes(axes, keep));
             check("mean_axes", &[numbers(&shape, 6)], |_, x| x[0].mean_axes(axes, keep));
-            let tape = Tape::<f64>::new();
+            let tape = Tape::<f64>::new().unwrap();
             let x = numbers(&shape, 6);
             let y = tape.constant(x.clone()).sum_axes(axes, keep).unwrap().value();
             let mut sorted = axes.to_vec();
@@ -218,7 +218,7 @@ fn gathered_rows() {
     check("gather twice", &table(), |_, x| x[0].gather(&[1, 2])?.mul(x[0].gather(&[2, 2])?));
     // Many rows, several parts of the table: the order of the tokens, not of the parts.
     let (rows, width, tokens) = (1500, 3, 20_000);
-    let tape = Tape::<f32>::new();
+    let tape = Tape::<f32>::new().unwrap();
     let table = tape.leaf(ArrayD::zeros(IxDyn(&[rows, width])));
     let mut generator = Generator::new(18);
     let indices: Vec<u32> = (0..tokens).map(|_| generator.bits() as u32 % rows as u32).collect();
@@ -245,7 +245,7 @@ fn normalised_rows() {
         check("rms_norm alone", &inputs(), |_, x| x[0].rms_norm(None, 1e-5));
     }
     // An offset of 1e6 costs no more digits than it has taken from x itself.
-    let tape = Tape::<f64>::new();
+    let tape = Tape::<f64>::new().unwrap();
     let x = numbers(&[1, 40], 22).mapv(|x| (x * 1024.0).round() / 1024.0);
     let plain = tape.constant(x.clone()).layer_norm(None, None, 0.0).unwrap().value();
     let far = tape.constant(x + 1048576.0).layer_norm(None, None, 0.0).unwrap().value();
@@ -258,7 +258,7 @@ fn distributions() {
         check("softmax", &[numbers(shape, 23)], |_, x| x[0].softmax());
         check("log_softmax", &[numbers(shape, 23)], |_, x| x[0].log_softmax());
     }
-    let tape = Tape::<f64>::new();
+    let tape = Tape::<f64>::new().unwrap();
     let x = numbers(&[5, 37], 24);
     let p = tape.constant(x.to_shared()).softmax().unwrap().value();
     let log = tape.constant(x.to_shared()).log_softmax().unwrap().value();
@@ -315,7 +315,7 @@ fn attention() {
     }
     // Several blocks of queries, and inputs that are columns of one array.
     let (batch, length, width, heads) = (2, 131, 20, 4);
-    let tape = Tape::<f64>::new();
+    let tape = Tape::<f64>::new().unwrap();
     let together = tape.leaf(numbers(&[batch, length, 3 * width], 28));
     let part = |i: usize| together.slice(2, i * width..(i + 1) * width).unwrap();
     let inputs = [part(0), part(1), part(2)];
@@ -341,7 +341,7 @@ fn dropout() {
     check("dropout", &[numbers(&[5, 7], 30)], |_, x| {
         x[0].mul(x[0])?.dropout(0.3, &mut Generator::new(5))
     });
-    let tape = Tape::<f64>::new();
+    let tape = Tape::<f64>::new().unwrap();
     for probability in [0.0, 0.1, 0.5, 0.9] {
         let (count, mut generator) = (200_001, Generator::new(31));
         let x = tape.leaf(Array1::ones(count));
@@ -412,7 +412,7 @@ fn fused_loss_against_the_materialised_graph() {
     let (rows, width, classes) = (57, 19, 301);
     let targets: Vec<u32> = (0..rows as u32).map(|i| (i * 31) % classes as u32).collect();
     let loss = LinearCrossEntropy::builder().build().unwrap();
-    let tape = Tape::<f64>::new();
+    let tape = Tape::<f64>::new().unwrap();
     let hidden = tape.leaf(numbers(&[rows, width], 36));
     let classifier = tape.leaf(numbers(&[classes, width], 37));
     let bias = tape.leaf(numbers(&[classes], 38));
@@ -441,7 +441,8 @@ fn fused_loss_against_the_materialised_graph() {
     let mean = each.mean().backward().unwrap();
     let expected = materialised(&tape, [hidden, classifier, bias], &targets).unwrap();
     let expected = expected.backward().unwrap();
-    let of =
-        |gradients: &surprisal::autodiff::Gradients<f64>| gradients.of(hidden).unwrap().to_shared();
+    let of = |gradients: &surprisal::autodiff::LeafGradients<f64>| {
+        gradients.of(hidden).unwrap().to_shared()
+    };
     near("the mean of each", &of(&mean), &of(&expected), 1e-14);
 }

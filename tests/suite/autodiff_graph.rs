@@ -3,7 +3,7 @@
 
 use ndarray::{Array2, ArrayD, IxDyn, arr0, arr1, arr2};
 use surprisal::autodiff::{
-    AdamW, Generator, Gradients, Parameter, Schedule, Sgd, Shared, Tape, Variable,
+    AdamW, Generator, LeafGradients, Parameter, Schedule, Sgd, Shared, Tape, Variable,
     clip_gradient_norm, gradcheck,
 };
 use surprisal::{Error, LinearCrossEntropy, Real, Reduction, Result};
@@ -13,13 +13,13 @@ fn numbers(shape: &[usize], seed: u64) -> ArrayD<f64> {
     ArrayD::from_shape_simple_fn(IxDyn(shape), || 2.0 * generator.uniform() - 1.0)
 }
 
-fn gradient_of<T: Real>(gradients: &Gradients<T>, leaf: Variable<'_, T>) -> ArrayD<T> {
+fn gradient_of<T: Real>(gradients: &LeafGradients<T>, leaf: Variable<'_, T>) -> ArrayD<T> {
     gradients.of(leaf).expect("a gradient").to_owned()
 }
 
 #[test]
 fn a_value_used_twice() {
-    let tape = Tape::<f64>::new();
+    let tape = Tape::<f64>::new().unwrap();
     let x = tape.leaf(arr1(&[2.0, -3.0]));
     let y = x.mul(x).unwrap().add(x).unwrap().add(x).unwrap();
     let gradients = y.sum().backward().unwrap();
@@ -34,7 +34,7 @@ fn a_value_used_twice() {
 
 #[test]
 fn a_graph_used_twice() {
-    let tape = Tape::<f64>::new();
+    let tape = Tape::<f64>::new().unwrap();
     let x = tape.leaf(arr0(0.5));
     let y = x.exp().mul(x).unwrap();
     let first = gradient_of(&y.backward().unwrap(), x);
@@ -52,7 +52,7 @@ fn seeds_scale_what_they_seed() {
     let targets = [1_u32, 0, 2];
     for reduction in [Reduction::Mean, Reduction::None] {
         let loss = LinearCrossEntropy::builder().reduction(reduction).build().unwrap();
-        let tape = Tape::<f64>::new();
+        let tape = Tape::<f64>::new().unwrap();
         let (e, c) = (tape.leaf(numbers(&[3, 4], 1)), tape.leaf(numbers(&[5, 4], 2)));
         let y = e.linear_cross_entropy(c, None, &targets, &loss).unwrap();
         let seed = |x: f64| ArrayD::from_elem(IxDyn(&y.shape()), x);
@@ -71,7 +71,7 @@ fn seeds_scale_what_they_seed() {
 
 #[test]
 fn detached_values_and_constants_have_no_gradient() {
-    let tape = Tape::<f64>::new();
+    let tape = Tape::<f64>::new().unwrap();
     let (x, k) = (tape.leaf(arr0(3.0)), tape.constant(arr0(5.0)));
     let d = x.mul(x).unwrap().detach();
     let y = d.mul(x).unwrap().mul(k).unwrap();
@@ -87,7 +87,7 @@ fn detached_values_and_constants_have_no_gradient() {
 #[test]
 fn leaves_are_not_copied_and_not_changed() {
     let weights: Shared<f32> = Shared::ones(IxDyn(&[4, 4]));
-    let tape = Tape::new();
+    let tape = Tape::new().unwrap();
     let w = tape.leaf(&weights);
     assert_eq!(w.value().as_ptr(), weights.as_ptr());
     let y = w.dropout(0.5, &mut Generator::new(1)).unwrap().transpose().unwrap().matmul(w).unwrap();
@@ -108,7 +108,7 @@ fn message<T>(result: Result<T>) -> String {
 
 #[test]
 fn another_tape_is_refused() {
-    let (here, there) = (Tape::<f64>::new(), Tape::<f64>::new());
+    let (here, there) = (Tape::<f64>::new().unwrap(), Tape::<f64>::new().unwrap());
     let (x, y) = (here.leaf(arr2(&[[1.0]])), there.leaf(arr2(&[[1.0]])));
     let loss = LinearCrossEntropy::builder().build().unwrap();
     let cube = |tape| Tape::leaf(tape, numbers(&[1, 1, 1], 1));
@@ -139,7 +139,7 @@ fn another_tape_is_refused() {
 
 #[test]
 fn wrong_shapes_are_refused() {
-    let tape = Tape::<f64>::new();
+    let tape = Tape::<f64>::new().unwrap();
     let leaf = |shape: &[usize]| tape.leaf(numbers(shape, 3));
     let (scalar, row, matrix, cube) = (leaf(&[]), leaf(&[3]), leaf(&[2, 3]), leaf(&[2, 3, 4]));
     let loss = LinearCrossEntropy::builder().build().unwrap();
@@ -214,7 +214,7 @@ fn wrong_shapes_are_refused() {
 
 #[test]
 fn nothing_is_something_too() {
-    let tape = Tape::<f64>::new();
+    let tape = Tape::<f64>::new().unwrap();
     let empty = tape.leaf(numbers(&[0, 3], 4));
     let gain = tape.leaf(numbers(&[3], 5));
     let w = tape.leaf(numbers(&[3, 2], 6));
@@ -336,10 +336,10 @@ fn step<T: Real>(threads: usize, batch: usize, length: usize, width: usize) -> V
         let tokens: Vec<u32> =
             (0..batch * length).map(|_| generator.bits() as u32 % vocabulary as u32).collect();
         let loss = LinearCrossEntropy::builder().build().unwrap();
-        let mut adam = AdamW::new();
+        let mut adam = AdamW::builder().build().unwrap();
         let mut first_gradients = Vec::new();
         for _ in 0..2 {
-            let tape = Tape::new();
+            let tape = Tape::new().unwrap();
             let leaves: Vec<_> = parameters.iter().map(|of| tape.leaf(of)).collect();
             let (&table, block_leaves) = leaves.split_last().unwrap();
             let x = table.gather(&tokens).unwrap().reshape(&[batch, length, width]).unwrap();
@@ -405,8 +405,8 @@ fn single_precision_follows_double() {
 #[test]
 fn adamw_by_hand() {
     let (rate, decay, betas, epsilon) = (0.1, 0.01, [0.8, 0.9], 1e-3);
-    let mut adam = AdamW::new().betas(betas[0], betas[1]).unwrap().epsilon(epsilon).unwrap();
-    adam = adam.weight_decay(decay).unwrap();
+    let adam = AdamW::builder().betas(betas[0], betas[1]).epsilon(epsilon);
+    let mut adam = adam.weight_decay(decay).build().unwrap();
     let start = [1.0_f64, -2.0, 0.0];
     let gradients = [[0.5, -0.25, 0.0], [0.0, 1.0, 3.0], [-1.0, 1.0, 0.125]];
     let (mut w, mut bias) =
@@ -445,8 +445,8 @@ fn adamw_by_hand() {
 #[test]
 fn sgd_by_hand() {
     for (momentum, nesterov, decay) in [(0.0, false, 0.0), (0.9, false, 0.1), (0.9, true, 0.1)] {
-        let mut sgd = Sgd::new().momentum(momentum).unwrap().nesterov(nesterov);
-        sgd = sgd.weight_decay(decay).unwrap();
+        let sgd = Sgd::builder().momentum(momentum).nesterov(nesterov).weight_decay(decay);
+        let mut sgd = sgd.build().unwrap();
         let mut w = arr1(&[1.0_f64, -2.0]).into_dyn().into_shared();
         let mut expected = [1.0, -2.0];
         let mut average = [0.0; 2];
@@ -493,21 +493,22 @@ fn clipping_by_hand() {
 #[test]
 fn schedules_by_hand() {
     let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-15, "{a} for {b}");
-    let cosine = Schedule::cosine(2.0, 110).unwrap().warm_up(10).unwrap().floor(0.1).unwrap();
+    let cosine = Schedule::cosine(2.0, 110).warm_up(10).floor(0.1);
+    let (of, cosine) = (cosine.clone(), cosine.build().unwrap());
     near(cosine.rate(0), 0.2);
     near(cosine.rate(9), 2.0);
     near(cosine.rate(10), 2.0);
     near(cosine.rate(60), 2.0 * 0.55);
     near(cosine.rate(110), 0.2);
     near(cosine.rate(u64::MAX), 0.2);
-    let linear = Schedule::linear(1.0, 4).unwrap();
+    let linear = Schedule::linear(1.0, 4).build().unwrap();
     for (step, rate) in [1.0, 0.75, 0.5, 0.25, 0.0, 0.0].into_iter().enumerate() {
         near(linear.rate(step as u64), rate);
     }
-    near(Schedule::cosine(1.0, 0).unwrap().rate(0), 0.0);
+    near(Schedule::cosine(1.0, 0).build().unwrap().rate(0), 0.0);
     assert!((10..110).all(|step| cosine.rate(step + 1) < cosine.rate(step)));
-    for wrong in [Schedule::constant(-1.0), Schedule::linear(f64::NAN, 3), cosine.floor(1.5)] {
-        assert!(matches!(wrong, Err(Error::Option { .. })));
+    for wrong in [Schedule::constant(-1.0), Schedule::linear(f64::NAN, 3), of.floor(1.5)] {
+        assert!(matches!(wrong.build(), Err(Error::Option { .. })));
     }
 }
 
@@ -516,8 +517,8 @@ fn schedules_by_hand() {
 fn a_resumed_optimiser_goes_on_bit_for_bit() {
     let gradient = |step: u64| numbers(&[3, 4], 40 + step).mapv(|x| x as f32).into_shared();
     let start = || numbers(&[3, 4], 39).mapv(|x| x as f32).into_shared();
-    let adam = || AdamW::<f32>::new().weight_decay(0.1).unwrap();
-    let sgd = || Sgd::<f32>::new().momentum(0.9).unwrap();
+    let adam = || AdamW::<f32>::builder().weight_decay(0.1);
+    let sgd = || Sgd::<f32>::builder().momentum(0.9);
     let run = |w: &mut [Shared<f32>; 2], adam: &mut AdamW<f32>, sgd: &mut Sgd<f32>, steps| {
         for step in steps {
             let g = gradient(step);
@@ -527,9 +528,9 @@ fn a_resumed_optimiser_goes_on_bit_for_bit() {
         }
     };
     let mut whole = [start(), start()];
-    run(&mut whole, &mut adam(), &mut sgd(), 0..9);
+    run(&mut whole, &mut adam().build().unwrap(), &mut sgd().build().unwrap(), 0..9);
     let mut parts = [start(), start()];
-    let (mut first_adam, mut first_sgd) = (adam(), sgd());
+    let (mut first_adam, mut first_sgd) = (adam().build().unwrap(), sgd().build().unwrap());
     run(&mut parts, &mut first_adam, &mut first_sgd, 0..4);
     let plain = |array: &Shared<f32>| {
         let bits: Vec<u32> = array.iter().map(|x| x.to_bits()).collect();
@@ -539,8 +540,9 @@ fn a_resumed_optimiser_goes_on_bit_for_bit() {
     let mut state = first_adam.state();
     state.first = state.first.iter().map(plain).collect();
     state.second = state.second.iter().map(plain).collect();
-    let mut resumed_adam = adam().with_state(state).unwrap();
-    let mut resumed_sgd = sgd().with_state(first_sgd.state().iter().map(plain).collect());
+    let mut resumed_adam = adam().state(state).build().unwrap();
+    let state = first_sgd.state().iter().map(plain).collect();
+    let mut resumed_sgd = sgd().state(state).build().unwrap();
     let mut parts = parts.each_ref().map(plain);
     run(&mut parts, &mut resumed_adam, &mut resumed_sgd, 4..9);
     assert_eq!(parts, whole);
@@ -550,7 +552,7 @@ fn a_resumed_optimiser_goes_on_bit_for_bit() {
 fn optimisers_refuse_and_change_nothing() {
     let mut w = Shared::<f64>::ones(IxDyn(&[2]));
     let (good, bad) = (Shared::<f64>::ones(IxDyn(&[2])), Shared::<f64>::ones(IxDyn(&[3])));
-    let mut adam = AdamW::new();
+    let mut adam = AdamW::builder().build().unwrap();
     let result = adam.step(0.1, &mut [Parameter::new(&mut w, bad.view())]);
     assert!(message(result).contains("a gradient has shape [3], expected [2]"));
     adam.step(0.1, &mut [Parameter::new(&mut w, good.view())]).unwrap();
@@ -563,8 +565,8 @@ fn optimisers_refuse_and_change_nothing() {
     let mut state = adam.state();
     assert_eq!((state.steps, &w), (1, &after));
     state.second.clear();
-    assert!(message(AdamW::new().with_state(state)).contains("expected the same"));
-    let mut sgd = Sgd::new().with_state(vec![bad]);
+    assert!(message(AdamW::builder().state(state).build()).contains("expected the same"));
+    let mut sgd = Sgd::builder().state(vec![bad]).build().unwrap();
     let result = sgd.step(0.1, &mut [Parameter::new(&mut w, good.view())]);
     assert!(message(result).contains("expected shapes [[3]]"));
     assert_eq!(w, after);
@@ -587,10 +589,10 @@ fn a_classifier_learns() {
         generator.normal(&[3, 32], 0.3).unwrap(),
     ];
     let loss = LinearCrossEntropy::builder().build().unwrap();
-    let mut adam = AdamW::new();
+    let mut adam = AdamW::builder().build().unwrap();
     let mut last = f64::INFINITY;
     for _ in 0..400 {
-        let tape = Tape::new();
+        let tape = Tape::new().unwrap();
         let [w, b, c] = parameters.each_ref().map(|of| tape.leaf(of));
         let hidden = tape.constant(points.clone()).matmul(w).unwrap().add(b).unwrap().tanh();
         let y = hidden.linear_cross_entropy(c, None, &labels, &loss).unwrap();
@@ -622,7 +624,7 @@ fn speed() {
     let tokens: Vec<u32> =
         (0..batch * length).map(|_| generator.bits() as u32 % vocabulary as u32).collect();
     let loss = LinearCrossEntropy::builder().build().unwrap();
-    let mut adam = AdamW::new();
+    let mut adam = AdamW::builder().build().unwrap();
     let mut parts = vec![[0.0; 5]; 0];
     for _ in 0..12 {
         let mut times = [0.0; 5];
@@ -631,7 +633,7 @@ fn speed() {
             *to = start.elapsed().as_secs_f64() * 1e3;
             start = Instant::now();
         };
-        let tape = Tape::new();
+        let tape = Tape::new().unwrap();
         let leaves: Vec<_> = parameters.iter().map(|of| tape.leaf(of)).collect();
         let table = leaves[22];
         let x = table.gather(&tokens).unwrap().reshape(&[batch, length, width]).unwrap();

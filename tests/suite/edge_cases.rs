@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use ndarray::{Array1, Array2, ArrayView2, Axis, arr1, arr2, s};
 use surprisal::{
     Backward, Element, Error, Forward, Gradients, Inputs, Isa, LinearCrossEntropy, Pass, Reduction,
-    Result, Shapes, Shard, Statistic, Targets, Upstream,
+    Result, Shapes, Shard, Statistic, Targets, TopK, Upstream,
 };
 use testing::route::{Bounds, Route, agrees, error_of, run, try_run, within};
 use testing::{Case, Stream, Wanted, close};
@@ -266,7 +266,7 @@ fn targets_of_u32_and_i64_are_the_same() {
     let (hidden, classifier) = (case.hidden.view(), case.classifier.view());
     let a = loss.forward(&Inputs::new(hidden, classifier, &signed)).unwrap();
     let b = loss.forward(&Inputs::new(hidden, classifier, &unsigned)).unwrap();
-    assert_eq!((a.losses(), a.argmax(), a.kept()), (b.losses(), b.argmax(), b.kept()));
+    assert_eq!((a.losses(), a.argmax(), a.rows_kept()), (b.losses(), b.argmax(), b.rows_kept()));
 }
 
 #[test]
@@ -1256,8 +1256,7 @@ fn indices_beyond_32_bits() {
 fn huge_plans_are_errors() {
     let big = [1 << 20, 1 << 30, 1 << 40, usize::MAX / 2, usize::MAX];
     let passes = [Pass::Forward, Pass::Vjp, Pass::LossAndGradients];
-    let shapes =
-        Shapes { rows: 1 << 40, hidden: 1 << 30, vocabulary: 1 << 40, ..Shapes::default() };
+    let shapes = Shapes::new(1 << 40, 1 << 30, 1 << 40);
     for backward in [Backward::Auto, Backward::Recompute, Backward::Strip] {
         for pass in passes {
             let loss = LinearCrossEntropy::builder().backward(backward).build().unwrap();
@@ -1269,7 +1268,7 @@ fn huge_plans_are_errors() {
             for rows in big {
                 for hidden in [1, 1 << 20, 1 << 30] {
                     for vocabulary in big {
-                        let shapes = Shapes { rows, hidden, vocabulary, bias: true, ..shapes };
+                        let shapes = Shapes::new(rows, hidden, vocabulary).bias(true);
                         let _ = loss.plan(&shapes, pass);
                     }
                 }
@@ -1295,16 +1294,11 @@ fn plans_of_the_largest_numbers_do_not_panic() {
                     for hidden in sizes {
                         for vocabulary in sizes {
                             for sparse_targets in [0, usize::MAX] {
-                                let shapes = Shapes {
-                                    rows,
-                                    hidden,
-                                    vocabulary,
-                                    sparse_targets,
-                                    soft_targets: true,
-                                    class_weights: vocabulary,
-                                    bf16: true,
-                                    ..Shapes::default()
-                                };
+                                let shapes = Shapes::new(rows, hidden, vocabulary)
+                                    .sparse_targets(sparse_targets)
+                                    .soft_targets(true)
+                                    .class_weights(vocabulary)
+                                    .bf16(true);
                                 for pass in [Pass::Forward, Pass::Vjp, Pass::LossAndGradients] {
                                     let plan =
                                         std::panic::catch_unwind(|| loss.plan(&shapes, pass));
@@ -1379,25 +1373,25 @@ fn arguments_of_the_wrong_length() {
     is_shape(forward(&inputs), "classifier", &[5, 2]);
     for shape in [(3, 5), (4, 4), (4, 6), (0, 0)] {
         let soft = Array2::<f64>::ones(shape);
-        let targets = Targets::Soft(soft.view().into());
+        let targets = Targets::soft(&soft);
         let inputs = Inputs::new(good.hidden.view(), good.classifier.view(), targets);
         is_shape(forward(&inputs), "soft targets", &[shape.0, shape.1]);
     }
     let classes = Array2::<u32>::zeros((4, 2));
     for (rows, columns) in [(4, 1), (3, 2)] {
         let weights = Array2::<f64>::ones((rows, columns));
-        let targets = Targets::Sparse { classes: classes.view(), weights: weights.view().into() };
+        let targets = Targets::sparse(&classes, &weights);
         let inputs = Inputs::new(good.hidden.view(), good.classifier.view(), targets);
         is_shape(forward(&inputs), "sparse target weights", &[rows, columns]);
     }
     let weights = Array2::<f64>::ones((3, 2));
     let classes = Array2::<u32>::zeros((3, 2));
-    let targets = Targets::Sparse { classes: classes.view(), weights: weights.view().into() };
+    let targets = Targets::sparse(&classes, &weights);
     let inputs = Inputs::new(good.hidden.view(), good.classifier.view(), targets);
     is_shape(forward(&inputs), "sparse targets", &[3, 2]);
     let classes = Array2::from_elem((4, 2), 5_u32);
     let weights = Array2::<f64>::ones((4, 2));
-    let targets = Targets::Sparse { classes: classes.view(), weights: weights.view().into() };
+    let targets = Targets::sparse(&classes, &weights);
     let inputs = Inputs::new(good.hidden.view(), good.classifier.view(), targets);
     let error = error_of(forward(&inputs));
     assert!(matches!(&error, Error::Value { index, .. } if *index == [0, 0]), "{error}");
@@ -1414,7 +1408,7 @@ fn arguments_of_the_wrong_length() {
         assert!(matches!(&error, Error::Option { name: "sequence", .. }), "{error}");
     }
     for (first_class, vocabulary) in [(0, 4), (1, 5), (usize::MAX, 7), (0, 0)] {
-        error_of(loss.fold(&good.inputs().shard(Shard { first_class, vocabulary })));
+        error_of(loss.fold(&good.inputs().shard(Shard::new(first_class, vocabulary))));
     }
 
     let done = forward(&good.inputs()).unwrap();
@@ -1499,7 +1493,7 @@ fn gradients_and_upstreams_of_the_wrong_length() {
 #[derive(Debug, PartialEq)]
 struct Everything {
     losses: Array1<f64>,
-    top: (Array2<i64>, Array2<f64>),
+    top: TopK,
     d_hidden: Array2<f32>,
     d_classifier: Array2<f32>,
     d_bias: Array1<f32>,
@@ -2032,9 +2026,8 @@ fn sparse_soft_targets_are_dense_ones() {
                             loss.loss_and_gradients(&inputs, &Upstream::default(), gradients);
                         (forward.unwrap(), [d_hidden, d_classifier])
                     };
-                    let sparse =
-                        Targets::Sparse { classes: classes.view(), weights: weights.view().into() };
-                    let (a, a_gradients) = run(Targets::Soft(all.view().into()));
+                    let sparse = Targets::sparse(&classes, &weights);
+                    let (a, a_gradients) = run(Targets::soft(&all));
                     let (b, b_gradients) = run(sparse);
                     let plain = Case { bias: None, ..case.clone() };
                     let truth = plain.run();
@@ -2056,7 +2049,7 @@ fn sparse_soft_targets_and_minus_infinity() {
     let logits = arr2(&[[1.0_f64, -INF, 2.0], [1.0, -INF, 2.0]]);
     let classes = arr2(&[[0_u32, 1], [0, 1]]);
     let weights = arr2(&[[1.0, 0.0], [0.5, 0.5]]);
-    let targets = Targets::Sparse { classes: classes.view(), weights: weights.view().into() };
+    let targets = Targets::sparse(&classes, &weights);
     let loss = LinearCrossEntropy::builder().reduction(Reduction::None).build().unwrap();
     let mut gradient = Array2::from_elem((2, 3), NAN);
     let gradients = Gradients::new().logits(gradient.view_mut());
@@ -2110,9 +2103,7 @@ fn one_hot_soft_targets_are_hard_ones() {
 fn soft_targets_exclude_what_they_do_not_have() {
     let soft = Array2::<f64>::ones((4, 5));
     let good = Good::new();
-    let inputs = || {
-        Inputs::new(good.hidden.view(), good.classifier.view(), Targets::Soft(soft.view().into()))
-    };
+    let inputs = || Inputs::new(good.hidden.view(), good.classifier.view(), Targets::soft(&soft));
     let loss = LinearCrossEntropy::builder().rank(true).build().unwrap();
     assert!(matches!(error_of(loss.forward(&inputs())), Error::Conflict { .. }));
     let loss = LinearCrossEntropy::builder().build().unwrap();
@@ -2177,7 +2168,7 @@ fn a_named_smallest_budget_is_enough() {
 fn the_backward_of_a_shard_needs_no_target_logits() {
     let good = Good::new();
     let loss = LinearCrossEntropy::builder().rank(true).build().unwrap();
-    let shard = Shard { first_class: 0, vocabulary: 5 };
+    let shard = Shard::new(0, 5);
     let logits = loss.target_logits(&good.inputs().shard(shard)).unwrap();
     let inputs = good.inputs().shard(shard);
     let fold = loss.fold(&inputs.target_logits(logits.view())).unwrap();
@@ -2201,7 +2192,7 @@ fn a_row_of_weight_zero_adds_nothing_even_of_infinity() {
 #[test]
 fn folds_of_other_rows_or_statistics_do_not_merge() {
     let good = Good::new();
-    let shard = |first_class| Shard { first_class, vocabulary: 10 };
+    let shard = |first_class| Shard::new(first_class, 10);
     let fold = |targets: &[i64], first_class, entropy| {
         let loss = LinearCrossEntropy::builder().entropy(entropy).build().unwrap();
         let inputs = Inputs::new(good.hidden.view(), good.classifier.view(), targets);
@@ -2224,7 +2215,7 @@ fn a_target_that_no_shard_holds() {
     let good = Good::new();
     let loss = LinearCrossEntropy::builder().build().unwrap();
     let inputs = Inputs::new(good.hidden.view(), good.classifier.view(), &[0_i64, 7, -100, 2]);
-    let fold = loss.fold(&inputs.shard(Shard { first_class: 0, vocabulary: 10 })).unwrap();
+    let fold = loss.fold(&inputs.shard(Shard::new(0, 10))).unwrap();
     let error = error_of(fold.finish());
     assert!(error.to_string().contains("no class 5"), "{error}");
 }
@@ -2232,7 +2223,7 @@ fn a_target_that_no_shard_holds() {
 /// Bit for bit the logit that the fold sees, in every type and beyond the depth of one block.
 #[test]
 fn target_logits_are_those_of_the_fold() {
-    fn check<T: surprisal::Promote<T>>() {
+    fn check<T: Element>() {
         let mut stream = Stream(41);
         for (rows, width, classes) in [(5, 3, 40), (600, 300, 700), (3, 1100, 2100)] {
             let hidden = stream.matrix(rows, width, 1.0).mapv(T::from_f64);
@@ -2296,7 +2287,7 @@ fn soft_targets_are_held_to_the_type_that_is_computed_in() {
     let (wide, narrow) = (arr2(&[[1.0_f64, 2.0]]), arr2(&[[1.0_f32, 2.0]]));
     let targets = arr2(&[[1e300, 0.0]]);
     let loss = LinearCrossEntropy::builder().build().unwrap();
-    let soft = || Targets::Soft(targets.view().into());
+    let soft = || Targets::soft(&targets);
     let forward = loss.forward(&Inputs::from_logits(wide.view(), soft())).unwrap();
     assert!((forward.loss() / 1e300 - 1.3132616875182228).abs() < 1e-14);
     let error = error_of(loss.forward(&Inputs::from_logits(narrow.view(), soft())));

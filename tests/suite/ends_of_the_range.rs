@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use surprisal::autodiff::{Shared, Tape, clip_gradient_norm};
 use surprisal::{
     Error, Gradients, Inputs, Isa, LinearCrossEntropy, Real, Reduction, RowState, Statistic,
-    Targets, Upstream,
+    Targets, TopK, Upstream,
 };
 use testing::close;
 
@@ -117,11 +117,11 @@ fn soft_targets_of_the_largest_numbers() {
     let logits = arr2(&[[1.0_f32, 2.0, 0.5]]);
     let targets = Array2::from_elem((1, 3), f32::MAX);
     let loss = LinearCrossEntropy::builder().reduction(Reduction::Divide(3e38)).build().unwrap();
-    let soft = Targets::Soft(targets.view().into());
+    let soft = Targets::soft(&targets);
     let (value, _) =
         given(&loss, Inputs::from_logits(logits.view(), soft), (1, 3), &Upstream::default());
     let ones = Array2::from_elem((1, 3), 1.0_f64);
-    let soft = Targets::Soft(ones.view().into());
+    let soft = Targets::soft(&ones);
     let wide = logits.mapv(f64::from);
     let sum = LinearCrossEntropy::builder().reduction(Reduction::Sum).build().unwrap();
     let (one, _) =
@@ -232,8 +232,8 @@ fn the_gradient_of_soft_targets_keeps_its_digits_at_the_largest_class() {
     assert!(close(expected[0], -2.62e-12, 1e-3, 0.0) && close(expected[1], 2.62e-12, 1e-3, 0.0));
     // Each of the two terms, 1e-10, is right to a few units.
     let absolute = 4.0 * f64::from(f32::EPSILON) * 1.03e-10;
-    let sparse = Targets::Sparse { classes: classes.view(), weights: lists.view().into() };
-    for soft in [Targets::Soft(targets.view().into()), sparse] {
+    let sparse = Targets::sparse(&classes, &lists);
+    for soft in [Targets::soft(&targets), sparse] {
         let inputs = Inputs::from_logits(logits.view(), soft);
         let (_, gradient) = given(&loss, inputs, (1, 2), &Upstream::default());
         for (found, expected) in gradient.iter().zip(&expected) {
@@ -267,7 +267,7 @@ fn numbers_beyond_f32_are_short_and_named() {
     let weights = arr1(&[1.0, 1e300]);
     let loss = LinearCrossEntropy::builder().build().unwrap();
     let targets = arr2(&[[1.0, 1e300]]);
-    let soft = Inputs::from_logits(logits.view(), Targets::Soft(targets.view().into()));
+    let soft = Inputs::from_logits(logits.view(), Targets::soft(&targets));
     let tiny = LinearCrossEntropy::builder().softcap(1e-320).build().unwrap();
     let large = LinearCrossEntropy::builder().scale(1e300).build().unwrap();
     for (error, start) in [
@@ -287,7 +287,7 @@ fn top_k_beyond_the_vocabulary_has_no_probability() {
     let logits = arr2(&[[1.0_f64, 2.0], [0.0, 0.0]]);
     let loss = LinearCrossEntropy::builder().top_k(4).build().unwrap();
     let forward = loss.forward(&Inputs::from_logits(logits.view(), &[0_i64, -100])).unwrap();
-    let (classes, log_probabilities) = forward.top_k();
+    let TopK { classes, log_probabilities, .. } = forward.top_k();
     assert_eq!(classes, arr2(&[[1, 0, -1, -1], [-1, -1, -1, -1]]));
     assert!(log_probabilities.row(0).iter().skip(2).all(|&p| p == f64::NEG_INFINITY));
     assert!(log_probabilities.row(1).iter().all(|&p| p == 0.0));
@@ -308,15 +308,11 @@ fn ignored_rows_of_any_targets_are_those_of_a_copy_without_them() {
     let (few_classes, few_weights) =
         (classes.select(Axis(0), &kept), weights.select(Axis(0), &kept));
     let (few_hard, few_token) = (kept.map(|i| hard[i]), token.select(Axis(0), &kept));
-    let all = [
-        Targets::from(&hard),
-        Targets::Soft(dense.view().into()),
-        Targets::Sparse { classes: classes.view(), weights: weights.view().into() },
-    ];
+    let all = [Targets::from(&hard), Targets::soft(&dense), Targets::sparse(&classes, &weights)];
     let few = [
         Targets::from(&few_hard),
-        Targets::Soft(few_dense.view().into()),
-        Targets::Sparse { classes: few_classes.view(), weights: few_weights.view().into() },
+        Targets::soft(&few_dense),
+        Targets::sparse(&few_classes, &few_weights),
     ];
     for (all, few) in all.into_iter().zip(few) {
         for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
@@ -338,7 +334,7 @@ fn ignored_rows_of_any_targets_are_those_of_a_copy_without_them() {
             let inputs = Inputs::new(few_hidden.view(), classifier.view(), few);
             let inputs = inputs.token_weights(few_token.view());
             let (copy, few_d_hidden, few_d_classifier) = run(&inputs, &few_hidden);
-            assert_eq!((forward.len(), forward.kept()), (5, 3));
+            assert_eq!((forward.len(), forward.rows_kept()), (5, 3));
             assert_eq!(forward.loss(), copy.loss());
             assert_eq!(forward.losses().select(Axis(0), &kept), copy.losses());
             assert_eq!(d_hidden.select(Axis(0), &kept), few_d_hidden);
@@ -417,13 +413,13 @@ fn all_near<T: Real>(found: &Shared<T>, expected: &[f64]) {
 
 #[test]
 fn means_whose_sums_are_beyond_the_type() {
-    let tape = Tape::<f32>::new();
+    let tape = Tape::<f32>::new().unwrap();
     let x = tape.leaf(vector::<f32>(&[3e38, 3e38, 3e38, 1e38]));
     all_near(&x.mean().value(), &[2.5e38]);
     let x = x.reshape(&[2, 2]).unwrap();
     all_near(&x.mean_axes(&[1], false).unwrap().value(), &[3e38, 2e38]);
     all_near(&x.mean_axes(&[0, 1], false).unwrap().value(), &[2.5e38]);
-    let tape = Tape::<f64>::new();
+    let tape = Tape::<f64>::new().unwrap();
     all_near(&tape.leaf(vector::<f64>(&[1.5e308, 1.5e308])).mean().value(), &[1.5e308]);
 }
 
@@ -432,7 +428,7 @@ fn norms_of_rows_whose_squares_are_beyond_the_type() {
     fn check<T: Real>(scales: &[f64]) {
         let row = [1.0, -2.0, 0.5, 0.25];
         let run = |scale: f64, center: bool| {
-            let tape = Tape::<T>::new();
+            let tape = Tape::<T>::new().unwrap();
             let x = tape.leaf(vector::<T>(&row.map(|x| x * scale)));
             let y = match center {
                 true => x.layer_norm(None, None, 0.0).unwrap(),
@@ -484,7 +480,7 @@ fn gradients_of_any_size_are_clipped() {
 fn the_log_softmax_of_a_confident_row_keeps_what_is_far_below() {
     let r = 999.0 * (-90.0_f64).exp();
     for at in [0, 500, 999] {
-        let tape = Tape::<f32>::new();
+        let tape = Tape::<f32>::new().unwrap();
         let row = confident::<f32>(90.0, 1000, at).into_dyn().into_shared();
         let value = tape.leaf(row).log_softmax().unwrap().value();
         let own = f64::from(value[[0, at]]);

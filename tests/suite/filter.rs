@@ -130,11 +130,9 @@ impl Tail {
 
     fn targets(&self) -> Targets<'_> {
         match (&self.sparse, &self.case.targets) {
-            (Some((classes, weights)), _) => {
-                Targets::Sparse { classes: classes.view(), weights: weights.view().into() }
-            }
+            (Some((classes, weights)), _) => Targets::sparse(classes, weights),
             (None, Wanted::Hard(classes)) => Targets::from(classes),
-            (None, Wanted::Soft(weights)) => Targets::Soft(weights.view().into()),
+            (None, Wanted::Soft(weights)) => Targets::soft(weights),
         }
     }
 
@@ -222,9 +220,13 @@ fn run_in<T: Element<Real = R>, R: Number>(
         d_hidden: d_hidden.mapv(R::to_f64),
         d_classifier: d_classifier.mapv(R::to_f64),
         d_bias: d_bias.mapv(R::to_f64),
-        kept: forward.tiles_kept(),
-        mass: forward.dropped_mass(),
+        kept: forward.segments_kept(),
+        mass: mass_of(&forward),
     }
+}
+
+fn mass_of(forward: &surprisal::Forward) -> Option<(f64, f64)> {
+    forward.dropped_mass().map(|mass| (mass.largest, mass.mean))
 }
 
 /// The gradients without a filter, and of each entry of G what a filter may take from it.
@@ -672,14 +674,7 @@ fn chunks_and_blocks() {
         for isa in Isa::available() {
             check(&tall, kind, isa, &[THRESHOLDS[2], THRESHOLDS[3]], BUDGET);
             let bytes = if kind == Type::F64 { 8 } else { 4 };
-            let shapes = Shapes {
-                rows: 300,
-                hidden: 12,
-                vocabulary: 2100,
-                real_bytes: bytes,
-                bf16: kind == Type::Bf16,
-                ..Shapes::default()
-            };
+            let shapes = Shapes::new(300, 12, 2100).real_bytes(bytes).bf16(kind == Type::Bf16);
             let builder = small.builder(isa, Some(Filter::Below(0.5)));
             let plan = |budget| {
                 let loss = builder.clone().memory_budget(budget).build().unwrap();
@@ -716,7 +711,8 @@ fn threads_do_not_matter() {
             for threshold in [THRESHOLDS[2], THRESHOLDS[3]] {
                 let [hidden, classifier, bias] = switches;
                 let builder = tail.builder(isa, Some(Filter::Below(threshold)));
-                let builder = builder.filter_gradients(hidden, classifier, bias);
+                let builder =
+                    builder.filter_hidden(hidden).filter_classifier(classifier).filter_bias(bias);
                 let builder = builder.tail_correction(threshold == THRESHOLDS[3]);
                 for added_to in [None, Some(0.5)] {
                     let all = |tail: &Tail| {
@@ -785,7 +781,8 @@ fn switches() {
                 let plain = run(&tail, kind, Door::Both, &tail.builder(isa, None));
                 let builder = tail.builder(isa, Some(Filter::Below(threshold)));
                 for on in (0..8).map(|set| [set & 1, set & 2, set & 4].map(|bit| bit != 0)) {
-                    let builder = builder.clone().filter_gradients(on[0], on[1], on[2]);
+                    let builder = builder.clone().filter_hidden(on[0]);
+                    let builder = builder.filter_classifier(on[1]).filter_bias(on[2]);
                     let found = run(&tail, kind, Door::Both, &builder);
                     let what = (kind, isa, on);
                     // The bias is left as it is where G is made whole for another.
@@ -825,17 +822,17 @@ fn one_gradient_alone() {
         let all = run(&tail, Type::F64, Door::Both, &builder);
         let case = &tail.case;
         let inputs: Inputs<'_> = inputs_with(case, &case.hidden, &case.classifier, tail.targets());
-        let loss = builder.clone().filter_gradients(true, false, false).build().unwrap();
+        let loss = builder.clone().filter_classifier(false).filter_bias(false).build().unwrap();
         let mut d_hidden = Array2::from_elem(case.hidden.dim(), f64::NAN);
         let gradients = Gradients::new().hidden(d_hidden.view_mut());
         loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
         assert_eq!(d_hidden, all.d_hidden);
-        let loss = builder.clone().filter_gradients(false, true, false).build().unwrap();
+        let loss = builder.clone().filter_hidden(false).filter_bias(false).build().unwrap();
         let mut d_classifier = Array2::from_elem(case.classifier.dim(), f64::NAN);
         let gradients = Gradients::new().classifier(d_classifier.view_mut());
         loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
         assert_eq!(d_classifier, all.d_classifier);
-        let loss = builder.filter_gradients(false, false, true).build().unwrap();
+        let loss = builder.filter_hidden(false).filter_classifier(false).build().unwrap();
         let mut d_bias = Array1::from_elem(case.classifier.dim().0, f64::NAN);
         let gradients = Gradients::new().bias(d_bias.view_mut());
         loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
@@ -858,7 +855,7 @@ fn nothing_below_zero() {
                     assert_eq!((plain.kept, plain.mass), (None, None));
                     let builder = tail.builder(isa, Some(Filter::Below(0.0)));
                     for classifier in [true, false] {
-                        let builder = builder.clone().filter_gradients(true, classifier, true);
+                        let builder = builder.clone().filter_classifier(classifier);
                         let found = run(&tail, kind, door, &builder);
                         assert!(found.bits() == plain.bits(), "{name} {kind:?} {isa:?} {door:?}");
                         assert_eq!((found.kept, found.mass), (Some(1.0), Some((0.0, 0.0))));
@@ -907,7 +904,7 @@ fn strips_and_given_logits_drop_nothing() {
             let gradients = Gradients::new().logits(d_logits.view_mut());
             let forward =
                 loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
-            (d_logits, forward.tiles_kept().zip(forward.dropped_mass()))
+            (d_logits, forward.segments_kept().zip(mass_of(&forward)))
         };
         let (plain, none) = gradient(None);
         let (found, some) = gradient(Some(Filter::Below(1.0)));
@@ -926,7 +923,7 @@ fn shards_drop_nothing() {
         let exact = Exact::of(&tail, Type::F64, isa);
         let loss = tail.builder(isa, Some(Filter::Below(1.0))).build().unwrap();
         let part = |classes: std::ops::Range<usize>| {
-            let shard = Shard { first_class: classes.start, vocabulary: 2000 };
+            let shard = Shard::new(classes.start, 2000);
             let part = case.classifier.slice(s![classes, ..]);
             Inputs::new(case.hidden.view(), part, tail.targets()).shard(shard)
         };
@@ -935,7 +932,7 @@ fn shards_drop_nothing() {
         let mut fold = loss.fold(&parts[0]).unwrap();
         fold.merge(&loss.fold(&parts[1]).unwrap()).unwrap();
         let merged = fold.finish().unwrap();
-        assert_eq!((merged.tiles_kept(), merged.dropped_mass()), (Some(1.0), Some((0.0, 0.0))));
+        assert_eq!((merged.segments_kept(), mass_of(&merged)), (Some(1.0), Some((0.0, 0.0))));
         let whole = Inputs::new(case.hidden.view(), case.classifier.view(), tail.targets());
         for forward in [merged, loss.forward(&whole).unwrap()] {
             let mut d_hidden = Array2::zeros(case.hidden.dim());
@@ -1074,7 +1071,7 @@ fn conflicts(builder: &LinearCrossEntropyBuilder, soft: bool, words: &str) {
     let (hidden, classifier) = (Array2::<f64>::zeros((3, 2)), Array2::<f64>::zeros((40, 2)));
     let (dense, hard) = (Array2::from_elem((3, 40), 0.025), [1_i64, 2, 3]);
     let targets = match soft {
-        true => Targets::Soft(dense.view().into()),
+        true => Targets::soft(&dense),
         false => Targets::from(&hard),
     };
     let inputs = Inputs::new(hidden.view(), classifier.view(), targets);

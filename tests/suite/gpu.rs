@@ -7,12 +7,10 @@ use std::task::{Context as TaskContext, Poll, Wake};
 use half::{bf16, f16};
 use ndarray::{Array1, Array2, ArrayView2, s};
 use surprisal::gpu::wgpu;
-use surprisal::gpu::{
-    Context, DeviceGradients, DeviceInputs, DeviceMatrix, Failure, Options, Workspace,
-};
+use surprisal::gpu::{Context, DeviceGradients, DeviceInputs, DeviceMatrix, Failure, Workspace};
 use surprisal::{
-    Element, Error, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Reduction, Statistic,
-    Targets, Upstream,
+    DroppedMass, Element, Error, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Reduction,
+    Statistic, Targets, Upstream,
 };
 use testing::golden::{ErrorModel, cases};
 use testing::{Answer, Case, Stream, Wanted, assert_close, cast, close, inputs, inputs_with};
@@ -22,8 +20,9 @@ fn context() -> &'static Context {
     static CONTEXT: OnceLock<Context> = OnceLock::new();
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let context = CONTEXT.get_or_init(|| {
-        let options = Options::new().software(true).timeout(std::time::Duration::from_secs(300));
-        Context::new(&options).unwrap_or_else(|error| panic!("{error}"))
+        let builder = Context::builder().software(true);
+        let built = builder.timeout(std::time::Duration::from_secs(300)).build();
+        built.unwrap_or_else(|error| panic!("{error}"))
     });
     let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
     let information = context.adapter();
@@ -126,7 +125,7 @@ fn run_inputs(
         .hidden(hidden.view_mut())
         .classifier(classifier.view_mut())
         .bias(bias.view_mut());
-    let forward = context.loss_and_gradients(loss, inputs, &upstream, gradients);
+    let forward = loss.on(context).loss_and_gradients(inputs, &upstream, gradients);
     let forward = forward.unwrap_or_else(|error| panic!("{error}"));
     Run { forward, hidden, classifier, bias }
 }
@@ -306,8 +305,7 @@ fn soft_targets_dense_and_sparse() {
                 compare(&run, &truth, &model);
                 let (hidden, classifier) =
                     (cast::<f32>(&case.hidden), cast::<f32>(&case.classifier));
-                let sparse =
-                    Targets::Sparse { classes: classes.view(), weights: weights.view().into() };
+                let sparse = Targets::sparse(&classes, &weights);
                 let inputs = inputs_with(&case, &hidden, &classifier, sparse);
                 let run = run_inputs(context, &case, &loss, &inputs);
                 compare(&run, &truth, &model);
@@ -338,7 +336,7 @@ fn both(
             .bias(d_bias.view_mut());
         let up = Upstream::default();
         let forward = match on_device {
-            true => context().loss_and_gradients(loss, &inputs, &up, gradients).unwrap(),
+            true => loss.on(context()).loss_and_gradients(&inputs, &up, gradients).unwrap(),
             false => loss.loss_and_gradients(&inputs, &up, gradients).unwrap(),
         };
         Run { forward, hidden: d_hidden, classifier: d_classifier, bias: d_bias }
@@ -475,7 +473,11 @@ fn tiny(bytes: u64, storage: u32) -> Context {
         max_compute_workgroup_storage_size: storage,
         ..context().device().limits()
     };
-    Context::new(&Options::new().software(true).limits(limits).scratch_bytes(bytes as usize))
+    Context::builder()
+        .software(true)
+        .limits(limits)
+        .scratch_bytes(bytes as usize)
+        .build()
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -511,9 +513,9 @@ fn a_limit_that_leaves_no_way_says_so() {
     let case = everything(10, 64, 5000, 3);
     let error = {
         let (hidden, classifier) = (cast::<f32>(&case.hidden), cast::<f32>(&case.classifier));
-        tiny(100 << 10, 32768)
-            .forward(&case.builder().build().unwrap(), &inputs(&case, &hidden, &classifier))
-            .unwrap_err()
+        let loss = case.builder().build().unwrap();
+        let inputs = inputs(&case, &hidden, &classifier);
+        loss.on(&tiny(100 << 10, 32768)).forward(&inputs).unwrap_err()
     };
     assert!(
         matches!(error, Error::Gpu(Failure::LimitExceeded { need, .. }) if need == 512 * 64 * 4),
@@ -526,14 +528,14 @@ fn what_the_device_does_not_do_is_an_error() {
     let (hidden, classifier) = (Array2::<f32>::ones((2, 3)), Array2::<f32>::ones((4, 3)));
     let inputs = Inputs::new(hidden.view(), classifier.view(), &[1_i64, 2]);
     let top = LinearCrossEntropy::builder().top_k(2).build().unwrap();
-    assert!(matches!(context().forward(&top, &inputs), Err(Error::Conflict { .. })));
+    assert!(matches!(top.on(context()).forward(&inputs), Err(Error::Conflict { .. })));
     let given = Inputs::from_logits(classifier.view(), &[1_i64, 2, 0, 0]);
     let loss = LinearCrossEntropy::builder().build().unwrap();
-    assert!(matches!(context().forward(&loss, &given), Err(Error::Conflict { .. })));
+    assert!(matches!(loss.on(context()).forward(&given), Err(Error::Conflict { .. })));
     let wrong = Inputs::new(hidden.view(), classifier.view(), &[1_i64, 4]);
-    let error = context().forward(&loss, &wrong).unwrap_err();
+    let error = loss.on(context()).forward(&wrong).unwrap_err();
     assert!(matches!(error, Error::TargetOutOfRange { row: 1, value: 4, .. }));
-    let error = Context::new(&Options::new().adapter("no such thing")).unwrap_err();
+    let error = Context::builder().adapter("no such thing").build().unwrap_err();
     assert!(error.to_string().contains("no such thing"), "{error}");
 }
 
@@ -561,7 +563,7 @@ fn views_of_any_strides_and_selected_rows() {
                 .accumulate_classifier(rounded.view_mut());
             let up = Upstream::scalar(2.0);
             let forward = match on_device {
-                true => context().loss_and_gradients(&loss, &inputs, &up, gradients).unwrap(),
+                true => loss.on(context()).loss_and_gradients(&inputs, &up, gradients).unwrap(),
                 false => loss.loss_and_gradients(&inputs, &up, gradients).unwrap(),
             };
             (wide(&forward.losses()), wide(&accumulated), rounded)
@@ -586,7 +588,7 @@ fn a_forward_of_the_processor_goes_with_a_backward_of_the_device() {
     let up = Upstream::rows(rows.view());
     loss.vjp(&inputs, &forward, &up, Gradients::new().hidden(there.view_mut())).unwrap();
     let gradients = Gradients::new().hidden(here.view_mut());
-    context().vjp(&loss, &inputs, &forward, &up, gradients).unwrap();
+    loss.on(context()).vjp(&inputs, &forward, &up, gradients).unwrap();
     assert_close("dE", wide(&here), &wide(&there), 1e-5, 1e-5);
 }
 
@@ -596,20 +598,20 @@ fn asynchronous_calls_give_the_same() {
     let (hidden, classifier) = (cast::<f32>(&case.hidden), cast::<f32>(&case.classifier));
     let inputs = inputs(&case, &hidden, &classifier);
     let loss = case.builder().build().unwrap();
-    let blocking = context().forward(&loss, &inputs).unwrap();
+    let blocking = loss.on(context()).forward(&inputs).unwrap();
     fn send<T: Send>(future: T) -> T {
         future
     }
-    let forward = block_on(send(context().forward_async(&loss, &inputs))).unwrap();
+    let forward = block_on(send(loss.on(context()).forward_async(&inputs))).unwrap();
     assert_eq!(forward.states(), blocking.states());
     let rows = case.d_loss.mapv(|x| x as f32);
     let up = Upstream::rows(rows.view());
     let mut gradients = [(); 3].map(|()| Array2::<f32>::zeros((20, 6)));
     let [first, second, third] = &mut gradients;
     let to = |gradient| Gradients::new().hidden(ArrayViewMut::from(gradient));
-    context().vjp(&loss, &inputs, &forward, &up, to(first)).unwrap();
-    block_on(context().vjp_async(&loss, &inputs, &forward, &up, to(second))).unwrap();
-    block_on(context().loss_and_gradients_async(&loss, &inputs, &up, to(third))).unwrap();
+    loss.on(context()).vjp(&inputs, &forward, &up, to(first)).unwrap();
+    block_on(loss.on(context()).vjp_async(&inputs, &forward, &up, to(second))).unwrap();
+    block_on(loss.on(context()).loss_and_gradients_async(&inputs, &up, to(third))).unwrap();
     assert!(gradients[0] == gradients[1] && gradients[0] == gradients[2]);
 }
 
@@ -672,7 +674,7 @@ impl Host {
         let classifier = DeviceMatrix::f32(self.buffer(&behind), v, d).offset(512);
         let targets = match &case.targets {
             Wanted::Hard(targets) => Targets::from(targets),
-            Wanted::Soft(weights) => Targets::Soft(weights.view().into()),
+            Wanted::Soft(weights) => Targets::soft(weights),
         };
         let mut inputs = DeviceInputs::new(hidden, classifier, targets);
         if let Some(bias) = &case.bias {
@@ -686,7 +688,8 @@ impl Host {
         }
         let encoder = || self.context.device().create_command_encoder(&Default::default());
         let mut forward = encoder();
-        let encoded = self.context.encode_forward(&mut forward, &loss, &inputs, workspace).unwrap();
+        let on = loss.on(&self.context);
+        let encoded = on.encode_forward(&mut forward, &inputs, workspace).unwrap();
         let submission = self.context.queue().submit([forward.finish()]);
         let forward = encoded.finish(submission).unwrap();
         let rows = case.d_loss.mapv(|x| x as f32);
@@ -706,17 +709,7 @@ impl Host {
             .classifier(DeviceMatrix::f32(d_classifier.clone(), v, d))
             .bias(d_bias.clone());
         let mut backward = encoder();
-        self.context
-            .encode_backward(
-                &mut backward,
-                &loss,
-                &inputs,
-                &forward,
-                &upstream,
-                &gradients,
-                workspace,
-            )
-            .unwrap();
+        on.encode_vjp(&mut backward, &inputs, &forward, &upstream, &gradients, workspace).unwrap();
         self.context.queue().submit([backward.finish()]);
         let shaped = |buffer, rows: usize, columns: usize| {
             let values = self.read(buffer)[..rows * columns].to_vec();
@@ -777,7 +770,7 @@ fn mixed_storage() {
     let targets = stream.classes(17, 50);
     let inputs = Inputs::new(hidden.view(), classifier.view(), &targets);
     let loss = LinearCrossEntropy::builder().build().unwrap();
-    let here = context().forward(&loss, &inputs).unwrap();
+    let here = loss.on(context()).forward(&inputs).unwrap();
     let there = loss.forward(&inputs).unwrap();
     assert_close("losses", wide(&here.losses()), &wide(&there.losses()), 1e-5, 1e-5);
 }
@@ -809,7 +802,7 @@ fn a_filter_drops_what_is_negligible_and_nothing_else() {
     assert_eq!(some.classifier.slice(top), exact.classifier.slice(top));
     assert_close("dE", wide(&some.hidden), &wide(&exact.hidden), 1e-5, 1e-6);
     // What is reported is what was dropped: half of the blocks, with the mass of their classes.
-    assert_eq!(some.forward.tiles_kept(), Some(0.5));
+    assert_eq!(some.forward.segments_kept(), Some(0.5));
     let (logits, _) = case.logits();
     let lost = |i: usize| {
         let of = |classes: std::ops::Range<usize>| {
@@ -817,7 +810,7 @@ fn a_filter_drops_what_is_negligible_and_nothing_else() {
         };
         of(128..256) / of(0..256)
     };
-    let (largest, mean) = some.forward.dropped_mass().unwrap();
+    let DroppedMass { largest, mean, .. } = some.forward.dropped_mass().unwrap();
     let expected: Vec<f64> = (0..n).map(lost).collect();
     let most = expected.iter().fold(0.0_f64, |most, &lost| most.max(lost));
     assert!(most > 0.0 && close(largest, most, 1e-4, 0.0), "{largest:e} {most:e}");
@@ -825,7 +818,8 @@ fn a_filter_drops_what_is_negligible_and_nothing_else() {
     let only = case
         .builder()
         .filter(Filter::Below(1e-6))
-        .filter_gradients(true, false, false)
+        .filter_classifier(false)
+        .filter_bias(false)
         .build()
         .unwrap();
     let only = run_with::<f32>(context(), &case, &only);
@@ -849,9 +843,9 @@ fn a_filter_with_label_smoothing() {
     let exact = run_with::<f32>(context(), &case, &case.builder().build().unwrap());
     let filter = case.builder().filter(Filter::Below(1e-9)).build().unwrap();
     let some = run_with::<f32>(context(), &case, &filter);
-    assert!(some.forward.tiles_kept().unwrap() < 0.6);
+    assert!(some.forward.segments_kept().unwrap() < 0.6);
     // What was dropped is below 1e-20.
-    assert!(some.forward.dropped_mass().unwrap().0 < 1e-20);
+    assert!(some.forward.dropped_mass().unwrap().largest < 1e-20);
     assert!(exact.classifier.slice(s![128.., ..]).iter().any(|&x| x.abs() > 1e-5));
     for (name, some, exact) in [
         ("dE", wide(&some.hidden), wide(&exact.hidden)),
@@ -877,7 +871,8 @@ fn arrays_that_stay_on_the_device() {
         .bias(case.bias.as_ref().unwrap().view())
         .class_weights(case.class_weights.as_ref().unwrap().view())
         .token_weights(case.token_weights.as_ref().unwrap().view());
-    let forward = context.forward_resident(&loss, &inputs).unwrap();
+    let on = loss.on(context);
+    let forward = on.forward(&inputs).unwrap();
     assert_eq!(forward.states(), expected.forward.states());
     let rows = case.d_loss.mapv(|x| x as f32);
     let single = |v: &Option<Array1<f64>>| v.as_ref().unwrap().mapv(|x| x as f32);
@@ -886,22 +881,29 @@ fn arrays_that_stay_on_the_device() {
         Upstream::rows(rows.view()).log_sum_exp(log_sum_exp.view()).entropy(entropy.view());
     let (d_hidden, d_classifier) =
         (context.zeros(70, 12).unwrap(), context.zeros(200, 12).unwrap());
-    let mut workspace = Workspace::new();
     let twice =
         DeviceGradients::new().hidden(d_hidden.clone()).accumulate_classifier(d_classifier.clone());
     for _ in 0..2 {
-        context
-            .loss_and_gradients_resident(&loss, &inputs, &upstream, &twice, &mut workspace)
-            .unwrap();
+        on.loss_and_gradients(&inputs, &upstream, &twice).unwrap();
     }
     assert!(context.download(&d_hidden).unwrap() == expected.hidden);
     let doubled = context.download(&d_classifier).unwrap();
     let expected = expected.classifier.mapv(|x| f64::from(2.0 * x));
     assert_close("2 dC", wide(&doubled), &expected, 1e-5, 1e-6);
     let narrow = DeviceGradients::new().hidden(context.zeros(70, 11).unwrap());
-    let result =
-        context.loss_and_gradients_resident(&loss, &inputs, &upstream, &narrow, &mut workspace);
+    let result = on.loss_and_gradients(&inputs, &upstream, &narrow);
     assert!(matches!(result, Err(Error::Shape { .. })));
+    // The other two ways, which leave the same bits, and the scratch that the calls share.
+    let poison = || context.upload(&Array2::from_elem((70, 12), f32::NAN)).unwrap();
+    let (alone, waited) = (poison(), poison());
+    on.vjp(&inputs, &forward, &upstream, &DeviceGradients::new().hidden(alone.clone())).unwrap();
+    let into = DeviceGradients::new().hidden(waited.clone());
+    let both = block_on(on.loss_and_gradients_async(&inputs, &upstream, &into)).unwrap();
+    assert_eq!(both.states(), forward.states());
+    for gradient in [alone, waited] {
+        assert!(context.download(&gradient).unwrap() == context.download(&d_hidden).unwrap());
+    }
+    assert!(on.into_workspace().bytes() > 0);
 }
 
 #[test]
@@ -911,12 +913,12 @@ fn the_self_check_is_content() {
 
 #[test]
 fn a_device_that_does_not_finish_in_time_is_an_error() {
-    let options = Options::new().software(true).timeout(std::time::Duration::from_millis(1));
-    let hurried = Context::new(&options).unwrap();
+    let hurried = Context::builder().software(true).timeout(std::time::Duration::from_millis(1));
+    let hurried = hurried.build().unwrap();
     let (hidden, classifier) = (Array2::<f32>::ones((128, 128)), Array2::<f32>::ones((8192, 128)));
     let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32; 128]);
     let loss = LinearCrossEntropy::builder().build().unwrap();
-    let error = hurried.forward(&loss, &inputs).unwrap_err();
+    let error = loss.on(&hurried).forward(&inputs).unwrap_err();
     assert!(matches!(error, Error::Gpu(Failure::Timeout { .. })), "{error}");
 }
 
@@ -929,7 +931,7 @@ fn every_half_is_read_as_it_is() {
         let classifier = Array2::<f32>::ones((1, 1));
         let targets = vec![0_u32; values.len()];
         let inputs = Inputs::new(hidden.view(), classifier.view(), &targets);
-        let forward = context().forward(&LinearCrossEntropy::builder().build().unwrap(), &inputs);
+        let forward = LinearCrossEntropy::builder().build().unwrap().on(context()).forward(&inputs);
         for (state, x) in forward.unwrap().states().iter().zip(&values) {
             // What is subnormal in f32 may be 0.
             let tiny = x.to_f64().abs() < f64::from(f32::MIN_POSITIVE);

@@ -5,16 +5,16 @@ use ndarray::{Array2, s};
 use std::time::Duration;
 use surprisal::Error;
 use surprisal::diffusion::{EntropyEstimate, Method, Operator, SpectralEntropy};
-use surprisal::gpu::{Context, Options, wgpu};
+use surprisal::gpu::{Context, ContextBuilder, wgpu};
 use surprisal::spectrum::Covariance;
 use testing::Stream;
 
-fn options() -> Options {
-    Options::new().software(true).timeout(Duration::from_secs(300))
+fn builder() -> ContextBuilder {
+    Context::builder().software(true).timeout(Duration::from_secs(300))
 }
 
 fn context() -> Context {
-    Context::new(&options()).unwrap_or_else(|error| panic!("{error}"))
+    builder().build().unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn features(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
@@ -121,7 +121,7 @@ fn entropies_are_those_of_the_processor() {
 
 fn without_immediates(features: &Array2<f64>) -> EntropyEstimate {
     let limits = wgpu::Limits { max_immediate_size: 0, ..wgpu::Limits::default() };
-    let context = Context::new(&options().limits(limits)).unwrap();
+    let context = builder().limits(limits).build().unwrap();
     context.spectral_entropy(&lanczos(), features.view()).unwrap()
 }
 
@@ -143,7 +143,7 @@ fn what_a_gpu_cannot_do_is_an_error() {
     assert!(matches!(context.covariance(some.slice(s![.., ..0])), Err(Error::Shape { .. })));
 
     let limits = wgpu::Limits { max_storage_buffer_binding_size: 4096, ..wgpu::Limits::default() };
-    let tiny = Context::new(&options().limits(limits)).unwrap();
+    let tiny = builder().limits(limits).build().unwrap();
     for error in [
         tiny.spectral_entropy(&lanczos(), some.view()).unwrap_err(),
         tiny.covariance(features(8, 40, 1).view()).unwrap_err(),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use surprisal::{
     Forward, Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction, Shard,
-    Statistic, Targets, Upstream,
+    Statistic, Targets, TopK, Upstream,
 };
 use testing::route::{Bounds, Door, Precision, Route, agrees, run, within};
 use testing::{Case, Stream, Wanted};
@@ -336,7 +336,7 @@ fn bits(builder: LinearCrossEntropyBuilder, case: &Case, narrow: bool) -> Vec<u6
     let classifier = case.classifier.mapv(|x| x as f32);
     let targets = match &case.targets {
         Wanted::Hard(classes) => Targets::from(classes),
-        Wanted::Soft(weights) => Targets::Soft(weights.view().into()),
+        Wanted::Soft(weights) => Targets::soft(weights),
     };
     let hard = matches!(case.targets, Wanted::Hard(_));
     let loss = builder.entropy(true).varentropy(true).rank(hard).top_k(3).build().unwrap();
@@ -360,7 +360,7 @@ fn bits(builder: LinearCrossEntropyBuilder, case: &Case, narrow: bool) -> Vec<u6
     let gradients = Gradients::new().hidden(again.view_mut());
     loss.vjp(&inputs, &loss.forward(&inputs).unwrap(), &upstream, gradients).unwrap();
     let varentropy = forward.statistic(Statistic::Varentropy).unwrap();
-    let (classes, top) = forward.top_k();
+    let TopK { classes, log_probabilities: top, .. } = forward.top_k();
     let mut bits = vec![forward.loss().to_bits()];
     for floats in [forward.losses(), forward.log_sum_exp(), varentropy] {
         bits.extend(floats.iter().map(|x| x.to_bits()));
@@ -481,7 +481,7 @@ proptest! {
                 Some(bias) => inputs.bias(bias.slice(s![range.clone()])),
                 None => inputs,
             };
-            inputs.shard(Shard { first_class: range.start, vocabulary: classes })
+            inputs.shard(Shard::new(range.start, classes))
         };
         // What the shards exchange first: each target's logit is known to one of them.
         let mut logits = Array1::from_elem(recipe.rows, f64::NAN);
@@ -519,8 +519,8 @@ proptest! {
         // Logits are the same bits in every shard, so what compares them is too.
         prop_assert_eq!(merged.argmax(), whole.argmax());
         prop_assert_eq!(merged.rank().unwrap(), whole.rank().unwrap());
-        prop_assert_eq!(merged.top_k().0, whole.top_k().0);
-        prop_assert_eq!(merged.kept(), whole.kept());
+        prop_assert_eq!(merged.top_k().classes, whole.top_k().classes);
+        prop_assert_eq!(merged.rows_kept(), whole.rows_kept());
         prop_assert_eq!(merged.accuracy().map(f64::to_bits), whole.accuracy().map(f64::to_bits));
 
         let mut d_hidden = Array2::zeros(case.hidden.dim());
@@ -553,7 +553,7 @@ proptest! {
         let loss = loss_of(&case, top_k);
         let inputs = Inputs::new(case.hidden.view(), case.classifier.view(), targets);
         let forward = loss.forward(&with_weights(inputs, &case)).unwrap();
-        let (found, log_probabilities) = forward.top_k();
+        let TopK { classes: found, log_probabilities, .. } = forward.top_k();
         prop_assert_eq!(found.dim(), (recipe.rows, top_k));
         case.bias = None;
         let (logits, _) = case.logits();

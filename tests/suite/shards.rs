@@ -21,7 +21,7 @@ fn part<'a>(
     classifier: ArrayView2<'a, f64>,
     first_class: usize,
 ) -> Inputs<'a> {
-    Inputs::new(hidden.view(), classifier, &[0_u32, 2]).shard(Shard { first_class, vocabulary: 4 })
+    Inputs::new(hidden.view(), classifier, &[0_u32, 2]).shard(Shard::new(first_class, 4))
 }
 
 fn fold(builder: LinearCrossEntropyBuilder, classes: Range<usize>) -> Fold {

@@ -359,7 +359,7 @@ impl Bench {
             let text =
                 last.kept.map(|kept| format!("{} of the blocks of 32 classes", percent(kept)));
             report.add("tiles_kept", optional(last.kept), text.unwrap_or_else(|| "-".into()));
-            let dropped = last.dropped.map(|(largest, _)| largest);
+            let dropped = last.dropped.map(|mass| mass.largest);
             let text =
                 format!("{} of a row's probability at most", significant_or(dropped, 2, "-"));
             report.add("dropped_mass_max", optional(dropped), text);
@@ -403,14 +403,9 @@ impl Bench {
         T::Real: LinalgScalar,
     {
         let (sizes, real_bytes) = (self.sizes(), size_of::<T::Real>());
-        let shapes = Shapes {
-            rows: sizes.tokens,
-            hidden: sizes.hidden,
-            vocabulary: sizes.vocabulary,
-            real_bytes,
-            bf16: T::NAME == "bf16",
-            ..Shapes::default()
-        };
+        let shapes = Shapes::new(sizes.tokens, sizes.hidden, sizes.vocabulary)
+            .real_bytes(real_bytes)
+            .bf16(T::NAME == "bf16");
         let pass = if self.backward() { Pass::LossAndGradients } else { Pass::Forward };
         let workspace = loss.plan(&shapes, pass)?.workspace_bytes as u128;
         let gradients = if self.backward() { real_bytes as u128 } else { 0 };

@@ -3,7 +3,7 @@
 use ndarray::Array2;
 use std::time::Instant;
 
-use surprisal::{Gradients, Inputs, LinearCrossEntropy, Upstream};
+use surprisal::{DroppedMass, Gradients, Inputs, LinearCrossEntropy, Upstream};
 
 use crate::Failure;
 
@@ -13,7 +13,7 @@ pub type Pair<R> = (Array2<R>, Array2<R>);
 /// What is known of one pass.
 pub struct Timed {
     pub kept: Option<f64>,
-    pub dropped: Option<(f64, f64)>,
+    pub dropped: Option<DroppedMass>,
     pub seconds: f64,
 }
 
@@ -33,5 +33,5 @@ pub fn timed<R: surprisal::Real>(
         None => loss.forward(inputs)?,
     };
     let seconds = start.elapsed().as_secs_f64();
-    Ok(Timed { kept: forward.tiles_kept(), dropped: forward.dropped_mass(), seconds })
+    Ok(Timed { kept: forward.segments_kept(), dropped: forward.dropped_mass(), seconds })
 }

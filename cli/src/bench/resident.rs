@@ -46,18 +46,14 @@ impl<'a> Resident<'a> {
     pub fn timed(&mut self, loss: &LinearCrossEntropy) -> Result<Timed, Failure> {
         let start = Instant::now();
         let upstream = surprisal::Upstream::default();
+        let on = loss.on(self.context).with_workspace(std::mem::take(&mut self.workspace));
         let forward = match &self.gradients {
-            Some(gradients) => self.context.loss_and_gradients_resident(
-                loss,
-                &self.inputs,
-                &upstream,
-                gradients,
-                &mut self.workspace,
-            )?,
-            None => self.context.forward_resident(loss, &self.inputs)?,
+            Some(gradients) => on.loss_and_gradients(&self.inputs, &upstream, gradients)?,
+            None => on.forward(&self.inputs)?,
         };
         let seconds = start.elapsed().as_secs_f64();
-        Ok(Timed { kept: forward.tiles_kept(), dropped: forward.dropped_mass(), seconds })
+        self.workspace = on.into_workspace();
+        Ok(Timed { kept: forward.segments_kept(), dropped: forward.dropped_mass(), seconds })
     }
 }
 

@@ -17,7 +17,7 @@ use surprisal::io::{Tensor, TensorView, write_safetensors};
 use super::corpus::Corpus;
 use super::model::Kind;
 use super::tokens::TokenKind;
-use super::training::Training;
+use super::training::{self, Training};
 use crate::Failure;
 
 /// Of these files. It changes where a run that goes on would not be the same one.
@@ -107,8 +107,8 @@ impl Checkpoint {
             if self.step > 0 {
                 let moment = |prefix| self.array(&moment(prefix, parameter.name), &shape);
                 let (first, second) = (vec![moment("first")?], vec![moment("second")?]);
-                let state = AdamWState { steps: self.step as u64, first, second };
-                *optimiser = optimiser.clone().with_state(state)?;
+                let state = AdamWState::new(self.step as u64, first, second);
+                *optimiser = training::optimiser(parameter).state(state).build()?;
             }
         }
         Ok(training)

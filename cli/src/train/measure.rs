@@ -113,7 +113,7 @@ impl<'a> Predictions<'a> {
     fn tiles_kept(&self, filter: Filter) -> Result<f64, Failure> {
         // A strip drops nothing.
         let loss = LinearCrossEntropy::builder().filter(filter).backward(Backward::Recompute);
-        Ok(loss.build()?.forward(&self.inputs())?.tiles_kept().unwrap_or(1.0))
+        Ok(loss.build()?.forward(&self.inputs())?.segments_kept().unwrap_or(1.0))
     }
 }
 

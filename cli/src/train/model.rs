@@ -119,7 +119,7 @@ impl Model {
         for (first, mut to) in firsts.zip(hidden.axis_chunks_iter_mut(Axis(0), at_once)) {
             let positions = first..first + to.nrows();
             let windows = Windows::behind_context(corpus, positions, length, PLACES);
-            let tape = Tape::new();
+            let tape = Tape::new()?;
             let constant =
                 |parameter: &Parameter| (parameter.name, tape.constant(&parameter.value));
             let constants = Leaves(self.parameters.iter().map(constant).collect());

@@ -307,7 +307,7 @@ fn gradients_against_central_differences() {
     for kind in KINDS {
         let mut model = trained(&corpus, kind).model;
         let value = |model: &Model, gradient: bool| {
-            let tape = Tape::new();
+            let tape = Tape::new().unwrap();
             let leaves = model.leaves(&tape);
             // The same numbers are dropped each time.
             let hidden = model.hidden(&leaves, &windows, &mut Dropout::of_step(1, 2)).ok().unwrap();
@@ -352,7 +352,7 @@ fn hidden_states_see_their_context_alone() {
         let model = trained(&corpus, kind).model;
         let hidden = |corpus: &Corpus| {
             let windows = Windows::of(corpus, [30, 33], 20, PLACES);
-            let tape = Tape::new();
+            let tape = Tape::new().unwrap();
             let hidden = model.hidden(&model.leaves(&tape), &windows, &mut Dropout::none());
             hidden.ok().unwrap().value().into_dimensionality::<ndarray::Ix2>().unwrap()
         };
@@ -397,7 +397,7 @@ fn bilinear_sum_by_hand() {
         .into_shared();
     }
     let windows = Windows::of(&corpus, [0, 1], 2, PLACES);
-    let tape = Tape::new();
+    let tape = Tape::new().unwrap();
     let hidden = model.hidden(&model.leaves(&tape), &windows, &mut Dropout::none()).ok().unwrap();
     let hidden = hidden.value().into_dimensionality::<ndarray::Ix2>().unwrap();
     for (row, expected) in hidden.outer_iter().zip([101.0, 103.0, 103.0, 307.0]) {
@@ -416,7 +416,7 @@ fn hidden_states_of_positions() {
         // The window that has it in its second half begins 4 before a multiple of 4 from 100 on.
         let start = position - (position - 100) % 4 - 4;
         let windows = Windows::of(&corpus, [start as isize], 8, PLACES);
-        let tape = Tape::new();
+        let tape = Tape::new().unwrap();
         let hidden = model.hidden(&model.leaves(&tape), &windows, &mut Dropout::none());
         let hidden = hidden.ok().unwrap().value();
         let row = hidden.index_axis(ndarray::Axis(0), position - start).to_owned();

@@ -4,7 +4,7 @@ use ndarray::Array2;
 use std::ops::Range;
 
 use surprisal::LinearCrossEntropy;
-use surprisal::autodiff::{self, AdamW, Schedule, Shared, Tape, clip_gradient_norm};
+use surprisal::autodiff::{self, AdamW, AdamWBuilder, Schedule, Shared, Tape, clip_gradient_norm};
 use surprisal::random::Generator;
 
 use super::bilinear::PLACES;
@@ -60,15 +60,18 @@ pub struct Stepped {
     pub gradient_norm: f64,
 }
 
+/// What a parameter is trained with.
+pub fn optimiser(parameter: &Parameter) -> AdamWBuilder<f32> {
+    let [first, second] = BETAS;
+    AdamW::builder().betas(first, second).weight_decay(parameter.decay)
+}
+
 impl<'a> Training<'a> {
     /// Before the first step.
     pub fn new(corpus: &'a Corpus, kind: Kind, seed: u64, steps: usize) -> Result<Self, Failure> {
         let model = Model::unigram(kind, corpus, &mut Generator::of(seed, STREAM, 0));
-        let [first, second] = BETAS;
-        let optimiser = |parameter: &Parameter| {
-            AdamW::new().betas(first, second)?.weight_decay(parameter.decay)
-        };
-        let optimisers: surprisal::Result<_> = model.parameters.iter().map(optimiser).collect();
+        let optimisers: surprisal::Result<_> =
+            model.parameters.iter().map(|parameter| optimiser(parameter).build()).collect();
         Ok(Self {
             corpus,
             model,
@@ -119,7 +122,7 @@ impl<'a> Training<'a> {
     /// The loss of windows, and its gradients by the parameters. When they return, the parameters are
     /// on no tape any more, and can be changed where they are.
     fn gradients(&self, windows: &Windows) -> Result<(f64, Vec<Shared<f32>>), Failure> {
-        let tape = Tape::new();
+        let tape = Tape::new()?;
         let leaves = self.model.leaves(&tape);
         let mut dropout = Dropout::of_step(self.seed, self.step);
         let hidden = self.model.hidden(&leaves, windows, &mut dropout)?;
@@ -141,5 +144,5 @@ impl<'a> Training<'a> {
 /// The learning rates of a run.
 pub fn schedule(steps: usize) -> Result<Schedule, Failure> {
     let warm_up = WARM_UP_STEPS.min(steps) as u64;
-    Ok(Schedule::linear(PEAK_RATE, steps as u64)?.warm_up(warm_up)?)
+    Ok(Schedule::linear(PEAK_RATE, steps as u64).warm_up(warm_up).build()?)
 }

@@ -1223,7 +1223,8 @@ mod limited {
     #[test]
     fn a_program_that_calls_the_library_does_not_panic_where_no_thread_can_be_started() {
         let Some((place, program)) = place(&std::env::current_exe().unwrap()) else { return };
-        let arguments = ["--exact", "program::limited::the_library_alone", "--ignored", "--nocapture"];
+        let arguments =
+            ["--exact", "program::limited::the_library_alone", "--ignored", "--nocapture"];
         let output = alone(place.directory.path(), &program, &arguments);
         assert!(output.status.success(), "{output:?}");
         assert!(text(&output.stdout).contains("the library has done its work"), "{output:?}");

@@ -18,7 +18,7 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// ```
     /// use ndarray::{arr1, arr2};
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(arr2(&[[1.0, 2.0], [3.0, 4.0]]));
     /// let bias = tape.leaf(arr1(&[10.0, 20.0]));
     /// let y = x.add(bias)?;
@@ -41,7 +41,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// x − y, broadcast as in [`add`](Self::add).
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let (x, y) = (tape.leaf(ndarray::arr0(3.0)), tape.leaf(ndarray::arr0(2.0)));
     /// assert_eq!(x.sub(y)?.scalar()?, 1.0);
     /// # Ok::<(), surprisal::Error>(())
@@ -60,7 +60,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// x·y, element by element, broadcast as in [`add`](Self::add).
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let (x, y) = (tape.leaf(ndarray::arr0(3.0)), tape.leaf(ndarray::arr0(2.0)));
     /// assert_eq!(x.mul(y)?.scalar()?, 6.0);
     /// # Ok::<(), surprisal::Error>(())
@@ -79,7 +79,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// x/y, element by element, broadcast as in [`add`](Self::add).
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let (x, y) = (tape.leaf(ndarray::arr0(3.0)), tape.leaf(ndarray::arr0(2.0)));
     /// assert_eq!(x.div(y)?.scalar()?, 1.5);
     /// # Ok::<(), surprisal::Error>(())

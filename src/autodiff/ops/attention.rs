@@ -31,7 +31,7 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// ```
     /// use ndarray::Array3;
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(Array3::from_shape_fn((1, 3, 4), |(_, i, j)| (i + j) as f64));
     /// let y = x.causal_attention(x, x, 2)?;
     /// // The first position sees itself alone.

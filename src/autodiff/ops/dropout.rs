@@ -16,7 +16,7 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// ```
     /// use surprisal::autodiff::{Generator, Tape};
-    /// let tape = Tape::<f64>::new();
+    /// let tape = Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::Array1::ones(1000));
     /// let y = x.dropout(0.25, &mut Generator::new(0))?.value();
     /// assert!(y.iter().all(|&y| y == 0.0 || y == 1.0 / 0.75));

@@ -26,7 +26,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// −x.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// assert_eq!(tape.leaf(ndarray::arr0(2.0)).neg().scalar()?, -2.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -38,7 +38,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// factor·x.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// assert_eq!(tape.leaf(ndarray::arr0(2.0)).scale(1.5).scalar()?, 3.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -53,7 +53,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// x + term.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// assert_eq!(tape.leaf(ndarray::arr0(2.0)).add_scalar(0.5).scalar()?, 2.5);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -68,9 +68,10 @@ impl<'t, T: Real> Variable<'t, T> {
     /// x where x > 0, else 0. The derivative at 0 is 0.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr1(&[-1.0, 2.0]));
     /// assert_eq!(x.relu().value(), ndarray::arr1(&[0.0, 2.0]).into_dyn());
+    /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn relu(self) -> Self {
         compiled!(['t] T: Variable<'t, T> => Variable<'t, T>, |x| x.relu_here(), self)
@@ -80,7 +81,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// [`gelu_tanh`](Self::gelu_tanh) is several times as fast.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let y = tape.leaf(ndarray::arr0(1.0)).gelu().scalar()?;
     /// assert!((y - 0.841344746068543).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
@@ -93,7 +94,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// same paper, within 5e-4 of it.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let y = tape.leaf(ndarray::arr0(1.0)).gelu_tanh().scalar()?;
     /// assert!((y - 0.8411919906082768).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
@@ -105,7 +106,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// x·σ(x) = x/(1 + e⁻ˣ), also called swish.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let y = tape.leaf(ndarray::arr0(1.0)).silu().scalar()?;
     /// assert!((y - 0.7310585786300049).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
@@ -117,7 +118,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// tanh x.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let y = tape.leaf(ndarray::arr0(1.0)).tanh().scalar()?;
     /// assert!((y - 0.7615941559557649).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
@@ -129,7 +130,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// σ(x) = 1/(1 + e⁻ˣ).
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// assert_eq!(tape.leaf(ndarray::arr0(0.0)).sigmoid().scalar()?, 0.5);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -140,7 +141,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// eˣ. What would be subnormal is 0.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// assert_eq!(tape.leaf(ndarray::arr0(0.0)).exp().scalar()?, 1.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -151,7 +152,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// ln x: NaN below 0, −∞ at 0.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// assert_eq!(tape.leaf(ndarray::arr0(1.0)).ln().scalar()?, 0.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -162,7 +163,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// √x: NaN below 0; the derivative at 0 is ∞.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// assert_eq!(tape.leaf(ndarray::arr0(9.0)).sqrt().scalar()?, 3.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -173,7 +174,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// xⁿ for an integer n; x⁰ = 1.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr0(3.0));
     /// let y = x.powi(2);
     /// assert_eq!((y.scalar()?, y.backward()?.of(x).unwrap()[[]]), (9.0, 6.0));

@@ -14,7 +14,7 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// ```
     /// use ndarray::arr2;
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let table = tape.leaf(arr2(&[[1.0, 2.0], [3.0, 4.0]]));
     /// let rows = table.gather(&[1, 1, 0])?;
     /// assert_eq!(rows.value(), arr2(&[[3.0, 4.0], [3.0, 4.0], [1.0, 2.0]]).into_dyn());

@@ -22,7 +22,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// ```
     /// use ndarray::arr2;
     /// use surprisal::{LinearCrossEntropy, autodiff::Tape};
-    /// let tape = Tape::<f64>::new();
+    /// let tape = Tape::<f64>::new()?;
     /// let hidden = tape.leaf(arr2(&[[1.0, -0.5], [0.3, 2.0]]));
     /// let classifier = tape.leaf(arr2(&[[0.5, 1.0], [-1.0, 0.2], [0.7, 0.1]]));
     /// let options = LinearCrossEntropy::builder().label_smoothing(0.1).build()?;

@@ -17,7 +17,7 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// ```
     /// use ndarray::arr2;
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let a = tape.leaf(arr2(&[[1.0, 2.0]]));
     /// let b = tape.leaf(arr2(&[[3.0], [4.0]]));
     /// let y = a.matmul(b)?;

@@ -19,7 +19,7 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// ```
     /// use ndarray::{arr1, arr2};
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(arr2(&[[1.0, 3.0]]));
     /// let gain = tape.leaf(arr1(&[2.0, 2.0]));
     /// let y = x.layer_norm(Some(gain), None, 0.0)?;
@@ -48,7 +48,7 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// ```
     /// use ndarray::arr2;
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(arr2(&[[3.0, -3.0]]));
     /// assert_eq!(x.rms_norm(None, 0.0)?.value(), arr2(&[[1.0, -1.0]]).into_dyn());
     /// # Ok::<(), surprisal::Error>(())

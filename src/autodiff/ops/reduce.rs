@@ -11,7 +11,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// Σ x over all elements, a value without axes.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0]]));
     /// assert_eq!(x.sum().scalar()?, 10.0);
     /// # Ok::<(), surprisal::Error>(())
@@ -23,7 +23,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// The mean of all elements, a value without axes; NaN where there are none.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0]]));
     /// assert_eq!(x.mean().scalar()?, 2.5);
     /// # Ok::<(), surprisal::Error>(())
@@ -53,7 +53,7 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// ```
     /// use ndarray::arr1;
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0]]));
     /// assert_eq!(x.sum_axes(&[0], false)?.value(), arr1(&[4.0, 6.0]).into_dyn());
     /// assert_eq!(x.sum_axes(&[1], true)?.shape(), [2, 1]);
@@ -73,7 +73,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// The mean over some axes, as [`sum_axes`](Self::sum_axes); NaN over none.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0]]));
     /// assert_eq!(x.mean_axes(&[1], false)?.value(), ndarray::arr1(&[1.5, 3.5]).into_dyn());
     /// # Ok::<(), surprisal::Error>(())

@@ -14,7 +14,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// The same numbers in the same order (the last axis runs fastest) with another shape.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr1(&[1.0, 2.0, 3.0, 4.0]));
     /// assert_eq!(x.reshape(&[2, 2])?.value()[[1, 0]], 3.0);
     /// # Ok::<(), surprisal::Error>(())
@@ -33,7 +33,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// The last two axes exchanged. Nothing is copied.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr2(&[[1.0, 2.0, 3.0]]));
     /// assert_eq!(x.transpose()?.shape(), [3, 1]);
     /// # Ok::<(), surprisal::Error>(())
@@ -48,7 +48,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// The axes in another order: axis i of the result is axis `axes[i]` of the value. Nothing is copied.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::Array3::zeros((2, 3, 4)));
     /// assert_eq!(x.permute(&[2, 0, 1])?.shape(), [4, 2, 3]);
     /// # Ok::<(), surprisal::Error>(())
@@ -67,7 +67,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// Some of the indices of an axis. Nothing is copied.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let x = tape.leaf(ndarray::arr2(&[[1.0, 2.0, 3.0]]));
     /// assert_eq!(x.slice(1, 1..3)?.value(), ndarray::arr2(&[[2.0, 3.0]]).into_dyn());
     /// # Ok::<(), surprisal::Error>(())
@@ -87,7 +87,7 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// ```
     /// use surprisal::autodiff::Variable;
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let (x, y) = (tape.leaf(ndarray::arr1(&[1.0])), tape.leaf(ndarray::arr1(&[2.0, 3.0])));
     /// let z = Variable::concat(&[x, y], 0)?;
     /// assert_eq!(z.value(), ndarray::arr1(&[1.0, 2.0, 3.0]).into_dyn());

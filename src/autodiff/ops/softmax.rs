@@ -12,7 +12,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// eˣ/Σ eˣ over the last axis. A row of −∞ alone, or with a NaN, is NaN.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let p = tape.leaf(ndarray::arr1(&[1e9, 1e9])).softmax()?;
     /// assert_eq!(p.value(), ndarray::arr1(&[0.5, 0.5]).into_dyn());
     /// # Ok::<(), surprisal::Error>(())
@@ -27,7 +27,7 @@ impl<'t, T: Real> Variable<'t, T> {
     /// x − ln Σ eˣ over the last axis. What is left of a probability near 1 keeps its digits.
     ///
     /// ```
-    /// let tape = surprisal::autodiff::Tape::<f64>::new();
+    /// let tape = surprisal::autodiff::Tape::<f64>::new()?;
     /// let y = tape.leaf(ndarray::arr1(&[0.0, -50.0])).log_softmax()?.value();
     /// assert!((y[[0]] / -(-50.0_f64).exp() - 1.0).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())

@@ -20,7 +20,7 @@ use crate::softmax::top_k::Entry;
 ///
 /// ```
 /// use surprisal::{Error, LinearCrossEntropy, Pass, Shapes};
-/// let shapes = Shapes { rows: 512, hidden: 64, vocabulary: 50_000, ..Shapes::default() };
+/// let shapes = Shapes::new(512, 64, 50_000);
 /// let loss = LinearCrossEntropy::builder().memory_budget(1000).build()?;
 /// let Err(Error::MemoryBudget { smallest, .. }) = loss.plan(&shapes, Pass::Forward) else {
 ///     panic!("1000 bytes are not enough")
@@ -30,6 +30,7 @@ use crate::softmax::top_k::Entry;
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Plan {
     /// The most that the call takes from the heap at any time, what it returns included.
     pub workspace_bytes: usize,
@@ -118,7 +119,7 @@ impl LinearCrossEntropy {
     /// ```
     /// # use surprisal::{LinearCrossEntropy, Pass, Shapes};
     /// # let loss = LinearCrossEntropy::builder().build()?;
-    /// let shapes = Shapes { rows: 8192, hidden: 64, vocabulary: 50_000, ..Shapes::default() };
+    /// let shapes = Shapes::new(8192, 64, 50_000);
     /// assert!(loss.plan(&shapes, Pass::Vjp)?.workspace_bytes < 64 << 20);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -138,7 +139,7 @@ impl LinearCrossEntropy {
     /// ```
     /// # use surprisal::{LinearCrossEntropy, Pass, Shapes};
     /// # let loss = LinearCrossEntropy::builder().build()?;
-    /// let shapes = Shapes { rows: 8192, hidden: 64, vocabulary: 50_000, ..Shapes::default() };
+    /// let shapes = Shapes::new(8192, 64, 50_000);
     /// let (one, eight) = (loss.plan_for(&shapes, Pass::Vjp, 1)?, loss.plan_for(&shapes, Pass::Vjp, 8)?);
     /// assert_eq!(one.rows_at_once, eight.rows_at_once);
     /// # Ok::<(), surprisal::Error>(())

@@ -9,6 +9,7 @@ use crate::matrix::Matrix;
 /// assert_eq!(surprisal::Strategy::Strip.name(), "strip");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Strategy {
     /// The logits are computed a second time.
     Recompute,
@@ -31,11 +32,12 @@ impl Strategy {
 /// ```
 /// use surprisal::{LinearCrossEntropy, Pass, Shapes};
 /// let loss = LinearCrossEntropy::builder().build()?;
-/// let shapes = Shapes { rows: 64, hidden: 32, vocabulary: 1000, ..Shapes::default() };
+/// let shapes = Shapes::new(64, 32, 1000);
 /// assert_eq!(loss.plan(&shapes, Pass::Forward)?.operations, 2 * 64 * 32 * 1000);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pass {
     /// [`LinearCrossEntropy::forward`].
     Forward,
@@ -49,12 +51,13 @@ pub enum Pass {
 ///
 /// ```
 /// use surprisal::{LinearCrossEntropy, Pass, Shapes};
-/// let shapes = Shapes { rows: 8192, hidden: 2304, vocabulary: 256_000, ..Shapes::default() };
+/// let shapes = Shapes::new(8192, 2304, 256_000);
 /// let plan = LinearCrossEntropy::builder().build()?.plan(&shapes, Pass::LossAndGradients)?;
 /// assert!(plan.workspace_bytes <= 256 << 20);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Shapes {
     /// N, the number of losses.
     pub rows: usize,
@@ -81,12 +84,31 @@ pub struct Shapes {
     pub sparse_targets: usize,
 }
 
-impl Default for Shapes {
-    fn default() -> Self {
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
+        $($(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.$name = $name;
+            self
+        })*
+    };
+}
+
+impl Shapes {
+    /// N losses of hidden states of width D over V classes: computed in f32, without a bias, class
+    /// weights or soft targets, with gradients of the type that is computed in.
+    ///
+    /// ```
+    /// use surprisal::Shapes;
+    /// let shapes = Shapes::new(8192, 2304, 256_000).bf16(true).bias(true);
+    /// assert_eq!((shapes.rows, shapes.real_bytes, shapes.class_weights), (8192, 4, 0));
+    /// ```
+    pub fn new(rows: usize, hidden: usize, vocabulary: usize) -> Self {
         Self {
-            rows: 0,
-            hidden: 0,
-            vocabulary: 0,
+            rows,
+            hidden,
+            vocabulary,
             real_bytes: 4,
             bf16: false,
             hidden_gradient_rounded: false,
@@ -97,9 +119,27 @@ impl Default for Shapes {
             sparse_targets: 0,
         }
     }
-}
 
-impl Shapes {
+    setters! {
+        /// Bytes of a number that is computed in: 4, the default, or 8.
+        real_bytes: usize;
+        /// Whether hidden states and classifier both are bf16; they are not by default.
+        bf16: bool;
+        /// Whether the hidden gradient holds another type than is computed in, or its rows are not
+        /// contiguous; it does not by default.
+        hidden_gradient_rounded: bool;
+        /// The same of the classifier gradient.
+        classifier_gradient_rounded: bool;
+        /// Whether there is a bias; there is none by default.
+        bias: bool;
+        /// The number of class weights: V of all shards, or 0 for none, the default.
+        class_weights: usize;
+        /// Whether there are dense soft targets; there are none by default.
+        soft_targets: bool;
+        /// K of sparse soft targets; 0, the default, for none.
+        sparse_targets: usize;
+    }
+
     /// The shapes of these inputs, with gradients of the type that is computed in.
     ///
     /// ```
@@ -119,9 +159,6 @@ impl Shapes {
             Source::Given(logits) => (logits.dim().0, 0, logits.dim().1, false),
         };
         Self {
-            rows: inputs.selection.count(rows),
-            hidden,
-            vocabulary,
             real_bytes: if inputs.is_double() { 8 } else { 4 },
             bf16: bf16 && !inputs.is_double(),
             bias: inputs.bias.is_some(),
@@ -131,7 +168,7 @@ impl Shapes {
                 Targets::Sparse { classes, .. } => classes.dim().1,
                 _ => 0,
             },
-            ..Self::default()
+            ..Self::new(inputs.selection.count(rows), hidden, vocabulary)
         }
     }
 }
