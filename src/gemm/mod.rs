@@ -8,6 +8,11 @@
 //!
 //! Every element of a product is summed in the same order of k whatever the tile that it stands in,
 //! so that a logit has the same bits in every tile.
+//!
+//! [`layout`] draws the panels. That one factor is packed so that its part of k stays in a cache while
+//! a tile of sums stays in registers is Goto and van de Geijn's design (Anatomy of high-performance matrix
+//! multiplication, 2008), the split into a small kernel and loops around it that of BLIS (Van Zee and van de
+//! Geijn, 2015); here k is not cut, since a tile of logits is folded as soon as it is whole.
 
 mod buffer;
 mod dispatch;

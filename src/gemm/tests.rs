@@ -1,16 +1,14 @@
 use super::*;
 use crate::element::{Operand, Real};
+use crate::random::Generator;
 use crate::simd::Isa;
 use half::bf16;
 use ndarray::{Array2, s};
 
 /// Numbers in [−1, 1) without a pattern.
 fn matrix<T: crate::Element>(rows: usize, columns: usize, seed: u64) -> Array2<T> {
-    let mut state = seed;
-    Array2::from_shape_simple_fn((rows, columns), || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        T::from_f64((state >> 11) as f64 / (1_u64 << 52) as f64 - 1.0)
-    })
+    let mut generator = Generator::new(seed);
+    Array2::from_shape_simple_fn((rows, columns), || T::from_f64(2.0 * generator.uniform() - 1.0))
 }
 
 fn packed<F: Operand>(a: &Array2<F>) -> (Buffer<F>, usize) {

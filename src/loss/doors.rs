@@ -340,7 +340,7 @@ impl LinearCrossEntropy {
                 (folded, None)
             }
             _ => {
-                let forward = self.plan(&Shapes::of(inputs), Pass::Forward)?;
+                let forward = plan.of_forward();
                 let mut folded = in_format!(problem, fold_rows(&problem, &forward));
                 let record = folded.record.take();
                 let cut = ActiveFilter::new(&problem, record.as_ref());

@@ -535,6 +535,7 @@ impl fmt::Debug for Covariance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Generator;
     use std::time::Instant;
 
     /// Billions of operations a second.
@@ -560,11 +561,8 @@ mod tests {
     #[ignore = "takes a minute; run alone, with --release, on a quiet machine"]
     fn speed() {
         let (rows, columns) = (25_600, 2048);
-        let mut state = 1_u64;
-        let features = Array2::from_shape_simple_fn((rows, columns), || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 40) as f32 / 1e6
-        });
+        let mut generator = Generator::new(1);
+        let features = Array2::from_shape_simple_fn((rows, columns), || generator.symmetric());
         println!("{} threads, {}", parallel::threads(), Isa::current().expect("set").name());
 
         // A block by itself, all of it, as often as there are blocks: no conversion and no symmetry.

@@ -15,9 +15,9 @@ pub enum Centering {
 /// The singular values of an `N×D` feature matrix, and what they say.
 ///
 /// Exactly `min(N, D)` values in descending order, zeros included. They come from the triangular
-/// factor of the features ([`Factor`](super::Factor)), never from the squares in a Gram matrix: each is off by a
-/// small multiple of `2⁻⁵³·σ₁`, so that one of `1e-14·σ₁` is still there. Only a spectrum that was
-/// taken from a [`Covariance`](super::Covariance) has lost what is below `1e-8·σ₁` or so.
+/// factor of the features ([`Factor`](super::Factor)), never from the squares in a Gram matrix: each is
+/// off by a small multiple of `2⁻⁵³·σ₁`, so that one of `1e-14·σ₁` is still there. Only a spectrum that
+/// was taken from a [`Covariance`](super::Covariance) has lost what is below `1e-8·σ₁` or so.
 ///
 /// ```
 /// use ndarray::array;

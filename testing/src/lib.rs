@@ -301,7 +301,7 @@ pub struct Answer {
 pub struct Stream(pub u64);
 
 impl Stream {
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         let mut generator = Generator::from_state(self.0);
         let bits = generator.bits();
         self.0 = generator.state();
@@ -310,7 +310,7 @@ impl Stream {
 
     /// Uniform in (0, 1).
     pub fn uniform(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64 + 1e-17
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64 + 1e-17
     }
 
     /// Standard normal.
@@ -327,7 +327,7 @@ impl Stream {
     }
 
     pub fn classes(&mut self, rows: usize, classes: usize) -> Vec<i64> {
-        (0..rows).map(|_| (self.next() % classes as u64) as i64).collect()
+        (0..rows).map(|_| (self.bits() % classes as u64) as i64).collect()
     }
 }
 

@@ -68,7 +68,7 @@ fn tail(seed: u64, rows: usize, width: usize, classes: usize) -> Tail {
         row[0] = 1.0;
         targets.push(match i % 5 {
             1 => -100,
-            2 => (stream.next() % classes as u64) as i64,
+            2 => (stream.bits() % classes as u64) as i64,
             _ => candidates[0],
         });
     }
@@ -111,7 +111,7 @@ impl Tail {
         let classes = self.case.classifier.dim().0;
         let list = Array2::from_shape_fn((targets.len(), 4), |(i, j)| match j {
             0 | 3 => targets[i].max(0) as u32,
-            _ => (stream.next() % classes as u64) as u32,
+            _ => (stream.bits() % classes as u64) as u32,
         });
         // Powers of two: what is summed is exact in every type.
         let weights = Array2::from_shape_fn(list.dim(), |(i, j)| match j {
@@ -996,7 +996,7 @@ fn classes_that_cannot_be() {
     // Some classes, a whole segment, and a whole tile of 256.
     let mut bias = Array1::from_shape_fn(1200, |v| match v {
         320..352 | 512..768 => true,
-        _ => stream.next().is_multiple_of(5),
+        _ => stream.bits().is_multiple_of(5),
     })
     .mapv(|never| if never { -1e4 } else { 0.0 });
     targets.iter().filter(|&&y| y >= 0).for_each(|&y| bias[y as usize] = 0.0);

@@ -279,14 +279,14 @@ fn soft_targets_dense_and_sparse() {
     for (n, d, v) in [(3, 8, 5), (70, 12, 130), (5, 6, 4100)] {
         for smoothing in [0.0, 0.2] {
             for softcap in [None, Some(3.0)] {
-                let mut case = everything(n, d, v, stream.next());
+                let mut case = everything(n, d, v, stream.bits());
                 let mut soft = Array2::zeros((n, v));
                 let (mut classes, mut weights) =
                     (Array2::<u32>::zeros((n, 3)), Array2::<f32>::zeros((n, 3)));
                 for i in 0..n {
                     for j in 0..3 {
                         // A class may come twice.
-                        let class = stream.next() as usize % v;
+                        let class = stream.bits() as usize % v;
                         let weight = stream.uniform() as f32;
                         classes[[i, j]] = class as u32;
                         weights[[i, j]] = weight;

@@ -184,7 +184,7 @@ proptest! {
         let mut stream = Stream(recipe.seed ^ 1);
         let mut order: Vec<usize> = (0..recipe.classes).collect();
         for i in (1..order.len()).rev() {
-            order.swap(i, (stream.next() % (i as u64 + 1)) as usize);
+            order.swap(i, (stream.bits() % (i as u64 + 1)) as usize);
         }
         let mut place = vec![0; order.len()];
         for (new, &old) in order.iter().enumerate() {
@@ -460,7 +460,7 @@ proptest! {
         let classes = recipe.classes;
         let mut stream = Stream(recipe.seed ^ 3);
         let mut cuts: Vec<usize> =
-            (1..shards).map(|_| (stream.next() % (classes as u64 + 1)) as usize).collect();
+            (1..shards).map(|_| (stream.bits() % (classes as u64 + 1)) as usize).collect();
         cuts.extend([0, classes]);
         cuts.sort_unstable();
         let ranges: Vec<_> = cuts.windows(2).map(|pair| pair[0]..pair[1]).collect();
@@ -496,7 +496,7 @@ proptest! {
         // In any order.
         let mut order: Vec<usize> = (0..ranges.len()).collect();
         for i in (1..order.len()).rev() {
-            order.swap(i, (stream.next() % (i as u64 + 1)) as usize);
+            order.swap(i, (stream.bits() % (i as u64 + 1)) as usize);
         }
         let fold = |at: usize| loss.fold(&part(&ranges[at]).target_logits(logits.view())).unwrap();
         let mut merged = fold(order[0]);

@@ -106,7 +106,7 @@ fn permuted_rotated_scaled_and_replicated() {
     let features = features(&mut stream, 90, 24);
     let mut permuted = features.clone();
     for i in (1..90).rev() {
-        let j = (stream.next() % (i as u64 + 1)) as usize;
+        let j = (stream.bits() % (i as u64 + 1)) as usize;
         for c in 0..24 {
             permuted.swap((i, c), (j, c));
         }

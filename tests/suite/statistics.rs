@@ -257,8 +257,8 @@ proptest! {
             .collect();
         let mut stream = Stream(order);
         while parts.len() > 1 {
-            let one = parts.swap_remove((stream.next() as usize) % parts.len());
-            let at = (stream.next() as usize) % parts.len();
+            let one = parts.swap_remove((stream.bits() as usize) % parts.len());
+            let at = (stream.bits() as usize) % parts.len();
             parts[at].merge(&one);
         }
         let merged = parts[0];

@@ -2,16 +2,16 @@
 
 use ndarray::{Array2, s};
 use surprisal::diffusion::{Bandwidth, SpectralEntropy};
+use surprisal::random::Generator;
 use surprisal::spectrum::{Centering, Precision, RANKME_EPSILON, Spectrum};
 use surprisal::watch::{Measures, Watch, WatchBuilder};
 use surprisal::{Element, Error};
 
 /// Numbers in [−1, 1) without a pattern, of decaying columns.
 fn features<T: Element>(rows: usize, columns: usize, seed: u64) -> Array2<T> {
-    let mut state = seed;
+    let mut generator = Generator::new(seed);
     Array2::from_shape_fn((rows, columns), |(_, j)| {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        let uniform = (state >> 11) as f64 / (1_u64 << 52) as f64 - 1.0;
+        let uniform = 2.0 * generator.uniform() - 1.0;
         T::from_f64(uniform / (1.0 + j as f64) + 0.25)
     })
 }
@@ -132,7 +132,7 @@ fn the_window_ends_at_the_rounding_of_the_type() {
     check::<f64>(options().precision(Precision::F32));
     // A window beyond it is refused, and no fit is made.
     let left = features::<f64>(300, 14, 5).mapv(|x| x as f32);
-    let measures = watched(&left, 50, options().alpha_range(3..15));
+    let measures = watched(&left, 50, Watch::builder(14).alpha_range(3..15));
     assert_eq!(measures.alpha_req, None);
 }
 

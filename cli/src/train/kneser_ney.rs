@@ -151,14 +151,10 @@ mod tests {
 
     #[test]
     fn probabilities_sum_to_one() {
-        let mut state = 1_u32;
-        let mut tokens = Vec::new();
-        for _ in 0..3000 {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // The small classes are frequent, the last two never occur.
-            let uniform = f64::from(state >> 8) / f64::from(1 << 24);
-            tokens.push((18.0 * uniform * uniform) as u32);
-        }
+        let mut generator = surprisal::random::Generator::new(1);
+        // The small classes are frequent, the last two never occur.
+        let tokens = (0..3000).map(|_| (18.0 * generator.uniform().powi(2)) as u32);
+        let tokens: Vec<u32> = tokens.collect();
         let model = KneserNey::new(&corpus(&tokens, 2700, 20));
         for context in [[0, 0], [0, 17], [17, 0], [3, 5], [19, 2], [2, 19], [18, 19]] {
             let sum: f64 = (0..20).map(|class| model.probability(context, class)).sum();

@@ -47,6 +47,16 @@ pub struct Plan {
     pub(crate) tile_columns: usize,
     /// Columns of G that are held at once, when recomputing.
     pub(crate) block_columns: usize,
+    /// Rows of a wave and tasks at a time of the forward that comes before.
+    pub(crate) forward: (usize, usize),
+}
+
+impl Plan {
+    /// The forward before a backward that recomputes.
+    pub(crate) fn of_forward(&self) -> Self {
+        let (rows_at_once, slots) = self.forward;
+        Self { strategy: None, rows_at_once, slots, ..*self }
+    }
 }
 
 /// The size in whole units, without overflow.
@@ -299,6 +309,7 @@ impl Sizes<'_> {
             slots,
             tile_columns,
             block_columns,
+            forward: (rows_at_once, slots),
         }
     }
 
@@ -435,7 +446,8 @@ impl Sizes<'_> {
         let (forward, backward) = (self.forward()?, self.recompute()?);
         let workspace_bytes = backward.workspace_bytes.max(forward.workspace_bytes);
         let operations = forward.operations.saturating_add(backward.operations);
-        Ok(Plan { workspace_bytes, operations, ..backward })
+        let forward = (forward.rows_at_once, forward.slots);
+        Ok(Plan { workspace_bytes, operations, forward, ..backward })
     }
 
     fn strip_need(&self, strip: usize) -> Result<Need> {
