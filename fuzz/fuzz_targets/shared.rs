@@ -129,7 +129,8 @@ impl Config {
 
     pub fn builder(&self, case: &Case) -> LinearCrossEntropyBuilder {
         let [hidden, classifier, bias] = self.filtered();
-        let builder = case.builder().filter_hidden(hidden).filter_classifier(classifier).filter_bias(bias);
+        let builder =
+            case.builder().filter_hidden(hidden).filter_classifier(classifier).filter_bias(bias);
         let builder = match self.threshold(case) {
             Some(threshold) => builder.filter(Filter::Below(threshold)),
             None => builder,
