@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMut2, Axis};
 use shared::{Case, Config, Droppable, Sparse, Stream, Tolerance, cast, inputs, inputs_with};
 use std::sync::LazyLock;
-use surprisal::{Gradients, MatrixMut, Real, Reduction, Upstream, VectorMut};
+use surprisal::{DroppedMass, Gradients, MatrixMut, Real, Reduction, Upstream, VectorMut};
 
 static POOLS: LazyLock<[rayon::ThreadPool; 2]> = LazyLock::new(|| {
     [1, 3].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads"))
@@ -74,7 +74,9 @@ where
     assert!(reports.iter().all(|report| *report == reports[0]), "one thread and three");
     assert_eq!(reports[0].is_some(), droppable.is_some());
     let mut missing = Array2::zeros(truth.d_products.dim());
-    if let (Some(droppable), Some((kept, (largest, mean)))) = (droppable, reports[0]) {
+    if let (Some(droppable), Some((kept, DroppedMass { largest, mean, .. }))) =
+        (droppable, reports[0])
+    {
         assert!((droppable.kept - 1e-12..=1.0).contains(&kept), "{kept} kept");
         assert!((0.0..=droppable.largest).contains(&largest), "{largest} dropped");
         assert!((0.0..=largest * (1.0 + 1e-12)).contains(&mean), "{mean} of {largest} dropped");

@@ -20,7 +20,7 @@ impl Context {
     /// # fn main() -> surprisal::Result<()> {
     /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
     /// let context = surprisal::gpu::Context::builder().software(true).build()?;
-    /// let there = context.upload(ndarray::arr2(&[[1.0_f32, -0.5]]).view())?;
+    /// let there = context.upload(&ndarray::arr2(&[[1.0_f32, -0.5]]))?;
     /// assert_eq!(there.dim(), (1, 2));
     /// # Ok(())
     /// # }
@@ -69,7 +69,7 @@ impl Context {
     /// # if !surprisal::gpu::adapters().iter().any(|adapter| adapter.software()) { return Ok(()); }
     /// let context = surprisal::gpu::Context::builder().software(true).build()?;
     /// let matrix = ndarray::arr2(&[[1.0_f32, -0.5]]);
-    /// assert_eq!(context.download(&context.upload(matrix.view())?)?, matrix);
+    /// assert_eq!(context.download(&context.upload(&matrix)?)?, matrix);
     /// # Ok(())
     /// # }
     /// ```

@@ -38,17 +38,24 @@ macro_rules! in_precision {
     };
 }
 
+/// What the examples of this file begin with.
+macro_rules! example {
+    () => {
+        "# use ndarray::{arr2, s};
+# use surprisal::{Inputs, LinearCrossEntropy, Shard};
+# let hidden = arr2(&[[1.0_f64, -0.5]]);
+# let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
+# let loss = LinearCrossEntropy::builder().build()?;
+# let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));"
+    };
+}
+
 impl LinearCrossEntropy {
     /// The loss, forward alone. A row of token weight 0 adds nothing, whatever its logits are.
     ///
     /// ```
-    /// # use ndarray::{arr2, s};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f64, -0.5]]);
-    /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
-    /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
-    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[2_u32]);
+    #[doc = example!()]
+    /// let inputs = Inputs::new(&hidden, &classifier, &[2_u32]);
     /// assert!(loss.forward(&inputs)?.loss() > 0.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -70,14 +77,9 @@ impl LinearCrossEntropy {
     /// The fold over the classes of one shard, to be merged with those of the others.
     ///
     /// ```
-    /// # use ndarray::{arr2, s};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f64, -0.5]]);
-    /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
-    /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
+    #[doc = example!()]
     /// let shard = Shard::new(2, 3);
-    /// let fold = loss.fold(&Inputs::new(hidden.view(), right, &[2_u32]).shard(shard))?;
+    /// let fold = loss.fold(&Inputs::new(&hidden, right, &[2_u32]).shard(shard))?;
     /// assert_eq!(fold.states()[0].argmax(), Some(2));
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -106,7 +108,7 @@ impl LinearCrossEntropy {
     /// use ndarray::arr2;
     /// use surprisal::{Inputs, LinearCrossEntropy};
     /// let logits = arr2(&[[1.0_f64, 2.0, 3.0]]);
-    /// let inputs = Inputs::from_logits(logits.view(), &[0_u32]);
+    /// let inputs = Inputs::from_logits(&logits, &[0_u32]);
     /// let loss = LinearCrossEntropy::builder().build()?;
     /// let forward = loss.forward(&inputs)?;
     /// let of = loss.log_probabilities(&inputs, &forward, &arr2(&[[2_u32, 0]]))?;
@@ -173,25 +175,25 @@ impl LinearCrossEntropy {
     /// let shards = [0..3, 3..4].map(|classes| {
     ///     let shard = Shard::new(classes.start, 4);
     ///     let part = classifier.slice(s![classes, ..]);
-    ///     Inputs::new(hidden.view(), part, &targets).shard(shard)
+    ///     Inputs::new(&hidden, part, &targets).shard(shard)
     /// });
     /// let mut logits = Array1::from_elem(2, f64::NAN);
     /// for shard in &shards {
     ///     let own = loss.target_logits(shard)?;
     ///     logits.zip_mut_with(&own, |to, &from| *to = if from.is_nan() { *to } else { from });
     /// }
-    /// let shards = shards.map(|shard| shard.target_logits(logits.view()));
+    /// let shards = shards.map(|shard| shard.target_logits(&logits));
     /// let mut fold = loss.fold(&shards[0])?;
     /// fold.merge(&loss.fold(&shards[1])?)?;
     /// let forward = fold.finish()?;
-    /// let whole = Inputs::new(hidden.view(), classifier.view(), &targets);
+    /// let whole = Inputs::new(&hidden, &classifier, &targets);
     /// assert_eq!(forward.rank()?, loss.forward(&whole)?.rank()?);
     ///
     /// // The gradient of the hidden states is the sum over the shards, that of the classifier is
     /// // each shard's own.
     /// let mut d_hidden = Array2::<f64>::zeros((2, 2));
     /// for shard in &shards {
-    ///     let gradients = Gradients::new().accumulate_hidden(d_hidden.view_mut());
+    ///     let gradients = Gradients::new().accumulate_hidden(&mut d_hidden);
     ///     loss.vjp(shard, &forward, &Upstream::default(), gradients)?;
     /// }
     /// # Ok::<(), surprisal::Error>(())
@@ -248,7 +250,7 @@ impl LinearCrossEntropy {
     ///
     /// let hidden = arr2(&[[1.0_f64, -0.5], [0.3, 2.0]]);
     /// let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
-    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[2_u32, 0]);
+    /// let inputs = Inputs::new(&hidden, &classifier, &[2_u32, 0]);
     /// let loss =
     ///     LinearCrossEntropy::builder().reduction(Reduction::None).entropy(true).build()?;
     /// let forward = loss.forward(&inputs)?;
@@ -258,8 +260,8 @@ impl LinearCrossEntropy {
     /// loss.vjp(
     ///     &inputs,
     ///     &forward,
-    ///     &Upstream::rows(advantage.view()).entropy(bonus.view()),
-    ///     Gradients::new().hidden(gradient.view_mut()),
+    ///     &Upstream::rows(&advantage).entropy(&bonus),
+    ///     Gradients::new().hidden(&mut gradient),
     /// )?;
     /// assert!(gradient.iter().all(|g| *g != 0.0));
     /// # Ok::<(), surprisal::Error>(())
@@ -307,9 +309,9 @@ impl LinearCrossEntropy {
     /// let mut d_hidden = Array2::<f32>::zeros((2, 2));
     /// let mut d_classifier = Array2::<f32>::zeros((3, 2));
     /// let forward = LinearCrossEntropy::builder().build()?.loss_and_gradients(
-    ///     &Inputs::new(hidden.view(), classifier.view(), &[2_u32, 0]),
+    ///     &Inputs::new(&hidden, &classifier, &[2_u32, 0]),
     ///     &Upstream::default(),
-    ///     Gradients::new().hidden(d_hidden.view_mut()).classifier(d_classifier.view_mut()),
+    ///     Gradients::new().hidden(&mut d_hidden).classifier(&mut d_classifier),
     /// )?;
     /// assert!(forward.loss() > 0.0);
     /// # Ok::<(), surprisal::Error>(())

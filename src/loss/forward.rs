@@ -17,13 +17,23 @@ use crate::softmax::RowState;
 use crate::softmax::top_k::Entry;
 use crate::writing::{clear_vector, put_vector};
 
+/// What the examples of this file begin with.
+macro_rules! example {
+    () => {
+        "# use surprisal::{Inputs, LinearCrossEntropy};
+# let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
+# let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
+# let forward = loss.forward(&Inputs::from_logits(&logits, &[2_i64, -100]))?;"
+    };
+}
+
 /// A number that each row has.
 ///
 /// ```
 /// use surprisal::{Inputs, LinearCrossEntropy, Statistic};
 /// let logits = ndarray::arr2(&[[0.0_f64, 0.0]]);
 /// let loss = LinearCrossEntropy::builder().entropy(true).build()?;
-/// let forward = loss.forward(&Inputs::from_logits(logits.view(), &[1_u32]))?;
+/// let forward = loss.forward(&Inputs::from_logits(&logits, &[1_u32]))?;
 /// assert_eq!(forward.statistic(Statistic::Entropy)?[0], std::f64::consts::LN_2);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
@@ -97,7 +107,7 @@ pub struct DroppedMass {
 /// use surprisal::{Inputs, LinearCrossEntropy};
 /// let logits = ndarray::arr2(&[[1.0_f32, 3.0, 2.0], [5.0, 5.0, 0.0]]);
 /// let loss = LinearCrossEntropy::builder().rank(true).top_k(2).build()?;
-/// let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+/// let forward = loss.forward(&Inputs::from_logits(&logits, &[2_i64, -100]))?;
 /// assert_eq!(forward.argmax().to_vec(), [1, -1]);
 /// assert_eq!(forward.rank()?.to_vec(), [1, -1]);
 /// assert_eq!(forward.top_k().classes.row(0).to_vec(), [1, 2]);
@@ -237,10 +247,7 @@ impl Forward {
     /// the sum, whose gradients are those of an upstream of ones.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// assert!((forward.loss() - 1.4076059644443804).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -261,12 +268,9 @@ impl Forward {
     /// Writes a statistic of every row, 0 at ignored ones.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// let mut varentropy = ndarray::Array1::<f64>::zeros(2);
-    /// forward.write(surprisal::Statistic::Varentropy, varentropy.view_mut())?;
+    /// forward.write(surprisal::Statistic::Varentropy, &mut varentropy)?;
     /// assert!(varentropy[0] > 0.0 && varentropy[1] == 0.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -327,10 +331,7 @@ impl Forward {
     /// A statistic of every row, 0 at ignored ones.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// let entropy = forward.statistic(surprisal::Statistic::Entropy)?;
     /// assert!(entropy[0] > 0.0 && entropy[0] < 3_f64.ln());
     /// # Ok::<(), surprisal::Error>(())
@@ -347,10 +348,7 @@ impl Forward {
     /// L_i of every row, 0 at ignored ones.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// assert_eq!(forward.losses()[1], 0.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -361,10 +359,7 @@ impl Forward {
     /// lse of every row, 0 at ignored ones.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// assert!((forward.log_sum_exp()[0] - 3.4076059644443806).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -383,10 +378,7 @@ impl Forward {
     /// The most likely class of every row, the lowest of equals, the first NaN; −1 at ignored rows.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// assert_eq!(forward.argmax().to_vec(), [1, -1]);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -398,10 +390,7 @@ impl Forward {
     /// is NaN, and over shards where the target's logit was not given to each.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// assert_eq!(forward.rank()?.to_vec(), [1, -1]);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -424,10 +413,7 @@ impl Forward {
     /// −1 and ln p of −∞, at ignored rows class −1 and 0.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// let top = forward.top_k();
     /// assert_eq!(top.classes, ndarray::arr2(&[[1, 2], [-1, -1]]));
     /// assert!((top.log_probabilities[[0, 1]] + 1.4076059644443804).abs() < 1e-15);
@@ -454,10 +440,7 @@ impl Forward {
     /// The state of each kept row.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// assert_eq!(forward.states().len(), forward.rows_kept());
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -468,10 +451,7 @@ impl Forward {
     /// The number of losses, ignored rows included.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// assert_eq!(forward.len(), 2);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -482,10 +462,7 @@ impl Forward {
     /// Whether there are no losses.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// assert!(!forward.is_empty());
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -496,10 +473,7 @@ impl Forward {
     /// The number of rows that are not ignored.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// assert_eq!(forward.rows_kept(), 1);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -519,10 +493,7 @@ impl Forward {
     /// weights or smoothing. NaN where every row is ignored.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// let perplexity = forward.mean_surprisal().map(f64::exp);
     /// assert!((perplexity.unwrap_or(f64::NAN) - 4.0861612696304874).abs() < 1e-14);
     /// # Ok::<(), surprisal::Error>(())
@@ -541,10 +512,7 @@ impl Forward {
     /// The share of kept rows whose most likely class is the target; `None` for soft targets.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// assert_eq!(forward.accuracy(), Some(0.0));
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -564,7 +532,7 @@ impl Forward {
     /// use surprisal::{Filter, Inputs, LinearCrossEntropy};
     /// let one = ndarray::arr2(&[[1.0_f32]]);
     /// let loss = LinearCrossEntropy::builder().filter(Filter::Auto).build()?;
-    /// let forward = loss.forward(&Inputs::new(one.view(), one.view(), &[0_u32]))?;
+    /// let forward = loss.forward(&Inputs::new(&one, &one, &[0_u32]))?;
     /// assert_eq!(forward.segments_kept(), Some(1.0));
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -578,7 +546,7 @@ impl Forward {
     /// use surprisal::{Filter, Inputs, LinearCrossEntropy};
     /// let one = ndarray::arr2(&[[1.0_f32]]);
     /// let loss = LinearCrossEntropy::builder().filter(Filter::Auto).build()?;
-    /// let forward = loss.forward(&Inputs::new(one.view(), one.view(), &[0_u32]))?;
+    /// let forward = loss.forward(&Inputs::new(&one, &one, &[0_u32]))?;
     /// assert_eq!(forward.dropped_mass().map(|mass| mass.largest), Some(0.0));
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -589,10 +557,7 @@ impl Forward {
     /// The mean entropy of the kept rows in nats; `None` where it was not asked for.
     ///
     /// ```
-    /// # use surprisal::{Inputs, LinearCrossEntropy};
-    /// # let logits = ndarray::arr2(&[[1.0_f64, 3.0, 2.0], [5.0, 5.0, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().varentropy(true).rank(true).top_k(2).build()?;
-    /// # let forward = loss.forward(&Inputs::from_logits(logits.view(), &[2_i64, -100]))?;
+    #[doc = example!()]
     /// assert!(forward.mean_entropy().is_some_and(|entropy| entropy > 0.0));
     /// # Ok::<(), surprisal::Error>(())
     /// ```

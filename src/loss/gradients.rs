@@ -4,12 +4,25 @@ use super::inputs::{Inputs, Source};
 use crate::error::{Error, Result};
 use crate::matrix::{MatrixMut, Vector, VectorMut};
 
+/// What the examples of this file begin with.
+macro_rules! example {
+    () => {
+        "# use ndarray::{Array2, arr1, arr2};
+# use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
+# let logits = arr2(&[[1.0_f64, 2.0], [0.5, 0.0]]);
+# let loss = LinearCrossEntropy::builder().reduction(Reduction::None).entropy(true).build()?;
+# let inputs = Inputs::from_logits(&logits, &[0_u32, 1]);
+# let each = arr1(&[1.0, 0.0]);
+# let mut gradient = Array2::<f64>::zeros((2, 2));"
+    };
+}
+
 /// The derivative of whatever is minimised by what the loss returns.
 ///
 /// ```
 /// use surprisal::Upstream;
 /// let per_row = ndarray::arr1(&[0.5_f32, -2.0]);
-/// let upstream = Upstream::rows(per_row.view()).entropy(per_row.view());
+/// let upstream = Upstream::rows(&per_row).entropy(&per_row);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Upstream<'a> {
@@ -57,15 +70,9 @@ impl<'a> Upstream<'a> {
     /// The same number for the loss, however it is reduced.
     ///
     /// ```
-    /// # use ndarray::{Array2, arr1, arr2};
-    /// # use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
-    /// # let logits = arr2(&[[1.0_f64, 2.0], [0.5, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().reduction(Reduction::None).entropy(true).build()?;
-    /// # let inputs = Inputs::from_logits(logits.view(), &[0_u32, 1]);
-    /// # let each = arr1(&[1.0, 0.0]);
-    /// # let mut gradient = Array2::<f64>::zeros((2, 2));
+    #[doc = example!()]
     /// let upstream = Upstream::scalar(2.0);
-    /// let gradients = Gradients::new().logits(gradient.view_mut());
+    /// let gradients = Gradients::new().logits(&mut gradient);
     /// loss.loss_and_gradients(&inputs, &upstream, gradients)?;
     /// assert!(gradient.iter().all(|g| *g != 0.0));
     /// # Ok::<(), surprisal::Error>(())
@@ -78,15 +85,9 @@ impl<'a> Upstream<'a> {
     /// stands at ignored rows is not read.
     ///
     /// ```
-    /// # use ndarray::{Array2, arr1, arr2};
-    /// # use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
-    /// # let logits = arr2(&[[1.0_f64, 2.0], [0.5, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().reduction(Reduction::None).entropy(true).build()?;
-    /// # let inputs = Inputs::from_logits(logits.view(), &[0_u32, 1]);
-    /// # let each = arr1(&[1.0, 0.0]);
-    /// # let mut gradient = Array2::<f64>::zeros((2, 2));
-    /// let upstream = Upstream::rows(each.view());
-    /// let gradients = Gradients::new().logits(gradient.view_mut());
+    #[doc = example!()]
+    /// let upstream = Upstream::rows(&each);
+    /// let gradients = Gradients::new().logits(&mut gradient);
     /// loss.loss_and_gradients(&inputs, &upstream, gradients)?;
     /// assert!(gradient[[0, 0]] < 0.0 && gradient[[1, 0]] == 0.0);
     /// # Ok::<(), surprisal::Error>(())
@@ -98,15 +99,9 @@ impl<'a> Upstream<'a> {
     /// A number for each row's log-sum-exp.
     ///
     /// ```
-    /// # use ndarray::{Array2, arr1, arr2};
-    /// # use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
-    /// # let logits = arr2(&[[1.0_f64, 2.0], [0.5, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().reduction(Reduction::None).entropy(true).build()?;
-    /// # let inputs = Inputs::from_logits(logits.view(), &[0_u32, 1]);
-    /// # let each = arr1(&[1.0, 0.0]);
-    /// # let mut gradient = Array2::<f64>::zeros((2, 2));
-    /// let upstream = Upstream::scalar(0.0).log_sum_exp(each.view());
-    /// let gradients = Gradients::new().logits(gradient.view_mut());
+    #[doc = example!()]
+    /// let upstream = Upstream::scalar(0.0).log_sum_exp(&each);
+    /// let gradients = Gradients::new().logits(&mut gradient);
     /// loss.loss_and_gradients(&inputs, &upstream, gradients)?;
     /// assert!((gradient.row(0).sum() - 1.0).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
@@ -119,15 +114,9 @@ impl<'a> Upstream<'a> {
     /// A number for each row's entropy.
     ///
     /// ```
-    /// # use ndarray::{Array2, arr1, arr2};
-    /// # use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
-    /// # let logits = arr2(&[[1.0_f64, 2.0], [0.5, 0.0]]);
-    /// # let loss = LinearCrossEntropy::builder().reduction(Reduction::None).entropy(true).build()?;
-    /// # let inputs = Inputs::from_logits(logits.view(), &[0_u32, 1]);
-    /// # let each = arr1(&[1.0, 0.0]);
-    /// # let mut gradient = Array2::<f64>::zeros((2, 2));
-    /// let upstream = Upstream::scalar(0.0).entropy(each.view());
-    /// let gradients = Gradients::new().logits(gradient.view_mut());
+    #[doc = example!()]
+    /// let upstream = Upstream::scalar(0.0).entropy(&each);
+    /// let gradients = Gradients::new().logits(&mut gradient);
     /// loss.loss_and_gradients(&inputs, &upstream, gradients)?;
     /// assert!(gradient[[0, 0]] > 0.0 && gradient[[0, 1]] < 0.0);
     /// # Ok::<(), surprisal::Error>(())
@@ -159,7 +148,7 @@ pub(crate) struct Sink<M> {
 /// use surprisal::Gradients;
 /// let (mut hidden, mut classifier) = (Array2::<f32>::zeros((4, 2)), Array2::<f32>::zeros((9, 2)));
 /// let gradients =
-///     Gradients::new().hidden(hidden.view_mut()).accumulate_classifier(classifier.view_mut());
+///     Gradients::new().hidden(&mut hidden).accumulate_classifier(&mut classifier);
 /// ```
 #[derive(Debug, Default)]
 #[must_use]

@@ -5,6 +5,17 @@ use ndarray::{Array1, ArrayView1, ArrayView2};
 use crate::error::{Error, Result};
 use crate::matrix::{Matrix, Vector};
 
+/// What the examples of this file begin with.
+macro_rules! example {
+    () => {
+        "# use ndarray::{arr1, arr2};
+# use surprisal::{Inputs, LinearCrossEntropy, Shard};
+# let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
+# let classifier = arr2(&[[1.0_f32], [-1.0]]);
+# let loss = LinearCrossEntropy::builder().build()?;"
+    };
+}
+
 /// Class indices.
 ///
 /// ```
@@ -196,7 +207,7 @@ impl Selection<'_> {
 /// let hidden = arr2(&[[0.2_f64, -0.1], [1.0, 0.5], [-0.3, 0.7]]);
 /// let classifier = arr2(&[[0.5_f64, -0.4], [-0.2, 0.3], [0.1, 0.6]]);
 /// let bias = arr1(&[0.1, -0.2, 0.05]);
-/// let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_i64, 1, -100]).bias(bias.view());
+/// let inputs = Inputs::new(&hidden, &classifier, &[0_i64, 1, -100]).bias(&bias);
 /// let forward = LinearCrossEntropy::builder().build()?.forward(&inputs)?;
 /// assert_eq!(forward.losses()[2], 0.0);
 /// # Ok::<(), surprisal::Error>(())
@@ -220,12 +231,8 @@ impl<'a> Inputs<'a> {
     /// Hidden states `[N,D]`, a classifier `[V,D]`, and N targets.
     ///
     /// ```
-    /// # use ndarray::{arr1, arr2};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
-    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
-    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32, 1, 0, 1]);
+    #[doc = example!()]
+    /// let inputs = Inputs::new(&hidden, &classifier, &[0_u32, 1, 0, 1]);
     /// assert_eq!(loss.forward(&inputs)?.len(), 4);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -245,7 +252,7 @@ impl<'a> Inputs<'a> {
     /// use surprisal::{Inputs, LinearCrossEntropy};
     /// let logits = ndarray::arr2(&[[1.0_f64, 2.0, 3.0]]);
     /// let loss = LinearCrossEntropy::builder().build()?;
-    /// let forward = loss.forward(&Inputs::from_logits(logits.view(), &[0_u32]))?;
+    /// let forward = loss.forward(&Inputs::from_logits(&logits, &[0_u32]))?;
     /// assert!((forward.loss() - 2.4076059644443806).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -302,13 +309,9 @@ impl<'a> Inputs<'a> {
     /// b, a number for each class.
     ///
     /// ```
-    /// # use ndarray::{arr1, arr2};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
-    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
+    #[doc = example!()]
     /// let bias = arr1(&[0.5_f32, f32::NEG_INFINITY]);
-    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32, 0, 0, 0]).bias(bias.view());
+    /// let inputs = Inputs::new(&hidden, &classifier, &[0_u32, 0, 0, 0]).bias(&bias);
     /// assert_eq!(loss.forward(&inputs)?.loss(), 0.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -320,14 +323,10 @@ impl<'a> Inputs<'a> {
     /// w, a number for each class, finite and at least 0.
     ///
     /// ```
-    /// # use ndarray::{arr1, arr2};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
-    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
+    #[doc = example!()]
     /// let weights = arr1(&[0.0_f32, 2.0]);
-    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32, 1, 0, 1]);
-    /// let weighted = inputs.class_weights(weights.view());
+    /// let inputs = Inputs::new(&hidden, &classifier, &[0_u32, 1, 0, 1]);
+    /// let weighted = inputs.class_weights(&weights);
     /// assert_eq!(loss.forward(&weighted)?.losses()[0], 0.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -340,14 +339,10 @@ impl<'a> Inputs<'a> {
     /// of weight 0 still counts in the mean.
     ///
     /// ```
-    /// # use ndarray::{arr1, arr2};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
-    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
+    #[doc = example!()]
     /// let weights = arr1(&[0.0_f32, 1.0, -1.0, 0.5]);
-    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32, 1, 0, 1]);
-    /// let weighted = inputs.token_weights(weights.view());
+    /// let inputs = Inputs::new(&hidden, &classifier, &[0_u32, 1, 0, 1]);
+    /// let weighted = inputs.token_weights(&weights);
     /// assert_eq!(loss.forward(&weighted)?.losses()[0], 0.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -366,7 +361,7 @@ impl<'a> Inputs<'a> {
     /// use surprisal::{Inputs, LinearCrossEntropy, Targets};
     /// let logits = arr2(&[[1.0_f64, 2.0, 3.0], [0.0, 5.0, 0.0]]);
     /// let teacher = arr2(&[[0.0_f64, 0.5, 0.5], [1.0, 0.0, 0.0]]);
-    /// let inputs = Inputs::from_logits(logits.view(), Targets::soft(&teacher));
+    /// let inputs = Inputs::from_logits(&logits, Targets::soft(&teacher));
     /// let forward = LinearCrossEntropy::builder().build()?.forward(&inputs.ignore(&[false, true]))?;
     /// assert_eq!((forward.rows_kept(), forward.losses()[1]), (1, 0.0));
     /// assert_eq!(forward.loss(), forward.losses()[0]);
@@ -384,7 +379,7 @@ impl<'a> Inputs<'a> {
     /// use surprisal::{Inputs, LinearCrossEntropy};
     /// let hidden = ndarray::arr2(&[[1.0_f32], [2.0], [3.0]]);
     /// let classifier = ndarray::arr2(&[[1.0_f32], [-1.0]]);
-    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32, 1]).rows(&[0, 2]);
+    /// let inputs = Inputs::new(&hidden, &classifier, &[0_u32, 1]).rows(&[0, 2]);
     /// assert_eq!(LinearCrossEntropy::builder().build()?.forward(&inputs)?.len(), 2);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -401,7 +396,7 @@ impl<'a> Inputs<'a> {
     /// let hidden = ndarray::arr2(&[[1.0_f32], [2.0], [3.0]]);
     /// let classifier = ndarray::arr2(&[[1.0_f32], [-1.0]]);
     /// let tokens = [0_u32, 1, 0];
-    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &tokens).shift(1);
+    /// let inputs = Inputs::new(&hidden, &classifier, &tokens).shift(1);
     /// assert_eq!(LinearCrossEntropy::builder().build()?.forward(&inputs)?.len(), 2);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -414,13 +409,9 @@ impl<'a> Inputs<'a> {
     /// and no row predicts beyond its own.
     ///
     /// ```
-    /// # use ndarray::{arr1, arr2};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
-    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
+    #[doc = example!()]
     /// let tokens = [0_u32, 1, 0, 1];
-    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &tokens).shift_within(1, 2);
+    /// let inputs = Inputs::new(&hidden, &classifier, &tokens).shift_within(1, 2);
     /// assert_eq!(loss.forward(&inputs)?.len(), 2);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -432,13 +423,9 @@ impl<'a> Inputs<'a> {
     /// Says that the classifier is a part of a larger vocabulary.
     ///
     /// ```
-    /// # use ndarray::{arr1, arr2};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f32], [2.0], [3.0], [0.5]]);
-    /// # let classifier = arr2(&[[1.0_f32], [-1.0]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
+    #[doc = example!()]
     /// let shard = Shard::new(10, 12);
-    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[10_u32, 3, 0, 11]);
+    /// let inputs = Inputs::new(&hidden, &classifier, &[10_u32, 3, 0, 11]);
     /// assert_eq!(loss.fold(&inputs.shard(shard))?.states()[0].argmax(), Some(10));
     /// # Ok::<(), surprisal::Error>(())
     /// ```

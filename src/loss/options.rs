@@ -9,7 +9,7 @@ use crate::softmax::transform::Transform;
 /// ```
 /// use surprisal::{Inputs, LinearCrossEntropy, Reduction};
 /// let logits = ndarray::arr2(&[[1.0_f64, 2.0], [3.0, 3.0], [0.0, 0.0]]);
-/// let inputs = Inputs::from_logits(logits.view(), &[0_i64, 1, -100]);
+/// let inputs = Inputs::from_logits(&logits, &[0_i64, 1, -100]);
 /// let loss = |reduction| -> surprisal::Result<f64> {
 ///     let loss = LinearCrossEntropy::builder().reduction(reduction).build()?;
 ///     Ok(loss.forward(&inputs)?.loss())
@@ -126,7 +126,7 @@ pub enum Filter {
 /// let hidden = arr2(&[[1.0_f32, 0.0], [0.0, 2.0]]);
 /// let classifier = arr2(&[[1.0_f32, 0.0], [0.0, 1.0], [1.0, 1.0]]);
 /// let loss = LinearCrossEntropy::builder().label_smoothing(0.1).build()?;
-/// let forward = loss.forward(&Inputs::new(hidden.view(), classifier.view(), &[0_u32, 1]))?;
+/// let forward = loss.forward(&Inputs::new(&hidden, &classifier, &[0_u32, 1]))?;
 /// assert!((forward.loss() - 0.86031).abs() < 1e-5);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
@@ -322,8 +322,8 @@ impl LinearCrossEntropyBuilder {
     /// let classifier = Array2::from_shape_fn((640, 1), |(v, _)| if v == 3 { 60.0 } else { 0.0 });
     /// let loss = LinearCrossEntropy::builder().filter(Filter::Below(1e-6)).build()?;
     /// let mut gradient = Array2::<f32>::zeros((640, 1));
-    /// let inputs = Inputs::new(hidden.view(), classifier.view(), &[3_u32]);
-    /// let gradients = Gradients::new().classifier(gradient.view_mut());
+    /// let inputs = Inputs::new(&hidden, &classifier, &[3_u32]);
+    /// let gradients = Gradients::new().classifier(&mut gradient);
     /// let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients)?;
     /// assert_eq!(forward.segments_kept(), Some(1.0 / 20.0));
     /// # Ok::<(), surprisal::Error>(())

@@ -8,6 +8,18 @@ use crate::error::{Error, Result};
 use crate::softmax::RowState;
 use crate::softmax::top_k;
 
+/// What the examples of this file begin with.
+macro_rules! example {
+    () => {
+        "# use ndarray::{arr2, s};
+# use surprisal::{Inputs, LinearCrossEntropy, Shard};
+# let hidden = arr2(&[[1.0_f64, -0.5]]);
+# let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
+# let loss = LinearCrossEntropy::builder().build()?;
+# let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));"
+    };
+}
+
 /// The rows of a vocabulary, or of one shard of it, folded: what shards exchange.
 ///
 /// ```
@@ -20,11 +32,11 @@ use crate::softmax::top_k;
 /// let shard = |classes: std::ops::Range<usize>| {
 ///     let part = classifier.slice(s![classes.clone(), ..]);
 ///     let shard = Shard::new(classes.start, 4);
-///     loss.fold(&Inputs::new(hidden.view(), part, &[3_u32, 0]).shard(shard))
+///     loss.fold(&Inputs::new(&hidden, part, &[3_u32, 0]).shard(shard))
 /// };
 /// let mut fold = shard(0..3)?;
 /// fold.merge(&shard(3..4)?)?;
-/// let whole = loss.forward(&Inputs::new(hidden.view(), classifier.view(), &[3_u32, 0]))?;
+/// let whole = loss.forward(&Inputs::new(&hidden, &classifier, &[3_u32, 0]))?;
 /// assert!((fold.finish()?.loss() - whole.loss()).abs() < 1e-14);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
@@ -37,14 +49,9 @@ impl Fold {
     /// The state of each kept row.
     ///
     /// ```
-    /// # use ndarray::{arr2, s};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f64, -0.5]]);
-    /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
-    /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
+    #[doc = example!()]
     /// let shard = Shard::new(0, 3);
-    /// let fold = loss.fold(&Inputs::new(hidden.view(), left, &[2_u32]).shard(shard))?;
+    /// let fold = loss.fold(&Inputs::new(&hidden, left, &[2_u32]).shard(shard))?;
     /// assert_eq!(fold.states()[0].target_logit, None);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -55,15 +62,10 @@ impl Fold {
     /// Folds in the states of the same rows over other classes, as another machine has sent them.
     ///
     /// ```
-    /// # use ndarray::{arr2, s};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f64, -0.5]]);
-    /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
-    /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
+    #[doc = example!()]
     /// let part = |part, first_class| {
     ///     let shard = Shard::new(first_class, 3);
-    ///     loss.fold(&Inputs::new(hidden.view(), part, &[2_u32]).shard(shard))
+    ///     loss.fold(&Inputs::new(&hidden, part, &[2_u32]).shard(shard))
     /// };
     /// let mut fold = part(left, 0)?;
     /// fold.merge_states(2..3, part(right, 2)?.states())?;
@@ -94,15 +96,10 @@ impl Fold {
     /// Folds in another shard of the same rows.
     ///
     /// ```
-    /// # use ndarray::{arr2, s};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f64, -0.5]]);
-    /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
-    /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
+    #[doc = example!()]
     /// let part = |part, first_class| {
     ///     let shard = Shard::new(first_class, 3);
-    ///     loss.fold(&Inputs::new(hidden.view(), part, &[2_u32]).shard(shard))
+    ///     loss.fold(&Inputs::new(&hidden, part, &[2_u32]).shard(shard))
     /// };
     /// let mut fold = part(right, 2)?;
     /// fold.merge(&part(left, 0)?)?;
@@ -143,14 +140,9 @@ impl Fold {
     /// The losses, once every shard is merged.
     ///
     /// ```
-    /// # use ndarray::{arr2, s};
-    /// # use surprisal::{Inputs, LinearCrossEntropy, Shard};
-    /// # let hidden = arr2(&[[1.0_f64, -0.5]]);
-    /// # let classifier = arr2(&[[0.5_f64, 1.0], [-1.0, 0.2], [0.7, 0.1]]);
-    /// # let loss = LinearCrossEntropy::builder().build()?;
-    /// # let (left, right) = (classifier.slice(s![..2, ..]), classifier.slice(s![2.., ..]));
+    #[doc = example!()]
     /// let shard = Shard::new(0, 3);
-    /// let fold = loss.fold(&Inputs::new(hidden.view(), left, &[2_u32]).shard(shard))?;
+    /// let fold = loss.fold(&Inputs::new(&hidden, left, &[2_u32]).shard(shard))?;
     /// assert_eq!(
     ///     fold.finish().unwrap_err().to_string(),
     ///     "the fold has no class 2, expected shards of all 3 classes",

@@ -5,6 +5,15 @@ use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::simd::Isa;
 
+/// What the examples of this file begin with.
+macro_rules! example {
+    () => {
+        "# use surprisal::RowState;
+# let mut state = RowState::with_target(0);
+# state.push(0, &[1.0_f64, 2.0, 3.0])?;"
+    };
+}
+
 /// What a row of logits is reduced to, block by block.
 ///
 /// With m the maximum, u_v = a_v − m, and every sum over all classes *but one arg-max*:
@@ -78,9 +87,7 @@ impl RowState {
     /// A row of which nothing has been seen.
     ///
     /// ```
-    /// # use surprisal::RowState;
-    /// # let mut state = RowState::with_target(0);
-    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    #[doc = example!()]
     /// assert_eq!(RowState::new().argmax(), None);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -104,9 +111,7 @@ impl RowState {
     /// A row whose target is `class`: its logit is kept when its block comes.
     ///
     /// ```
-    /// # use surprisal::RowState;
-    /// # let mut state = RowState::with_target(0);
-    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    #[doc = example!()]
     /// assert!((state.surprisal().unwrap_or(f64::NAN) - 2.4076059644443806).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -132,9 +137,7 @@ impl RowState {
     /// Folds in the logits of the classes from `first_class` on.
     ///
     /// ```
-    /// # use surprisal::RowState;
-    /// # let mut state = RowState::with_target(0);
-    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    #[doc = example!()]
     /// state.push(3, &[4.0_f32])?;
     /// assert_eq!(state.argmax(), Some(3));
     /// # Ok::<(), surprisal::Error>(())
@@ -183,9 +186,7 @@ impl RowState {
     /// Folds in the state of other classes of the same row.
     ///
     /// ```
-    /// # use surprisal::RowState;
-    /// # let mut state = RowState::with_target(0);
-    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    #[doc = example!()]
     /// let mut other = RowState::new();
     /// other.push(3, &[5.0_f64, 0.0])?;
     /// state.merge(&other);
@@ -261,9 +262,7 @@ impl RowState {
     /// ln S = ln Σ e^(a_v − m), which is also the min-entropy.
     ///
     /// ```
-    /// # use surprisal::RowState;
-    /// # let mut state = RowState::with_target(0);
-    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    #[doc = example!()]
     /// assert!((state.log_sum() - 0.4076059644443804).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -274,9 +273,7 @@ impl RowState {
     /// lse = ln Σ e^(a_v); −∞ where every logit is.
     ///
     /// ```
-    /// # use surprisal::RowState;
-    /// # let mut state = RowState::with_target(0);
-    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    #[doc = example!()]
     /// assert!((state.log_sum_exp() - 3.4076059644443806).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -290,9 +287,7 @@ impl RowState {
     /// H = −Σ p ln p.
     ///
     /// ```
-    /// # use surprisal::RowState;
-    /// # let mut state = RowState::with_target(0);
-    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    #[doc = example!()]
     /// assert!((state.entropy() - 0.8323955818399389).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -303,9 +298,7 @@ impl RowState {
     /// The variance of ln p under p.
     ///
     /// ```
-    /// # use surprisal::RowState;
-    /// # let mut state = RowState::with_target(0);
-    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    #[doc = example!()]
     /// assert!((state.varentropy() - 0.4244045446892544).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -320,9 +313,7 @@ impl RowState {
     /// H_∞ = −ln max p.
     ///
     /// ```
-    /// # use surprisal::RowState;
-    /// # let mut state = RowState::with_target(0);
-    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    #[doc = example!()]
     /// assert!((state.min_entropy() - 0.4076059644443804).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -333,9 +324,7 @@ impl RowState {
     /// −ln p of the target, never negative; `None` until its class has been seen.
     ///
     /// ```
-    /// # use surprisal::RowState;
-    /// # let mut state = RowState::with_target(0);
-    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    #[doc = example!()]
     /// assert!((state.surprisal().unwrap_or(f64::NAN) - 2.4076059644443806).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -346,9 +335,7 @@ impl RowState {
     /// −ln p of a class with this logit: log1p(r) + (m − a).
     ///
     /// ```
-    /// # use surprisal::RowState;
-    /// # let mut state = RowState::with_target(0);
-    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    #[doc = example!()]
     /// assert!((state.surprisal_of(2.0) - 1.4076059644443804).abs() < 1e-15);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
@@ -359,9 +346,7 @@ impl RowState {
     /// The class of the largest logit, the lowest of equals; of the first NaN where there is one.
     ///
     /// ```
-    /// # use surprisal::RowState;
-    /// # let mut state = RowState::with_target(0);
-    /// # state.push(0, &[1.0_f64, 2.0, 3.0])?;
+    #[doc = example!()]
     /// assert_eq!(state.argmax(), Some(2));
     /// # Ok::<(), surprisal::Error>(())
     /// ```

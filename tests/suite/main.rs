@@ -16,6 +16,7 @@ mod golden;
 mod gpu;
 #[cfg(all(feature = "gpu", feature = "spectral"))]
 mod gpu_spectra;
+mod instruction_set;
 #[cfg(feature = "io")]
 mod io;
 mod properties;

@@ -146,7 +146,7 @@ impl Shapes {
     /// # use surprisal::{LinearCrossEntropy, Pass, Shapes};
     /// # let loss = LinearCrossEntropy::builder().build()?;
     /// let logits = ndarray::arr2(&[[1.0_f64, 2.0]]);
-    /// let shapes = Shapes::of(&surprisal::Inputs::from_logits(logits.view(), &[0_u32]));
+    /// let shapes = Shapes::of(&surprisal::Inputs::from_logits(&logits, &[0_u32]));
     /// assert_eq!((shapes.rows, shapes.vocabulary, shapes.real_bytes), (1, 2, 8));
     /// # Ok::<(), surprisal::Error>(())
     /// ```
