@@ -74,7 +74,7 @@ impl Teacher {
                 sum += weights[[i, j]];
             }
             if tail == Tail::Renormalise {
-                if !(sum > 0.0) {
+                if sum.is_nan() || sum <= 0.0 {
                     return Err(Failure::Input(format!(
                         "--teacher-log-probs: row {i} has no probability to renormalise, expected \
                          a class or an ignored row"
