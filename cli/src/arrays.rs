@@ -221,8 +221,11 @@ fn is_float(view: &TensorView<'_>) -> bool {
 /// All axes but the last as one.
 fn flat_rows<T>(view: ArrayView<'_, T, IxDyn>) -> Option<ArrayView<'_, T, Ix2>> {
     let (&columns, rows) = view.shape().split_last()?;
-    if rows.is_empty() {
-        return None;
+    match rows.len() {
+        0 => return None,
+        // In any order.
+        1 => return view.into_dimensionality::<Ix2>().ok(),
+        _ => {}
     }
     let rows = rows.iter().product();
     view.into_shape_with_order((rows, columns)).ok()

@@ -47,14 +47,36 @@ impl Report {
 
     fn lines(&self) -> String {
         let shown = || self.entries.iter().filter_map(|e| Some((e.key, e.text.as_ref()?)));
-        let width = shown().map(|(key, _)| key.len()).max().unwrap_or(0);
+        let width = shown().map(|(key, _)| label(key).chars().count()).max().unwrap_or(0);
         shown()
             .map(|(key, text)| {
                 // A text may be of several lines; no line has anything else that a terminal obeys.
                 let lines: Vec<_> = text.lines().map(printable).collect();
-                format!("{:width$}  {}\n", key.replace('_', " "), lines.join("\n"))
+                format!("{:width$}  {}\n", label(key), lines.join("\n"))
             })
             .collect()
+    }
+}
+
+/// A key in words: units stand beside the values.
+fn label(key: &str) -> String {
+    match key {
+        "alpha_req" => "α-ReQ".into(),
+        "dse" => "DSE".into(),
+        "dsmi" => "DSMI".into(),
+        "gflops" => "rate".into(),
+        "kneser_ney_perplexity" => "Kneser–Ney perplexity".into(),
+        "lidar" => "LiDAR".into(),
+        "mean_probability_at_50" => "mean probability of the 50th class".into(),
+        "nesum" => "NESum".into(),
+        "rankme" => "RankMe".into(),
+        "rankme_covariance" => "RankMe of the covariance".into(),
+        "seconds" => "time".into(),
+        "softmax_at_least_2e_12" => "softmax of at least 2⁻¹²".into(),
+        "tokens_above_2e_12" => "classes above 2⁻¹²".into(),
+        "vendi" => "Vendi".into(),
+        "workspace_bytes" => "workspace".into(),
+        _ => key.replace('_', " "),
     }
 }
 
@@ -84,6 +106,9 @@ pub fn significant_or(value: Option<f64>, digits: usize, missing: &str) -> Strin
 pub fn with_error(value: f64, error: f64) -> String {
     if !(error.is_finite() && error > 0.0 && value.is_finite()) {
         return format!("{} ± {}", significant(value, 6), significant(error, 2));
+    }
+    if error < 1e-6 * value.abs() {
+        return format!("{} ± {}", significant(value, 7), significant(error, 2));
     }
     let decimals = (1 - error.log10().floor() as i32).clamp(0, 15) as usize;
     format!("{value:.decimals$} ± {error:.decimals$}")
@@ -134,6 +159,7 @@ mod tests {
         assert_eq!(with_error(4.21327, 0.0172), "4.213 ± 0.017");
         assert_eq!(with_error(4.0, 0.0), "4.00000 ± 0");
         assert_eq!(with_error(1234.5, 56.0), "1234 ± 56");
+        assert_eq!(with_error(1.000000000004580, 1e-17), "1.000000 ± 1.0e-17");
     }
 
     #[test]

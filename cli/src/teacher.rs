@@ -94,6 +94,9 @@ const MOST: f64 = 0.01;
 pub fn flags(opened: &Opened) -> Result<Vec<bool>, Failure> {
     let expected = "a vector of booleans, or of 0 and 1";
     let view = opened.view();
+    if let TensorView::Bool(flags) = &view {
+        return Ok(flags.iter().copied().collect());
+    }
     let numbers = match floats(&view) {
         Some(numbers) => numbers,
         None => view.to_i64("--ignore")?.mapv(|number| number as f64),

@@ -79,6 +79,8 @@ pub(super) enum Weighing {
     Dense,
 }
 
+// The products of the spectra are dispatched where there are spectra.
+#[cfg_attr(not(feature = "spectral"), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Forward { entropy: bool, varentropy: bool, rank: bool },
