@@ -70,9 +70,8 @@ impl Devices {
             list.push(Value::Object(entry));
         }
         if global.json {
-            let mut result = Map::new();
-            result.insert("devices".into(), list.into());
-            return crate::output::print(true, &result);
+            let result = serde_json::json!({ "devices": list });
+            return crate::output::print_text(&format!("{result}\n"));
         }
         match list.is_empty() {
             true => crate::output::print_text("no adapters; is a Vulkan driver installed?\n"),

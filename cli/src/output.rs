@@ -1,6 +1,6 @@
 //! What the subcommands print and write.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -23,24 +23,6 @@ pub fn number(value: f64) -> Value {
 /// A number that may be missing.
 pub fn optional(value: Option<f64>) -> Value {
     value.map_or(Value::Null, number)
-}
-
-/// Prints the result: one JSON object, or a line for each key.
-pub fn print(json: bool, result: &Map<String, Value>) -> Result<(), Failure> {
-    if json {
-        return print_text(&format!("{}\n", Value::Object(result.clone())));
-    }
-    let width = result.keys().map(String::len).max().unwrap_or(0);
-    let mut lines = String::new();
-    for (key, value) in result {
-        let text = match value {
-            Value::String(text) => printable(text).into_owned(),
-            Value::Null => "-".into(),
-            value => value.to_string(),
-        };
-        lines += &format!("{key:width$}  {text}\n");
-    }
-    print_text(&lines)
 }
 
 /// Prints on stdout; whoever has closed it does not want the rest.
