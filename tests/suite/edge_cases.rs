@@ -1212,11 +1212,11 @@ fn a_million_losses_are_summed_in_f64() {
         let loss = LinearCrossEntropy::builder().reduction(reduction).build().unwrap();
         let inputs = Inputs::new(hidden.view(), classifier.view(), &targets);
         let forward = loss.forward(&inputs).unwrap();
-        let exact: f64 = forward.losses().iter().map(|&l| f64::from(l)).sum();
+        let exact: f64 = forward.losses().sum();
         let exact = if reduction == Reduction::Mean { exact / rows as f64 } else { exact };
         // u for the rounding of every loss that is summed here, u for that of the sum.
         let bound = 2.0 * 2.0_f64.powi(-24) * exact;
-        assert!((f64::from(forward.loss()) - exact).abs() <= bound, "{exact}");
+        assert!((forward.loss() - exact).abs() <= bound, "{exact}");
     }
 }
 

@@ -153,7 +153,7 @@ fn what_is_far_below_is_summed_in_any_order_of_the_classes() {
                 let forward = loss.forward(&inputs).unwrap();
                 let state = forward.states()[0];
                 let unit = 8.0 * f64::from(f32::EPSILON);
-                assert!(close(f64::from(forward.loss()), r, unit, 0.0), "{at}: {}", forward.loss());
+                assert!(close(forward.loss(), r, unit, 0.0), "{at}: {}", forward.loss());
                 assert!(close(state.remainder, r, unit, 0.0), "{at}: {:e}", state.remainder);
                 assert!(close(state.entropy(), 91.0 * r, 4.0 * unit, 0.0), "{:e}", state.entropy());
                 if second {

@@ -150,7 +150,7 @@ fn check<T: Element<Real = f32>>(case: &Case, loss: &LinearCrossEntropy) -> Answ
 fn compare(run: &Run, truth: &Answer, model: &ErrorModel) {
     let forward = &run.forward;
     assert_close("losses", wide(&forward.losses()), &truth.losses, 1e-6, model.loss);
-    assert_close("loss", [f64::from(forward.loss())], &[truth.loss], 1e-6, model.loss);
+    assert_close("loss", [forward.loss()], &[truth.loss], 1e-6, model.loss);
     let lse = wide(&forward.log_sum_exp());
     assert_close("lse", lse, &truth.log_sum_exp, 1e-6, model.loss.max(1e-6));
     assert_close("dE", wide(&run.hidden), &truth.d_hidden, 1e-6, model.gradient);
@@ -350,7 +350,7 @@ fn same(runs: &[Run; 2], tolerance: f64) {
     let near = |what: &str, a: Vec<f64>, b: Vec<f64>| {
         assert_close(what, b, &a, tolerance, tolerance);
     };
-    near("loss", vec![f64::from(there.forward.loss())], vec![f64::from(here.forward.loss())]);
+    near("loss", vec![there.forward.loss()], vec![here.forward.loss()]);
     near("losses", wide(&there.forward.losses()), wide(&here.forward.losses()));
     near("lse", wide(&there.forward.log_sum_exp()), wide(&here.forward.log_sum_exp()));
     assert_eq!(there.forward.argmax(), here.forward.argmax());
@@ -461,7 +461,7 @@ fn confident_rows_keep_their_digits() {
     let runs = both(hidden.view(), classifier.view(), &[1], None, &loss);
     let expected = ((-45.0_f64).exp() + (-46.0_f64).exp()).ln_1p();
     for run in &runs {
-        assert!(close(f64::from(run.forward.loss()), expected, 1e-6, 0.0));
+        assert!(close(run.forward.loss(), expected, 1e-6, 0.0));
         let own = f64::from(run.bias[1]);
         assert!(close(own, -expected, 1e-6, 0.0), "{own:e} {expected:e}");
     }
