@@ -28,7 +28,7 @@ use crate::simd::{Isa, Kernel, Simd};
 /// let mut adam = AdamW::builder().betas(0.9, 0.95).weight_decay(0.1).build()?;
 /// let mut w = Shared::from_elem(vec![3], 1.0_f64);
 /// let gradient = Shared::from_elem(vec![3], 0.5);
-/// adam.step(0.01, &mut [Parameter::new(&mut w, gradient.view())])?;
+/// adam.step(0.01, &mut [Parameter::new(&mut w, &gradient)])?;
 /// assert!((w[[0]] - 0.989).abs() < 1e-9);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
@@ -47,7 +47,7 @@ pub struct AdamW<T> {
 /// use surprisal::autodiff::{AdamW, Parameter, Shared};
 /// let (mut w, g) = (Shared::ones(vec![2]), Shared::<f32>::ones(vec![2]));
 /// let mut adam = AdamW::builder().build()?;
-/// adam.step(0.1, &mut [Parameter::new(&mut w, g.view())])?;
+/// adam.step(0.1, &mut [Parameter::new(&mut w, &g)])?;
 /// let state = adam.state();
 /// assert_eq!((state.steps, state.first.len(), state.second[0].shape()), (1, 1, &[2][..]));
 /// let resumed = AdamW::builder().state(state).build()?;
@@ -189,7 +189,7 @@ impl<T: Real> AdamW<T> {
     /// ```
     /// # use surprisal::autodiff::{AdamW, Parameter, Shared};
     /// let (mut w, g) = (Shared::ones(vec![2]), Shared::<f32>::ones(vec![2]));
-    /// AdamW::builder().build()?.step(1e-3, &mut [Parameter::new(&mut w, g.view())])?;
+    /// AdamW::builder().build()?.step(1e-3, &mut [Parameter::new(&mut w, &g)])?;
     /// assert!(w[[0]] < 1.0);
     /// # Ok::<(), surprisal::Error>(())
     /// ```

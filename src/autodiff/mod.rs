@@ -40,7 +40,7 @@
 //!     drop(tape); // The weights are not shared any more: the step needs no copy of them.
 //!     clip_gradient_norm(&mut gradients, 1.0)?;
 //!     let pairs = weights.iter_mut().zip(&gradients);
-//!     let mut pairs: Vec<_> = pairs.map(|(w, g)| Parameter::new(w, g.view())).collect();
+//!     let mut pairs: Vec<_> = pairs.map(|(w, g)| Parameter::new(w, g)).collect();
 //!     adam.step(schedule.rate(step), &mut pairs)?;
 //! }
 //! assert!(last < 0.1, "{last}");

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// use surprisal::autodiff::{Parameter, Sgd, Shared};
 /// let mut bias = Shared::from_elem(vec![2], 1.0_f64);
 /// let gradient = Shared::from_elem(vec![2], 0.5);
-/// Sgd::builder().build()?.step(0.1, &mut [Parameter::new(&mut bias, gradient.view()).without_decay()])?;
+/// Sgd::builder().build()?.step(0.1, &mut [Parameter::new(&mut bias, &gradient).without_decay()])?;
 /// assert_eq!(bias[[0]], 0.95);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
@@ -33,10 +33,10 @@ impl<'a, T: Real> Parameter<'a, T> {
     /// ```
     /// # use surprisal::autodiff::{Parameter, Shared};
     /// let (mut w, g) = (Shared::ones(vec![2, 2]), Shared::<f32>::ones(vec![2, 2]));
-    /// let parameter = Parameter::new(&mut w, g.view());
+    /// let parameter = Parameter::new(&mut w, &g);
     /// ```
-    pub fn new(value: &'a mut Shared<T>, gradient: ArrayViewD<'a, T>) -> Self {
-        Self { value, gradient, decays: true }
+    pub fn new(value: &'a mut Shared<T>, gradient: impl Into<ArrayViewD<'a, T>>) -> Self {
+        Self { value, gradient: gradient.into(), decays: true }
     }
 
     /// This one does not shrink: a bias, or the gain of a normalisation.
@@ -44,7 +44,7 @@ impl<'a, T: Real> Parameter<'a, T> {
     /// ```
     /// # use surprisal::autodiff::{Parameter, Shared};
     /// let (mut w, g) = (Shared::ones(vec![2, 2]), Shared::<f32>::ones(vec![2, 2]));
-    /// let parameter = Parameter::new(&mut w, g.view()).without_decay();
+    /// let parameter = Parameter::new(&mut w, &g).without_decay();
     /// ```
     pub fn without_decay(mut self) -> Self {
         self.decays = false;

@@ -23,7 +23,7 @@ use crate::simd::{Isa, Kernel, Simd};
 /// let mut w = Shared::from_elem(vec![1], 1.0_f64);
 /// let gradient = Shared::from_elem(vec![1], 1.0);
 /// for _ in 0..2 {
-///     sgd.step(0.1, &mut [Parameter::new(&mut w, gradient.view())])?;
+///     sgd.step(0.1, &mut [Parameter::new(&mut w, &gradient)])?;
 /// }
 /// assert!((w[[0]] - (1.0 - 0.1 - 0.19)).abs() < 1e-15);
 /// # Ok::<(), surprisal::Error>(())
@@ -119,7 +119,7 @@ impl<T: Real> Sgd<T> {
     /// # use surprisal::autodiff::{Parameter, Sgd, Shared};
     /// let (mut w, g) = (Shared::ones(vec![2]), Shared::<f32>::ones(vec![2]));
     /// let mut sgd = Sgd::builder().build()?;
-    /// sgd.step(0.1, &mut [Parameter::new(&mut w, g.view())])?;
+    /// sgd.step(0.1, &mut [Parameter::new(&mut w, &g)])?;
     /// assert_eq!(sgd.state(), [g]);
     /// let resumed = Sgd::builder().state(sgd.state()).build()?;
     /// # Ok::<(), surprisal::Error>(())
@@ -133,7 +133,7 @@ impl<T: Real> Sgd<T> {
     /// ```
     /// # use surprisal::autodiff::{Parameter, Sgd, Shared};
     /// let (mut w, g) = (Shared::ones(vec![2]), Shared::<f64>::ones(vec![2]));
-    /// Sgd::builder().build()?.step(0.25, &mut [Parameter::new(&mut w, g.view())])?;
+    /// Sgd::builder().build()?.step(0.25, &mut [Parameter::new(&mut w, &g)])?;
     /// assert_eq!(w[[0]], 0.75);
     /// # Ok::<(), surprisal::Error>(())
     /// ```

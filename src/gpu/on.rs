@@ -212,7 +212,6 @@ impl<'l> OnDevice<'l> {
     ///
     /// ```no_run
     #[doc = example!()]
-    /// # async fn wait<T>(future: impl Future<Output = T>) -> T { future.await }
     /// let loss = LinearCrossEntropy::builder().build()?;
     /// let future = async { loss.on(&context).forward_async(&inputs).await };
     #[doc = end!()]

@@ -906,6 +906,32 @@ fn arrays_that_stay_on_the_device() {
     assert!(on.into_workspace().bytes() > 0);
 }
 
+/// Their logits are not in the states: a backward alone computes them again.
+#[test]
+fn sparse_targets_of_arrays_that_stay_on_the_device() {
+    let mut stream = Stream(83);
+    let (n, d, v) = (40, 12, 150);
+    let hidden = cast::<f32>(&stream.matrix(n, d, 1.0));
+    let classifier = cast::<f32>(&stream.matrix(v, d, 0.5));
+    let classes = Array2::from_shape_fn((n, 3), |(i, j)| ((i * 31 + j * 57) % v) as u32);
+    let weights = Array2::from_shape_fn((n, 3), |(i, j)| (1 + (i + j) % 3) as f32 / 6.0);
+    let targets = Targets::sparse(&classes, &weights);
+    let loss = LinearCrossEntropy::builder().build().unwrap();
+    let (context, upstream) = (context(), Upstream::default());
+    let on = loss.on(context);
+    let mut expected = Array2::<f32>::zeros((v, d));
+    let inputs = Inputs::new(&hidden, &classifier, targets);
+    let gradients = Gradients::new().classifier(&mut expected);
+    let forward = on.loss_and_gradients(&inputs, &upstream, gradients).unwrap();
+    assert!(expected.iter().any(|&x| x != 0.0));
+    let [hidden, classifier] = [&hidden, &classifier].map(|of| context.upload(of).unwrap());
+    let inputs = DeviceInputs::new(hidden, classifier, targets);
+    let found = context.zeros(v, d).unwrap();
+    let gradients = DeviceGradients::new().classifier(found.clone());
+    on.vjp(&inputs, &forward, &upstream, &gradients).unwrap();
+    assert!(context.download(&found).unwrap() == expected);
+}
+
 #[test]
 fn the_self_check_is_content() {
     context().self_check().unwrap_or_else(|error| panic!("{error}"));

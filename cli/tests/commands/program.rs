@@ -710,6 +710,7 @@ fn rows_are_ignored_by_flags_or_by_classes_beside_other_targets() {
     place.npy("soft2.npy", soft.select(ndarray::Axis(0), &[0, 2]));
     write_npy(&place.path("flags.npy"), arr1(&[0_i32, 1, 0]).view()).unwrap();
     place.npy("numbers.npy", arr1(&[0.0, 1.0, 0.0]));
+    write_npy(&place.path("mask.npy"), arr1(&[false, true, false]).view()).unwrap();
     write_npy(&place.path("classes.npy"), arr1(&[0_i64, -100, 1]).view()).unwrap();
     write_npy(&place.path("seven.npy"), arr1(&[0_i64, 7, 1]).view()).unwrap();
     let few = place.json("--hidden e2.npy --classifier c.npy --soft-targets soft2.npy");
@@ -717,6 +718,7 @@ fn rows_are_ignored_by_flags_or_by_classes_beside_other_targets() {
     for flags in [
         "--ignore flags.npy",
         "--ignore numbers.npy",
+        "--ignore mask.npy",
         "--targets classes.npy",
         "--targets classes.npy --ignore flags.npy",
         "--targets seven.npy --ignore-index 7",
@@ -733,6 +735,16 @@ fn rows_are_ignored_by_flags_or_by_classes_beside_other_targets() {
     fails(&place.loss(&format!("{GOOD} --ignore short.npy")), 2, &["ignored rows", "[2]", "[3]"]);
     let both = format!("{product} --targets classes.npy --ignore short.npy");
     fails(&place.loss(&both), 2, &["--ignore", "--targets", "2", "3"]);
+}
+
+#[test]
+fn matrices_are_read_in_the_order_of_fortran() {
+    let place = Place::new();
+    let whole = place.json(GOOD);
+    let hidden = arr2(&[[0.2, -0.1], [1.0, 0.5], [-0.3, 0.7]]);
+    place.fortran("f.npy", &hidden.into_dyn());
+    let object = place.json(&GOOD.replace("e.npy", "f.npy"));
+    assert_eq!(object["loss"], whole["loss"]);
 }
 
 #[test]
