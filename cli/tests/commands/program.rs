@@ -710,7 +710,8 @@ fn rows_are_ignored_by_flags_or_by_classes_beside_other_targets() {
     place.npy("soft2.npy", soft.select(ndarray::Axis(0), &[0, 2]));
     write_npy(&place.path("flags.npy"), arr1(&[0_i32, 1, 0]).view()).unwrap();
     place.npy("numbers.npy", arr1(&[0.0, 1.0, 0.0]));
-    write_npy(&place.path("mask.npy"), arr1(&[false, true, false]).view()).unwrap();
+    let mask = arr1(&[false, true, false]);
+    write_safetensors(&place.path("m.safetensors"), &[("mask", mask.view().into())]).unwrap();
     write_npy(&place.path("classes.npy"), arr1(&[0_i64, -100, 1]).view()).unwrap();
     write_npy(&place.path("seven.npy"), arr1(&[0_i64, 7, 1]).view()).unwrap();
     let few = place.json("--hidden e2.npy --classifier c.npy --soft-targets soft2.npy");
@@ -718,7 +719,7 @@ fn rows_are_ignored_by_flags_or_by_classes_beside_other_targets() {
     for flags in [
         "--ignore flags.npy",
         "--ignore numbers.npy",
-        "--ignore mask.npy",
+        "--ignore m.safetensors:mask",
         "--targets classes.npy",
         "--targets classes.npy --ignore flags.npy",
         "--targets seven.npy --ignore-index 7",
