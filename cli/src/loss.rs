@@ -1,19 +1,19 @@
 //! `surprisal loss`: the fused loss of arrays on disk.
 
 use clap::{Args, ValueEnum};
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayView2};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use surprisal::io::{NpyElement, write_npy};
 use surprisal::{
-    Backward, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Matrix, Pass, Real,
+    Backward, Element, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Matrix, Pass, Real,
     Reduction, Shapes, Statistic, Targets, TopK, Upstream,
 };
 
 use crate::arrays::{Opened, check_rows};
 use crate::device::{Device, Place};
-use crate::output::{make_directory, number, optional};
+use crate::output::{make_directory, note, number, optional};
 use crate::report::{Report, bytes, duration, percent, significant};
 use crate::teacher::{self, Tail, Teacher};
 use crate::{Failure, Global, size};
@@ -305,7 +305,65 @@ struct Arrays {
     upstream: Option<Opened>,
 }
 
+/// What the target weights of the rows that take part sum to.
+#[derive(Clone, Copy)]
+struct Mass {
+    mean: f64,
+    /// Whether each row is a distribution.
+    whole: bool,
+}
+
+impl Arrays {
+    /// The mass of targets that are no classes.
+    fn mass(&self, shift: Option<usize>, forward: &Forward) -> Result<Option<Mass>, Failure> {
+        let (sums, narrow): (Array1<f64>, bool) = match (&self.soft_targets, &self.teacher) {
+            (Some(weights), _) => match weights.matrix()? {
+                Matrix::F64(view) => (row_sums(&view), false),
+                Matrix::F32(view) => (row_sums(&view), true),
+                Matrix::Bf16(view) => (row_sums(&view), true),
+                Matrix::F16(view) => (row_sums(&view), true),
+            },
+            (None, Some(teacher)) => (row_sums(&teacher.weights.view()), teacher.narrow),
+            (None, None) => return Ok(None),
+        };
+        let from = self.hidden.as_ref().or(self.logits.as_ref());
+        let sequence = from.and_then(Opened::sequence).unwrap_or(sums.len());
+        let shift = shift.unwrap_or(0);
+        let losses = sequence.saturating_sub(shift).max(1);
+        let tolerance = if narrow { 1e-2 } else { 1e-3 };
+        let (mut sum, mut whole) = (0.0, true);
+        let argmax = forward.argmax();
+        let kept = argmax.iter().enumerate().filter(|(_, class)| **class >= 0);
+        for (row, _) in kept {
+            let mass = sums[row / losses * sequence + row % losses + shift];
+            sum += mass;
+            whole &= (mass - 1.0).abs() <= tolerance;
+        }
+        Ok(Some(Mass { mean: sum / forward.rows_kept() as f64, whole }))
+    }
+}
+
+fn row_sums<T: Element>(weights: &ArrayView2<'_, T>) -> Array1<f64> {
+    weights.outer_iter().map(|row| row.iter().map(|weight| weight.to_f64()).sum()).collect()
+}
+
 impl Loss {
+    /// Notes where a result is not a number, and why.
+    fn tell_what_is_missing(&self, forward: &Forward, quiet: bool) {
+        if forward.rows_kept() == 0 {
+            let why = if forward.is_empty() { "there are none" } else { "all are ignored" };
+            return note(quiet, &format!("no row takes part: {why}, so there is no mean"));
+        }
+        // The loss of a row that is ignored is 0.
+        if let Some(row) = forward.losses().iter().position(|loss| loss.is_nan()) {
+            let of = match self.logits {
+                Some(_) => "finite logits",
+                None => "finite hidden states, classifier and bias",
+            };
+            note(quiet, &format!("row {row} is NaN: expected {of}"));
+        }
+    }
+
     pub fn run(&self, global: &Global) -> Result<(), Failure> {
         self.reduced()?;
         if self.upstream.is_some() && self.reduction != Some(ReductionName::None) {
@@ -535,7 +593,11 @@ impl Loss {
             strategy = if gradients { "recompute" } else { "forward" };
             workspace = there;
         }
-        let surprisal = forward.mean_surprisal();
+        self.tell_what_is_missing(&forward, global.quiet);
+        let mass = arrays.mass(self.shift, &forward)?;
+        // A sum over other weights than a distribution's is no surprisal.
+        let whole = mass.is_none_or(|mass| mass.whole);
+        let surprisal = forward.mean_surprisal().filter(|_| whole);
         let reduction = self.reduced()?;
         let scalar = (reduction != Reduction::None).then(|| forward.loss());
         let kept = forward.rows_kept() as f64 / forward.len().max(1) as f64;
@@ -550,6 +612,10 @@ impl Loss {
             Some(value) => format!("{} {unit}", significant(value, digits)),
             None => "-".into(),
         };
+        let of_surprisal = |value: Option<f64>, unit: &str| match whole {
+            true => with_unit(value, 5, unit),
+            false => "- (target weights do not sum to 1)".into(),
+        };
         let bits = surprisal.map(|nats| nats / std::f64::consts::LN_2);
         let perplexity = surprisal.map(f64::exp);
         let largest = (shapes.vocabulary as f64).ln();
@@ -558,16 +624,24 @@ impl Loss {
         report.add(
             "perplexity",
             optional(perplexity),
-            with_unit(perplexity, 5, "(e to the mean surprisal)"),
+            of_surprisal(perplexity, "(e to the mean surprisal)"),
         );
-        report.add("bits_per_token", optional(bits), with_unit(bits, 5, "bits"));
+        report.add("bits_per_token", optional(bits), of_surprisal(bits, "bits"));
+        match mass {
+            Some(Mass { mean, whole: false }) => {
+                let text = format!("{} of a row on average", significant(mean, 3));
+                report.add("mean_target_weight", number(mean), text);
+            }
+            Some(Mass { mean, .. }) => report.add_json("mean_target_weight", number(mean)),
+            None => {}
+        }
         report.add("tokens", forward.rows_kept(), forward.rows_kept().to_string());
         let ignored = forward.len() - forward.rows_kept();
         report.add("ignored", ignored, ignored.to_string());
         report.add(
             "accuracy",
             optional(forward.accuracy()),
-            forward.accuracy().map_or_else(|| "-".into(), percent),
+            forward.accuracy().filter(|a| !a.is_nan()).map_or_else(|| "-".into(), percent),
         );
         report.add(
             "mean_entropy",

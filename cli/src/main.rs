@@ -42,7 +42,7 @@ struct Cli {
 /// What every subcommand takes.
 #[derive(Args)]
 pub struct Global {
-    /// Print one JSON object on stdout and nothing else
+    /// Print one JSON object on stdout and nothing else; what is no number is "nan", "inf" or "-inf"
     #[arg(long, global = true, help_heading = "General")]
     json: bool,
     /// Threads to use, at most 4 a core or 64; 1 starts none [default: all cores, or

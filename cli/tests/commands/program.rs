@@ -334,7 +334,8 @@ fn narrow_files_are_computed_in_f32() {
 fn all_ignored_is_nan_as_a_string() {
     let place = Place::new();
     write_npy(&place.path("none.npy"), arr1(&[-1_i32, -1, -1]).view()).unwrap();
-    let arguments = "--hidden e.npy --classifier c.npy --targets none.npy --ignore-index -1";
+    let arguments =
+        "--hidden e.npy --classifier c.npy --targets none.npy --ignore-index -1 --quiet";
     let object = place.json(arguments);
     for key in ["loss", "perplexity", "bits_per_token", "accuracy", "mean_entropy"] {
         assert_eq!(object[key], "nan", "{key}");
@@ -343,6 +344,62 @@ fn all_ignored_is_nan_as_a_string() {
     let object = place.json(&format!("{arguments} --reduction sum"));
     assert_eq!(object["loss"].as_f64(), Some(0.0));
     assert!(place.json(&format!("{arguments} --reduction none"))["loss"].is_null());
+    let output = place.loss(&arguments.replace(" --quiet", ""));
+    assert!(text(&output.stderr).starts_with("note: no row takes part: all are ignored"));
+    assert!(!text(&output.stdout).contains("NaN %"));
+}
+
+#[test]
+fn the_first_row_that_is_nan_is_named() {
+    let place = Place::new();
+    place.npy("nan.npy", arr2(&[[0.2, -0.1], [f64::NAN, 0.5], [f64::NAN, 0.7]]));
+    let output = place.loss("--hidden nan.npy --classifier c.npy --targets y.npy --json");
+    assert_eq!(output.status.code(), Some(0));
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("note: row 1 is NaN: ") && stderr.lines().count() == 1, "{stderr}");
+    let object: Value = serde_json::from_str(text(&output.stdout)).unwrap();
+    assert_eq!(object["loss"], "nan");
+    // A row that takes no part may be anything.
+    write_npy(&place.path("y2.npy"), arr1(&[0_i64, -100, -100]).view()).unwrap();
+    place.json("--hidden nan.npy --classifier c.npy --targets y2.npy");
+}
+
+#[test]
+fn targets_that_are_no_distributions_have_no_perplexity() {
+    let place = Place::new();
+    let product = "--hidden e.npy --classifier c.npy";
+    let soft = arr2(&[[0.5, 0.25, 0.25], [0.125, 0.5, 0.375], [0.3, 0.1, 0.1]]);
+    place.npy("soft.npy", soft.clone());
+    write_npy(&place.path("last.npy"), arr1(&[0_i64, 0, 1]).view()).unwrap();
+    let half = format!("{product} --soft-targets soft.npy");
+    let object = place.json(&half);
+    assert!(object["loss"].is_number());
+    assert!(object["perplexity"].is_null() && object["bits_per_token"].is_null(), "{object:?}");
+    near("mass", [&object["mean_target_weight"].as_f64().unwrap()], [&(soft.sum() / 3.0)]);
+    let output = place.loss(&half);
+    let people = text(&output.stdout);
+    assert!(people.contains("- (target weights do not sum to 1)"), "{people}");
+    assert!(people.contains("0.833 of a row on average"), "{people}");
+    // The row that is short takes no part, or the shift leaves it out.
+    let object = place.json(&format!("{half} --ignore last.npy"));
+    assert!(object["perplexity"].is_number(), "{object:?}");
+    place.npy("first.npy", soft.select(ndarray::Axis(0), &[2, 1, 0]));
+    let object = place.json(&format!("{product} --soft-targets first.npy --shift 1"));
+    assert!(object["perplexity"].is_number(), "{object:?}");
+    near("mass", [&object["mean_target_weight"].as_f64().unwrap()], [&1.0]);
+
+    let teacher = format!("{product} --teacher-classes tc.npy --teacher-log-probs tp.npy");
+    write_npy(&place.path("tc.npy"), arr2(&[[0_i64, 1], [-1, -1], [2, 0]]).view()).unwrap();
+    place.npy("tp.npy", Array2::from_elem((3, 2), 0.25_f64.ln()));
+    let object = place.json(&teacher);
+    assert!(object["perplexity"].is_null(), "{object:?}");
+    near("mass", [&object["mean_target_weight"].as_f64().unwrap()], [&(1.0 / 3.0)]);
+    place.npy("tp.npy", Array2::from_elem((3, 2), 0.6_f64.ln()));
+    fails(&place.loss(&teacher), 2, &["--teacher-log-probs", "row 0", "1.2000"]);
+    fails(&place.loss(&format!("{teacher} --tail renormalise")), 2, &["row 0", "1.2000"]);
+    write_npy(&place.path("tc.npy"), arr2(&[[0_i64, 1], [-1, -1], [2, 2]]).view()).unwrap();
+    place.npy("tp.npy", Array2::from_elem((3, 2), 0.25_f64.ln()));
+    fails(&place.loss(&teacher), 2, &["--teacher-classes", "row 2", "class 2 twice"]);
 }
 
 #[test]
@@ -746,7 +803,7 @@ fn a_shift_predicts_the_next_target() {
         assert_eq!(object["tokens"], 2);
         near(shift, &[object["loss"].as_f64().unwrap()], &[next["loss"].as_f64().unwrap()]);
     }
-    assert_eq!(place.json(&format!("{GOOD} --shift 3"))["tokens"], 0);
+    assert_eq!(place.json(&format!("{GOOD} --shift 3 --quiet"))["tokens"], 0);
 }
 
 #[test]
@@ -850,7 +907,8 @@ fn no_rows_and_no_classes() {
     place.npy("e0.npy", Array2::zeros((0, 2)));
     place.npy("c0.npy", Array2::zeros((0, 2)));
     write_npy(&place.path("y0.npy"), Array1::<i64>::zeros(0).view()).unwrap();
-    let object = place.json("--hidden e0.npy --classifier c.npy --targets y0.npy --grad --out o");
+    let object =
+        place.json("--hidden e0.npy --classifier c.npy --targets y0.npy --grad --out o --quiet");
     assert_eq!((&object["loss"], &object["tokens"]), (&Value::from("nan"), &Value::from(0)));
     assert_eq!(place.read("o/grad_hidden.npy").shape(), [0, 2]);
     assert!(place.read("o/grad_classifier.npy").iter().all(|&g| g == 0.0));
