@@ -28,6 +28,9 @@ const VECTOR: &str = "a vector of f64, f32, bf16 or f16";
 
 impl Opened {
     pub fn new(flag: &'static str, location: &str) -> Result<Self, Failure> {
+        if location.is_empty() {
+            return Err(Failure::Input(format!("the value of {flag} is empty, expected a file")));
+        }
         let tensor = Tensor::open(location)?;
         // Flattened in place; only what NumPy wrote in the order of Fortran is copied for that.
         let tensor = if tensor.view().shape().len() > 2 { tensor.into_c_order()? } else { tensor };

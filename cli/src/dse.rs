@@ -14,7 +14,7 @@ use crate::features::Features;
 use crate::output::{number, optional};
 use crate::report::{Report, significant, with_error};
 use crate::scale::short;
-use crate::{Failure, Global, plot, progress};
+use crate::{Failure, Global, numerals, plot, progress};
 
 /// Half powers of 2 on either side of t, and of σ, in a picture.
 const HALVES: [i32; 2] = [8, 8];
@@ -41,6 +41,7 @@ pub struct Dse {
     #[arg(
         long,
         value_name = "T",
+        value_parser = numerals::real,
         default_value_t = 1.0,
         allow_hyphen_values = true,
         help_heading = "Entropy"
@@ -50,6 +51,7 @@ pub struct Dse {
     #[arg(
         long,
         value_name = "A",
+        value_parser = numerals::real,
         default_value_t = 0.0,
         allow_hyphen_values = true,
         help_heading = "Entropy"
@@ -59,15 +61,28 @@ pub struct Dse {
     #[arg(long, value_enum, default_value_t = MethodName::Auto, help_heading = "Method")]
     method: MethodName,
     /// Largest error of an approximation, in bits
-    #[arg(long, value_name = "BITS", allow_hyphen_values = true, help_heading = "Method")]
+    #[arg(
+        long,
+        value_name = "BITS",
+        value_parser = numerals::real,
+        allow_hyphen_values = true,
+        help_heading = "Method"
+    )]
     tolerance: Option<f64>,
     /// Random vectors of a Lanczos block, from 2 to 1024
-    #[arg(long, value_name = "P", allow_hyphen_values = true, help_heading = "Method")]
+    #[arg(
+        long,
+        value_name = "P",
+        value_parser = numerals::from_one::<usize>,
+        allow_hyphen_values = true,
+        help_heading = "Method"
+    )]
     probes: Option<usize>,
     /// Seed of what is random
     #[arg(
         long,
         value_name = "S",
+        value_parser = numerals::from_zero::<u64>,
         default_value_t = 0,
         allow_hyphen_values = true,
         help_heading = "Method"

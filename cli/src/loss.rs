@@ -16,7 +16,7 @@ use crate::device::{Device, Place};
 use crate::output::{make_directory, note, number, optional};
 use crate::report::{Report, bytes, duration, percent, significant};
 use crate::teacher::{self, Tail, Teacher};
-use crate::{Failure, Global, size};
+use crate::{Failure, Global, numerals, size};
 
 /// The headings of the help.
 pub const INPUTS: &str = "Inputs";
@@ -84,6 +84,7 @@ pub struct Loss {
     #[arg(
         long,
         value_name = "I",
+        value_parser = numerals::any::<i64>,
         allow_hyphen_values = true,
         help_heading = INPUTS
     )]
@@ -92,6 +93,7 @@ pub struct Loss {
     #[arg(
         long,
         value_name = "S",
+        value_parser = numerals::from_zero::<usize>,
         num_args = 0..=1,
         default_missing_value = "1",
         allow_negative_numbers = true,
@@ -114,18 +116,26 @@ pub struct Loss {
     #[arg(
         long,
         value_name = "X",
+        value_parser = numerals::real,
         default_value_t = 1.0,
         allow_hyphen_values = true,
         help_heading = LOSS
     )]
     scale: f64,
     /// Squeeze the logits into (-X, X) by a tanh, after the scale
-    #[arg(long, value_name = "X", allow_hyphen_values = true, help_heading = LOSS)]
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = numerals::real,
+        allow_hyphen_values = true,
+        help_heading = LOSS
+    )]
     softcap: Option<f64>,
     /// Share of the target that is spread over all classes, 0 to 1
     #[arg(
         long,
         value_name = "X",
+        value_parser = numerals::real,
         default_value_t = 0.0,
         allow_hyphen_values = true,
         help_heading = LOSS
@@ -135,6 +145,7 @@ pub struct Loss {
     #[arg(
         long,
         value_name = "X",
+        value_parser = numerals::real,
         default_value_t = 0.0,
         allow_hyphen_values = true,
         help_heading = LOSS
@@ -144,7 +155,13 @@ pub struct Loss {
     #[arg(long, value_enum, help_heading = LOSS)]
     reduction: Option<ReductionName>,
     /// Divide the sum by this number; goes with --reduction sum
-    #[arg(long, value_name = "X", allow_hyphen_values = true, help_heading = LOSS)]
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = numerals::real,
+        allow_hyphen_values = true,
+        help_heading = LOSS
+    )]
     divisor: Option<f64>,
     /// Write grad_hidden.npy, grad_classifier.npy and, with a bias, grad_bias.npy (or
     /// grad_logits.npy)

@@ -18,7 +18,7 @@ use crate::arrays::Opened;
 use crate::features::Features;
 use crate::output::{number, optional};
 use crate::report::{Report, significant};
-use crate::{Failure, Global, plot, progress};
+use crate::{Failure, Global, numerals, plot, progress};
 
 /// Features between two steps of the progress bar.
 const BLOCK: usize = 1 << 20;
@@ -48,7 +48,13 @@ pub struct Spectrum {
     #[arg(long, value_name = "TYPE|X", help_heading = "Inputs", allow_hyphen_values = true)]
     precision: Option<Known>,
     /// Each Q rows are views of one object, for LiDAR
-    #[arg(long, value_name = "Q", help_heading = "Inputs", conflicts_with = "lidar_groups")]
+    #[arg(
+        long,
+        value_name = "Q",
+        value_parser = numerals::from_one::<usize>,
+        help_heading = "Inputs",
+        conflicts_with = "lidar_groups"
+    )]
     views: Option<usize>,
     /// The object that each row is a view of, integers [N], for LiDAR; as many views of each
     #[arg(long, value_name = "G", help_heading = "Inputs")]
@@ -60,6 +66,7 @@ pub struct Spectrum {
     #[arg(
         long,
         value_name = "X",
+        value_parser = numerals::real,
         default_value_t = RANKME_EPSILON,
         allow_hyphen_values = true,
         help_heading = "Measures"
@@ -70,12 +77,19 @@ pub struct Spectrum {
     #[arg(long, value_name = "LO:HI", allow_hyphen_values = true, help_heading = "Measures")]
     alpha_range: Option<Indices>,
     /// Order of the Vendi score, from 0 to inf [default: 1]
-    #[arg(long, value_name = "Q", allow_hyphen_values = true, help_heading = "Measures")]
+    #[arg(
+        long,
+        value_name = "Q",
+        value_parser = numerals::real,
+        allow_hyphen_values = true,
+        help_heading = "Measures"
+    )]
     vendi_order: Option<f64>,
     /// What LiDAR adds to the variances within objects, in squared units of the features
     #[arg(
         long,
         value_name = "X",
+        value_parser = numerals::real,
         default_value_t = 1e-4,
         allow_hyphen_values = true,
         help_heading = "Measures"

@@ -24,7 +24,7 @@ use crate::device::{Device, Place};
 use crate::loss::{BACKWARD, BackwardName, INPUTS, of_strategy};
 use crate::output::{number, optional};
 use crate::report::{Report, bytes, duration, percent, significant, significant_or};
-use crate::{Failure, Global, parallel, size};
+use crate::{Failure, Global, numerals, parallel, size};
 
 /// The most passes of the baseline: it is there for the ratio.
 const BASELINE_REPETITIONS: usize = 3;
@@ -110,6 +110,7 @@ pub struct Bench {
     #[arg(
         long,
         value_name = "R",
+        value_parser = numerals::from_one::<usize>,
         default_value_t = 5,
         allow_hyphen_values = true,
         help_heading = TIMING
@@ -119,6 +120,7 @@ pub struct Bench {
     #[arg(
         long,
         value_name = "S",
+        value_parser = numerals::from_zero::<u64>,
         default_value_t = 0,
         allow_hyphen_values = true,
         help_heading = INPUTS

@@ -553,7 +553,7 @@ fn bad_options() {
     for (arguments, parts) in [
         ("--scale nan", &["scale", "NaN"][..]),
         ("--scale inf", &["scale", "inf"]),
-        ("--scale x", &["scale", "x"]),
+        ("--scale x", &["scale", "x", "expected a number"]),
         ("--softcap nan", &["softcap", "NaN"]),
         ("--softcap 0", &["softcap", "0", "above 0"]),
         ("--softcap -5", &["softcap", "-5"]),
@@ -566,7 +566,10 @@ fn bad_options() {
         ("--divisor -3", &["divisor", "-3"]),
         ("--divisor 3 --reduction mean", &["--divisor", "--reduction mean", "--reduction sum"]),
         ("--divisor 3 --reduction none", &["--divisor", "--reduction none", "--reduction sum"]),
-        ("--shift -1", &["--shift", "-1"]),
+        ("--shift -1", &["--shift", "-1", "expected a whole number from 0"]),
+        ("--shift 1.5", &["--shift", "1.5", "expected a whole number from 0"]),
+        ("--shift 99999999999999999999", &["--shift", "beyond this machine"]),
+        ("--threads 2.5", &["--threads", "2.5", "expected a whole number from 1"]),
         ("--softcap 1e-320 --f32", &["softcap is 1e-320", "beyond f32"]),
         ("--scale 1e300 --f32", &["scale is 1e300", "beyond f32"]),
         ("--tail-correction", &["--filter"]),
@@ -634,6 +637,23 @@ fn missing_flags() {
         ("--hidden e.npy --hidden e.npy --classifier c.npy --targets y.npy", &["--hidden"]),
     ] {
         fails(&place.loss(arguments), 2, parts);
+    }
+    let mut empty = surprisal();
+    empty.args(["loss", "--classifier", "c.npy", "--targets", "y.npy", "--hidden", ""]);
+    fails(&empty.output().unwrap(), 2, &["the value of --hidden is empty"]);
+    for arguments in
+        [["loss", "--hi\u{7}dden"], ["--threads", "2\u{200b}"], ["dse", "--sigma=\u{1b}[1m"]]
+    {
+        let seen = ["\\u{7}", "\\u{200b}", "\\u{1b}"];
+        let output = surprisal().args(arguments).output().unwrap();
+        fails(&output, 2, &["characters that cannot be seen, expected"]);
+        assert!(seen.iter().any(|seen| text(&output.stderr).contains(seen)), "{arguments:?}");
+    }
+    for arguments in
+        [["train", "--steps", "1e3"], ["dsmi", "--seed", "-1"], ["bench", "--seed", "-1"]]
+    {
+        let output = surprisal().args(arguments).output().unwrap();
+        fails(&output, 2, &[arguments[1], arguments[2], "expected a whole number from"]);
     }
     fails(&surprisal().output().unwrap(), 2, &[]);
     fails(&surprisal().arg("los").output().unwrap(), 2, &["los"]);
