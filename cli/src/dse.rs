@@ -23,7 +23,8 @@ const HALVES: [i32; 2] = [8, 8];
 ///
 /// The entropy of the eigenvalues of a random walk among the rows that prefers near ones: from 0, where it
 /// mixes at once, to log₂ N, where no row knows another. It depends on sigma first; compare entropies of
-/// as many rows and of one rule. Features are FILE.npy or FILE.safetensors:TENSOR.
+/// as many rows and of one rule. Arrays are FILE.npy, FILE.npz:NAME, FILE.safetensors:TENSOR or
+/// DIR/model.safetensors.index.json:TENSOR.
 #[derive(Args)]
 pub struct Dse {
     /// Features [N,D], a row each

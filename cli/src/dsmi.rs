@@ -18,8 +18,8 @@ const SHOWN: usize = 8;
 /// Diffusion spectral mutual information of features and labels, in bits
 ///
 /// How much lower the diffusion spectral entropy of rows with one label is than that of as many rows of
-/// all: about 0 where labels tell nothing, up to log₂ of their number. Arrays are FILE.npy or
-/// FILE.safetensors:TENSOR.
+/// all: about 0 where labels tell nothing, up to log₂ of their number. Arrays are FILE.npy,
+/// FILE.npz:NAME, FILE.safetensors:TENSOR or DIR/model.safetensors.index.json:TENSOR.
 #[derive(Args)]
 pub struct Dsmi {
     /// Features [N,D], a row each

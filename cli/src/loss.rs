@@ -26,8 +26,9 @@ pub const OUTPUT: &str = "Output";
 
 /// Cross-entropy of hidden states against a classifier, or of logits, without storing the logits
 ///
-/// Arrays are FILE.npy or FILE.safetensors:TENSOR. float64 files are computed in float64. The targets
-/// are classes (--targets), distributions (--soft-targets) or a teacher's likeliest classes
+/// Arrays are FILE.npy, FILE.npz:NAME, FILE.safetensors:TENSOR or
+/// DIR/model.safetensors.index.json:TENSOR. float64 files are computed in float64. The targets are
+/// classes (--targets), distributions (--soft-targets) or a teacher's likeliest classes
 /// (--teacher-classes with --teacher-log-probs). Losses and entropies are in nats.
 #[derive(Args)]
 pub struct Loss {
@@ -89,7 +90,8 @@ pub struct Loss {
         help_heading = INPUTS
     )]
     ignore_index: Option<i64>,
-    /// Row i predicts target i + S, for [B,T,D] within its sequence of T rows; without S the next
+    /// Row i predicts target i + S, for [B,T,D] within its sequence of T rows; without S the next.
+    /// --token-weights and --ignore go by the position of the target
     #[arg(
         long,
         value_name = "S",
@@ -103,10 +105,11 @@ pub struct Loss {
     /// Bias [V], added to the products of hidden states and classifier
     #[arg(long, value_name = "B", help_heading = INPUTS)]
     bias: Option<String>,
-    /// Weights of the classes [V], at least 0
+    /// Weights of the classes [V], at least 0; booleans and integers 0 and 1 are as good
     #[arg(long, value_name = "W", help_heading = INPUTS)]
     class_weights: Option<String>,
-    /// Weights of the rows [N]
+    /// Weights of the rows [N]; booleans and integers 0 and 1 are as good. A mean divides by the number
+    /// of rows that take part, not by these
     #[arg(long, value_name = "T", help_heading = INPUTS)]
     token_weights: Option<String>,
     /// Compute float64 files in float32
@@ -191,17 +194,18 @@ pub struct Loss {
     /// Replace what the filter leaves out by its mean
     #[arg(long, requires = "filter", help_heading = BACKWARD)]
     tail_correction: bool,
-    /// Scratch that the computation may take, in bytes: 64MiB, 2G, 100000
+    /// Scratch that the computation may take, in bytes: 64MiB, 2G, 100000 [default: 256MiB]
     #[arg(
         long,
         value_name = "BYTES",
         value_parser = size::parse,
         default_value_t = LinearCrossEntropy::DEFAULT_MEMORY_BUDGET,
+        hide_default_value = true,
         allow_hyphen_values = true,
         help_heading = BACKWARD
     )]
     memory_budget: usize,
-    /// Where it is computed
+    /// Where it is computed; others than cpu need a build with the feature gpu
     #[arg(long, value_enum, default_value_t = Device::Cpu, help_heading = BACKWARD)]
     device: Device,
     /// Write NAME.npy for each: loss, lse, logprob, entropy, varentropy (in nats, the last squared),

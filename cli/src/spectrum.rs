@@ -31,8 +31,8 @@ const USUAL_END: usize = 100;
 ///
 /// RankMe, effective, stable and nuclear rank are of the features as they are, unless --center; rank, α-ReQ,
 /// participation ratio, NESum and von Neumann entropy are of their covariance, that is centred; the Vendi
-/// score is of the rows' directions. Features are FILE.npy or FILE.safetensors:TENSOR, and may be larger
-/// than memory in the latter.
+/// score is of the rows' directions. Arrays are FILE.npy, FILE.npz:NAME, FILE.safetensors:TENSOR or
+/// DIR/model.safetensors.index.json:TENSOR, and may be larger than memory in safetensors files.
 ///
 /// The rank, and the usual window of α-ReQ, leave out what may be rounding: singular values up to
 /// √r·ε·rms/√12·(√N + √D + 2), with ε that of the features' type (or of --precision) and rms their root mean

@@ -93,12 +93,13 @@ pub struct Bench {
     /// How the gradients are computed
     #[arg(long, value_enum, default_value_t = BackwardName::Auto, help_heading = BACKWARD)]
     backward: BackwardName,
-    /// Scratch that the computation may take, in bytes: 64MiB, 2G, 100000
+    /// Scratch that the computation may take, in bytes: 64MiB, 2G, 100000 [default: 256MiB]
     #[arg(
         long,
         value_name = "BYTES",
         value_parser = size::parse,
         default_value_t = LinearCrossEntropy::DEFAULT_MEMORY_BUDGET,
+        hide_default_value = true,
         allow_hyphen_values = true,
         help_heading = BACKWARD
     )]

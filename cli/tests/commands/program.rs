@@ -1057,9 +1057,13 @@ fn booleans_are_weights_of_0_and_1() {
     let mask = arr1(&[true, false, true]);
     write_safetensors(&place.path("m.safetensors"), &[("mask", mask.view().into())]).unwrap();
     place.npy("ones.npy", mask.mapv(|keep| f64::from(u8::from(keep))));
+    write_npy(&place.path("whole.npy"), mask.mapv(i64::from).view()).unwrap();
     for flag in ["--class-weights", "--token-weights"] {
         let loss = |file: &str| place.json(&format!("{GOOD} {flag} {file}"))["loss"].clone();
         assert_eq!(loss("m.safetensors:mask"), loss("ones.npy"), "{flag}");
+        assert_eq!(loss("whole.npy"), loss("ones.npy"), "{flag}");
+        // 0, 1 and 2 are no mask.
+        fails(&place.loss(&format!("{GOOD} {flag} y.npy")), 2, &[flag, "integers 0 and 1"]);
         assert_ne!(loss("ones.npy"), place.json(GOOD)["loss"], "{flag}");
     }
     // What is no weight is no mask.
