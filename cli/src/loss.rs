@@ -396,6 +396,10 @@ impl Loss {
                         or --ignore";
             return Err(Failure::Input(what.into()));
         }
+        if self.out.is_some() && self.emit.is_empty() && !self.grad {
+            let what = "--out goes with --emit or --grad, which say what is written: give one too";
+            return Err(Failure::Input(what.into()));
+        }
         if self.emit.iter().filter(|emit| matches!(emit, Emit::TopK(_))).count() > 1 {
             return Err(Failure::Input("--emit names topk twice, expected one K".into()));
         }

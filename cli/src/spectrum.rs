@@ -26,6 +26,9 @@ const BLOCK: usize = 1 << 20;
 /// Where α-ReQ's usual window ends.
 const USUAL_END: usize = 100;
 
+/// Without `--lidar-delta`.
+const LIDAR_DELTA: f64 = 1e-4;
+
 /// Ranks and entropies of the spectrum of features: RankMe, effective rank, α-ReQ, participation
 /// ratio, Vendi score, LiDAR and others
 ///
@@ -85,16 +88,15 @@ pub struct Spectrum {
         help_heading = "Measures"
     )]
     vendi_order: Option<f64>,
-    /// What LiDAR adds to the variances within objects, in squared units of the features
+    /// What LiDAR adds to the variances within objects, in squared units of the features [default: 1e-4]
     #[arg(
         long,
         value_name = "X",
         value_parser = numerals::real,
-        default_value_t = 1e-4,
         allow_hyphen_values = true,
         help_heading = "Measures"
     )]
-    lidar_delta: f64,
+    lidar_delta: Option<f64>,
     /// Draw the eigenvalues and the fit
     #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
     plot: Option<PathBuf>,
@@ -141,6 +143,10 @@ impl Spectrum {
     pub fn run(&self, global: &Global) -> Result<(), Failure> {
         if let Some(path) = &self.plot {
             plot::check(path)?;
+        }
+        if self.lidar_delta.is_some() && self.views.is_none() && self.lidar_groups.is_none() {
+            let what = "--lidar-delta goes with --views or --lidar-groups: give one of them too";
+            return Err(Failure::Input(what.into()));
         }
         let features = Features::open(&self.features)?;
         let matrix = features.matrix()?;
@@ -299,7 +305,7 @@ impl Spectrum {
             (None, Some(location)) => of_groups(location, rows)?,
             (None, None) => return Ok(None),
         };
-        let options = Lidar::builder().delta(self.lidar_delta).build()?;
+        let options = Lidar::builder().delta(self.lidar_delta.unwrap_or(LIDAR_DELTA)).build()?;
         let rank = match matrix {
             Matrix::F64(view) => lidar(gathered(view, &objects).view(), options),
             Matrix::F32(view) => lidar(gathered(view, &objects).view(), options),

@@ -104,7 +104,7 @@ pub struct Bench {
         help_heading = BACKWARD
     )]
     memory_budget: usize,
-    /// Where it is computed
+    /// Where it is computed; others than cpu need a build with the feature gpu
     #[arg(long, value_enum, default_value_t = Device::Cpu, help_heading = BACKWARD)]
     device: Device,
     /// Passes that are timed

@@ -606,6 +606,7 @@ fn bad_options() {
         ("stray", &["stray"]),
         ("--emit loss", &["--out"]),
         ("--grad", &["--out"]),
+        ("--out o", &["--out", "--emit", "--grad"]),
         ("--emit entrpy --out o", &["--emit", "entrpy", "entropy"]),
         ("--emit topk:0 --out o", &["--emit", "topk:0"]),
         ("--emit topk --out o", &["--emit", "topk"]),
@@ -870,7 +871,8 @@ fn where_results_cannot_be_written() {
     let place = Place::new();
     std::fs::write(place.path("file"), "in the way").unwrap();
     for arguments in ["--grad --out file", "--grad --out file/below", "--emit loss --out file"] {
-        fails(&place.loss(&format!("{GOOD} {arguments} --json")), 1, &["file"]);
+        let output = place.loss(&format!("{GOOD} {arguments} --json"));
+        fails(&output, 2, &["--out: file is a file, expected a directory"]);
     }
     std::fs::create_dir_all(place.path("out/grad_hidden.npy/x")).unwrap();
     fails(&place.loss(&format!("{GOOD} --grad --out out")), 1, &["grad_hidden.npy"]);
