@@ -55,6 +55,7 @@ pub struct Spectrum {
         long,
         value_name = "Q",
         value_parser = numerals::from_one::<usize>,
+        allow_hyphen_values = true,
         help_heading = "Inputs",
         conflicts_with = "lidar_groups"
     )]
