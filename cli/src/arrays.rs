@@ -18,7 +18,7 @@ pub struct Opened {
     tensor: Tensor,
     /// What a matrix of f64 was rounded to.
     rounded: Option<Array2<f32>>,
-    /// What booleans weigh, and numbers of rows that lie in another order.
+    /// What booleans and integers weigh, and numbers of rows that lie in another order.
     per_row: OnceCell<Array1<f64>>,
 }
 
@@ -28,6 +28,9 @@ const VECTOR: &str = "a vector of f64, f32, bf16 or f16";
 
 impl Opened {
     pub fn new(flag: &'static str, location: &str) -> Result<Self, Failure> {
+        if location.is_empty() {
+            return Err(Failure::Input(format!("the value of {flag} is empty, expected a file")));
+        }
         let tensor = Tensor::open(location)?;
         // Flattened in place; only what NumPy wrote in the order of Fortran is copied for that.
         let tensor = if tensor.view().shape().len() > 2 { tensor.into_c_order()? } else { tensor };
@@ -133,20 +136,30 @@ impl Opened {
         }
     }
 
-    /// Weights of the classes: numbers, or booleans, which weigh 1 where they are true.
+    /// Weights of the classes: numbers, or booleans, which weigh 1 where they are true, as integers 1.
     pub fn class_weights(&self) -> Result<Vector<'_>, Failure> {
         match self.tensor.view() {
             TensorView::Bool(mask) if mask.ndim() != 1 => Err(self.unfit(WEIGHTS)),
             TensorView::Bool(_) => self.row_weights(),
+            view if !is_float(&view) && view.shape().len() != 1 => Err(self.unfit(WEIGHTS)),
+            view if !is_float(&view) => self.row_weights(),
             _ => self.vector(),
         }
     }
 
-    /// Weights of the rows, of any number of axes: numbers or booleans.
+    /// Weights of the rows, of any number of axes: numbers, booleans, or integers 0 and 1.
     pub fn row_weights(&self) -> Result<Vector<'_>, Failure> {
         match self.tensor.view() {
             TensorView::Bool(mask) if mask.ndim() == 0 => Err(self.unfit(WEIGHTS)),
             TensorView::Bool(mask) => Ok(self.row_copy(&mask, |&keep| u8::from(keep).into())),
+            view if !is_float(&view) => {
+                let mask = view.to_i64(self.flag)?;
+                // Other integers are more likely classes than weights.
+                if mask.ndim() == 0 || mask.iter().any(|keep| !matches!(keep, 0 | 1)) {
+                    return Err(self.unfit(WEIGHTS));
+                }
+                Ok(self.row_copy(&mask.view(), |&keep| keep as f64))
+            }
             _ => self.per_row(),
         }
     }
@@ -185,7 +198,7 @@ impl Opened {
     }
 }
 
-const WEIGHTS: &str = "a vector of f64, f32, bf16, f16 or bool";
+const WEIGHTS: &str = "a vector of f64, f32, bf16, f16 or bool, or of integers 0 and 1";
 
 /// Refuses arrays of the same rows whose axes of rows differ; beside each stands how many axes a row
 /// of it has. What is of one axis everywhere is left to the loss, which knows its names.

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::{Failure, Global};
 
-/// List the adapters and their limits
+/// List the adapters and their limits; needs a build with the feature gpu
 #[derive(Args)]
 pub struct Devices {
     /// Compare a small loss with the processor's on each adapter

@@ -14,7 +14,7 @@ use crate::features::Features;
 use crate::output::{number, optional};
 use crate::report::{Report, significant, with_error};
 use crate::scale::short;
-use crate::{Failure, Global, plot, progress};
+use crate::{Failure, Global, numerals, plot, progress};
 
 /// Half powers of 2 on either side of t, and of σ, in a picture.
 const HALVES: [i32; 2] = [8, 8];
@@ -23,7 +23,8 @@ const HALVES: [i32; 2] = [8, 8];
 ///
 /// The entropy of the eigenvalues of a random walk among the rows that prefers near ones: from 0, where it
 /// mixes at once, to log₂ N, where no row knows another. It depends on sigma first; compare entropies of
-/// as many rows and of one rule. Features are FILE.npy or FILE.safetensors:TENSOR.
+/// as many rows and of one rule. Arrays are FILE.npy, FILE.npz:NAME, FILE.safetensors:TENSOR or
+/// DIR/model.safetensors.index.json:TENSOR.
 #[derive(Args)]
 pub struct Dse {
     /// Features [N,D], a row each
@@ -41,6 +42,7 @@ pub struct Dse {
     #[arg(
         long,
         value_name = "T",
+        value_parser = numerals::real,
         default_value_t = 1.0,
         allow_hyphen_values = true,
         help_heading = "Entropy"
@@ -50,6 +52,7 @@ pub struct Dse {
     #[arg(
         long,
         value_name = "A",
+        value_parser = numerals::real,
         default_value_t = 0.0,
         allow_hyphen_values = true,
         help_heading = "Entropy"
@@ -59,15 +62,28 @@ pub struct Dse {
     #[arg(long, value_enum, default_value_t = MethodName::Auto, help_heading = "Method")]
     method: MethodName,
     /// Largest error of an approximation, in bits
-    #[arg(long, value_name = "BITS", allow_hyphen_values = true, help_heading = "Method")]
+    #[arg(
+        long,
+        value_name = "BITS",
+        value_parser = numerals::real,
+        allow_hyphen_values = true,
+        help_heading = "Method"
+    )]
     tolerance: Option<f64>,
     /// Random vectors of a Lanczos block, from 2 to 1024
-    #[arg(long, value_name = "P", allow_hyphen_values = true, help_heading = "Method")]
+    #[arg(
+        long,
+        value_name = "P",
+        value_parser = numerals::from_one::<usize>,
+        allow_hyphen_values = true,
+        help_heading = "Method"
+    )]
     probes: Option<usize>,
     /// Seed of what is random
     #[arg(
         long,
         value_name = "S",
+        value_parser = numerals::from_zero::<u64>,
         default_value_t = 0,
         allow_hyphen_values = true,
         help_heading = "Method"

@@ -10,7 +10,7 @@ use crate::dse::{Sigma, described, name};
 use crate::features::Features;
 use crate::output::{number, optional};
 use crate::report::{Report, significant, with_error};
-use crate::{Failure, Global, progress};
+use crate::{Failure, Global, numerals, progress};
 
 /// Classes that people are shown.
 const SHOWN: usize = 8;
@@ -18,8 +18,8 @@ const SHOWN: usize = 8;
 /// Diffusion spectral mutual information of features and labels, in bits
 ///
 /// How much lower the diffusion spectral entropy of rows with one label is than that of as many rows of
-/// all: about 0 where labels tell nothing, up to log₂ of their number. Arrays are FILE.npy or
-/// FILE.safetensors:TENSOR.
+/// all: about 0 where labels tell nothing, up to log₂ of their number. Arrays are FILE.npy,
+/// FILE.npz:NAME, FILE.safetensors:TENSOR or DIR/model.safetensors.index.json:TENSOR.
 #[derive(Args)]
 pub struct Dsmi {
     /// Features [N,D], a row each
@@ -37,6 +37,7 @@ pub struct Dsmi {
     #[arg(
         long,
         value_name = "T",
+        value_parser = numerals::real,
         default_value_t = 1.0,
         allow_hyphen_values = true,
         help_heading = "Entropy"
@@ -46,6 +47,7 @@ pub struct Dsmi {
     #[arg(
         long,
         value_name = "R",
+        value_parser = numerals::from_one::<usize>,
         conflicts_with = "indices",
         allow_hyphen_values = true,
         help_heading = "Samples"
@@ -55,6 +57,7 @@ pub struct Dsmi {
     #[arg(
         long,
         value_name = "S",
+        value_parser = numerals::from_zero::<u64>,
         conflicts_with = "indices",
         allow_hyphen_values = true,
         help_heading = "Samples"

@@ -1,22 +1,22 @@
 //! `surprisal loss`: the fused loss of arrays on disk.
 
 use clap::{Args, ValueEnum};
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayView2};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use surprisal::io::{NpyElement, write_npy};
 use surprisal::{
-    Backward, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Matrix, Pass, Real,
+    Backward, Element, Filter, Forward, Gradients, Inputs, LinearCrossEntropy, Matrix, Pass, Real,
     Reduction, Shapes, Statistic, Targets, TopK, Upstream,
 };
 
 use crate::arrays::{Opened, check_rows};
 use crate::device::{Device, Place};
-use crate::output::{make_directory, number, optional};
+use crate::output::{make_directory, note, number, optional};
 use crate::report::{Report, bytes, duration, percent, significant};
 use crate::teacher::{self, Tail, Teacher};
-use crate::{Failure, Global, size};
+use crate::{Failure, Global, numerals, size};
 
 /// The headings of the help.
 pub const INPUTS: &str = "Inputs";
@@ -26,8 +26,9 @@ pub const OUTPUT: &str = "Output";
 
 /// Cross-entropy of hidden states against a classifier, or of logits, without storing the logits
 ///
-/// Arrays are FILE.npy or FILE.safetensors:TENSOR. float64 files are computed in float64. The targets
-/// are classes (--targets), distributions (--soft-targets) or a teacher's likeliest classes
+/// Arrays are FILE.npy, FILE.npz:NAME, FILE.safetensors:TENSOR or
+/// DIR/model.safetensors.index.json:TENSOR. float64 files are computed in float64. The targets are
+/// classes (--targets), distributions (--soft-targets) or a teacher's likeliest classes
 /// (--teacher-classes with --teacher-log-probs). Losses and entropies are in nats.
 #[derive(Args)]
 pub struct Loss {
@@ -84,14 +85,17 @@ pub struct Loss {
     #[arg(
         long,
         value_name = "I",
+        value_parser = numerals::any::<i64>,
         allow_hyphen_values = true,
         help_heading = INPUTS
     )]
     ignore_index: Option<i64>,
-    /// Row i predicts target i + S, for [B,T,D] within its sequence of T rows; without S the next
+    /// Row i predicts target i + S, for [B,T,D] within its sequence of T rows; without S the next.
+    /// --token-weights and --ignore go by the position of the target
     #[arg(
         long,
         value_name = "S",
+        value_parser = numerals::from_zero::<usize>,
         num_args = 0..=1,
         default_missing_value = "1",
         allow_negative_numbers = true,
@@ -101,10 +105,11 @@ pub struct Loss {
     /// Bias [V], added to the products of hidden states and classifier
     #[arg(long, value_name = "B", help_heading = INPUTS)]
     bias: Option<String>,
-    /// Weights of the classes [V], at least 0
+    /// Weights of the classes [V], at least 0; booleans and integers 0 and 1 are as good
     #[arg(long, value_name = "W", help_heading = INPUTS)]
     class_weights: Option<String>,
-    /// Weights of the rows [N]
+    /// Weights of the rows [N]; booleans and integers 0 and 1 are as good. A mean divides by the number
+    /// of rows that take part, not by these
     #[arg(long, value_name = "T", help_heading = INPUTS)]
     token_weights: Option<String>,
     /// Compute float64 files in float32
@@ -114,18 +119,26 @@ pub struct Loss {
     #[arg(
         long,
         value_name = "X",
+        value_parser = numerals::real,
         default_value_t = 1.0,
         allow_hyphen_values = true,
         help_heading = LOSS
     )]
     scale: f64,
     /// Squeeze the logits into (-X, X) by a tanh, after the scale
-    #[arg(long, value_name = "X", allow_hyphen_values = true, help_heading = LOSS)]
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = numerals::real,
+        allow_hyphen_values = true,
+        help_heading = LOSS
+    )]
     softcap: Option<f64>,
     /// Share of the target that is spread over all classes, 0 to 1
     #[arg(
         long,
         value_name = "X",
+        value_parser = numerals::real,
         default_value_t = 0.0,
         allow_hyphen_values = true,
         help_heading = LOSS
@@ -135,6 +148,7 @@ pub struct Loss {
     #[arg(
         long,
         value_name = "X",
+        value_parser = numerals::real,
         default_value_t = 0.0,
         allow_hyphen_values = true,
         help_heading = LOSS
@@ -144,7 +158,13 @@ pub struct Loss {
     #[arg(long, value_enum, help_heading = LOSS)]
     reduction: Option<ReductionName>,
     /// Divide the sum by this number; goes with --reduction sum
-    #[arg(long, value_name = "X", allow_hyphen_values = true, help_heading = LOSS)]
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = numerals::real,
+        allow_hyphen_values = true,
+        help_heading = LOSS
+    )]
     divisor: Option<f64>,
     /// Write grad_hidden.npy, grad_classifier.npy and, with a bias, grad_bias.npy (or
     /// grad_logits.npy)
@@ -174,17 +194,18 @@ pub struct Loss {
     /// Replace what the filter leaves out by its mean
     #[arg(long, requires = "filter", help_heading = BACKWARD)]
     tail_correction: bool,
-    /// Scratch that the computation may take, in bytes: 64MiB, 2G, 100000
+    /// Scratch that the computation may take, in bytes: 64MiB, 2G, 100000 [default: 256MiB]
     #[arg(
         long,
         value_name = "BYTES",
         value_parser = size::parse,
         default_value_t = LinearCrossEntropy::DEFAULT_MEMORY_BUDGET,
+        hide_default_value = true,
         allow_hyphen_values = true,
         help_heading = BACKWARD
     )]
     memory_budget: usize,
-    /// Where it is computed
+    /// Where it is computed; others than cpu need a build with the feature gpu
     #[arg(long, value_enum, default_value_t = Device::Cpu, help_heading = BACKWARD)]
     device: Device,
     /// Write NAME.npy for each: loss, lse, logprob, entropy, varentropy (in nats, the last squared),
@@ -305,7 +326,65 @@ struct Arrays {
     upstream: Option<Opened>,
 }
 
+/// What the target weights of the rows that take part sum to.
+#[derive(Clone, Copy)]
+struct Mass {
+    mean: f64,
+    /// Whether each row is a distribution.
+    whole: bool,
+}
+
+impl Arrays {
+    /// The mass of targets that are no classes.
+    fn mass(&self, shift: Option<usize>, forward: &Forward) -> Result<Option<Mass>, Failure> {
+        let (sums, narrow): (Array1<f64>, bool) = match (&self.soft_targets, &self.teacher) {
+            (Some(weights), _) => match weights.matrix()? {
+                Matrix::F64(view) => (row_sums(&view), false),
+                Matrix::F32(view) => (row_sums(&view), true),
+                Matrix::Bf16(view) => (row_sums(&view), true),
+                Matrix::F16(view) => (row_sums(&view), true),
+            },
+            (None, Some(teacher)) => (row_sums(&teacher.weights.view()), teacher.narrow),
+            (None, None) => return Ok(None),
+        };
+        let from = self.hidden.as_ref().or(self.logits.as_ref());
+        let sequence = from.and_then(Opened::sequence).unwrap_or(sums.len());
+        let shift = shift.unwrap_or(0);
+        let losses = sequence.saturating_sub(shift).max(1);
+        let tolerance = if narrow { 1e-2 } else { 1e-3 };
+        let (mut sum, mut whole) = (0.0, true);
+        let argmax = forward.argmax();
+        let kept = argmax.iter().enumerate().filter(|(_, class)| **class >= 0);
+        for (row, _) in kept {
+            let mass = sums[row / losses * sequence + row % losses + shift];
+            sum += mass;
+            whole &= (mass - 1.0).abs() <= tolerance;
+        }
+        Ok(Some(Mass { mean: sum / forward.rows_kept() as f64, whole }))
+    }
+}
+
+fn row_sums<T: Element>(weights: &ArrayView2<'_, T>) -> Array1<f64> {
+    weights.outer_iter().map(|row| row.iter().map(|weight| weight.to_f64()).sum()).collect()
+}
+
 impl Loss {
+    /// Notes where a result is not a number, and why.
+    fn tell_what_is_missing(&self, forward: &Forward, quiet: bool) {
+        if forward.rows_kept() == 0 {
+            let why = if forward.is_empty() { "there are none" } else { "all are ignored" };
+            return note(quiet, &format!("no row takes part: {why}, so there is no mean"));
+        }
+        // The loss of a row that is ignored is 0.
+        if let Some(row) = forward.losses().iter().position(|loss| loss.is_nan()) {
+            let of = match self.logits {
+                Some(_) => "finite logits",
+                None => "finite hidden states, classifier and bias",
+            };
+            note(quiet, &format!("row {row} is NaN: expected {of}"));
+        }
+    }
+
     pub fn run(&self, global: &Global) -> Result<(), Failure> {
         self.reduced()?;
         if self.upstream.is_some() && self.reduction != Some(ReductionName::None) {
@@ -315,6 +394,10 @@ impl Loss {
         if self.ignore_index.is_some() && self.targets.is_none() && self.teacher_classes.is_none() {
             let what = "--ignore-index is of --targets, which --soft-targets have not: give these too, \
                         or --ignore";
+            return Err(Failure::Input(what.into()));
+        }
+        if self.out.is_some() && self.emit.is_empty() && !self.grad {
+            let what = "--out goes with --emit or --grad, which say what is written: give one too";
             return Err(Failure::Input(what.into()));
         }
         if self.emit.iter().filter(|emit| matches!(emit, Emit::TopK(_))).count() > 1 {
@@ -535,7 +618,11 @@ impl Loss {
             strategy = if gradients { "recompute" } else { "forward" };
             workspace = there;
         }
-        let surprisal = forward.mean_surprisal();
+        self.tell_what_is_missing(&forward, global.quiet);
+        let mass = arrays.mass(self.shift, &forward)?;
+        // A sum over other weights than a distribution's is no surprisal.
+        let whole = mass.is_none_or(|mass| mass.whole);
+        let surprisal = forward.mean_surprisal().filter(|_| whole);
         let reduction = self.reduced()?;
         let scalar = (reduction != Reduction::None).then(|| forward.loss());
         let kept = forward.rows_kept() as f64 / forward.len().max(1) as f64;
@@ -550,6 +637,10 @@ impl Loss {
             Some(value) => format!("{} {unit}", significant(value, digits)),
             None => "-".into(),
         };
+        let of_surprisal = |value: Option<f64>, unit: &str| match whole {
+            true => with_unit(value, 5, unit),
+            false => "- (target weights do not sum to 1)".into(),
+        };
         let bits = surprisal.map(|nats| nats / std::f64::consts::LN_2);
         let perplexity = surprisal.map(f64::exp);
         let largest = (shapes.vocabulary as f64).ln();
@@ -558,16 +649,24 @@ impl Loss {
         report.add(
             "perplexity",
             optional(perplexity),
-            with_unit(perplexity, 5, "(e to the mean surprisal)"),
+            of_surprisal(perplexity, "(e to the mean surprisal)"),
         );
-        report.add("bits_per_token", optional(bits), with_unit(bits, 5, "bits"));
+        report.add("bits_per_token", optional(bits), of_surprisal(bits, "bits"));
+        match mass {
+            Some(Mass { mean, whole: false }) => {
+                let text = format!("{} of a row on average", significant(mean, 3));
+                report.add("mean_target_weight", number(mean), text);
+            }
+            Some(Mass { mean, .. }) => report.add_json("mean_target_weight", number(mean)),
+            None => {}
+        }
         report.add("tokens", forward.rows_kept(), forward.rows_kept().to_string());
         let ignored = forward.len() - forward.rows_kept();
         report.add("ignored", ignored, ignored.to_string());
         report.add(
             "accuracy",
             optional(forward.accuracy()),
-            forward.accuracy().map_or_else(|| "-".into(), percent),
+            forward.accuracy().filter(|a| !a.is_nan()).map_or_else(|| "-".into(), percent),
         );
         report.add(
             "mean_entropy",

@@ -10,6 +10,7 @@ mod dse;
 mod dsmi;
 mod features;
 mod loss;
+mod numerals;
 mod output;
 mod parallel;
 mod plot;
@@ -42,7 +43,7 @@ struct Cli {
 /// What every subcommand takes.
 #[derive(Args)]
 pub struct Global {
-    /// Print one JSON object on stdout and nothing else
+    /// Print one JSON object on stdout and nothing else; what is no number is "nan", "inf" or "-inf"
     #[arg(long, global = true, help_heading = "General")]
     json: bool,
     /// Threads to use, at most 4 a core or 64; 1 starts none [default: all cores, or
@@ -51,6 +52,7 @@ pub struct Global {
         long,
         global = true,
         value_name = "N",
+        value_parser = numerals::from_one::<usize>,
         allow_hyphen_values = true,
         help_heading = "General"
     )]
@@ -114,7 +116,7 @@ fn main() -> ExitCode {
                 2,
             ),
             ErrorKind::InvalidUtf8 => (not_utf8(std::env::args_os()), 2),
-            _ => (first_paragraph(&error), 2),
+            _ => (refused(&error), 2),
         },
     };
     // Where stderr is closed too, the status says it alone.
@@ -135,10 +137,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
     })
 }
 
-/// clap explains itself over many lines: the first paragraph, on one, without its `error: `.
-fn first_paragraph(error: &clap::Error) -> String {
-    let mut message = error.to_string();
-    // Only the lines that clap makes end one: an argument may have line feeds of its own.
+/// What is wrong with the arguments, on one line.
+fn refused(error: &clap::Error) -> String {
+    // clap leaves out what a terminal obeys: a reader would look for a name that is not there.
     for (_, value) in error.context() {
         let values = match value {
             ContextValue::String(value) => std::slice::from_ref(value),
@@ -146,11 +147,19 @@ fn first_paragraph(error: &clap::Error) -> String {
             _ => continue,
         };
         for value in values {
-            if let Cow::Owned(line) = printable(value) {
-                message = message.replace(value, &line);
+            if let Cow::Owned(seen) = printable(value) {
+                return format!(
+                    "the argument \"{seen}\" has characters that cannot be seen, expected an option or \
+                     value without them"
+                );
             }
         }
     }
+    first_paragraph(&error.to_string())
+}
+
+/// clap explains itself over many lines: the first paragraph, on one, without its `error: `.
+fn first_paragraph(message: &str) -> String {
     let lines = message.lines().take_while(|line| !line.trim().is_empty());
     let line = lines.map(str::trim).collect::<Vec<_>>().join(" ");
     line.strip_prefix("error: ").unwrap_or(&line).to_string()

@@ -43,8 +43,12 @@ pub fn note(quiet: bool, message: &str) {
     }
 }
 
-/// Makes a directory for results.
+/// Makes the directory for results that `--out` names.
 pub fn make_directory(path: &Path) -> Result<PathBuf, Failure> {
+    if let Some(file) = path.ancestors().find(|path| path.exists() && !path.is_dir()) {
+        let message = format!("--out: {} is a file, expected a directory", file.display());
+        return Err(Failure::Input(message));
+    }
     std::fs::create_dir_all(path)
         .map_err(|error| Failure::Other(format!("cannot create {}: {error}", path.display())))?;
     Ok(path.to_path_buf())

@@ -18,7 +18,7 @@ use crate::arrays::Opened;
 use crate::features::Features;
 use crate::output::{number, optional};
 use crate::report::{Report, significant};
-use crate::{Failure, Global, plot, progress};
+use crate::{Failure, Global, numerals, plot, progress};
 
 /// Features between two steps of the progress bar.
 const BLOCK: usize = 1 << 20;
@@ -26,13 +26,16 @@ const BLOCK: usize = 1 << 20;
 /// Where α-ReQ's usual window ends.
 const USUAL_END: usize = 100;
 
+/// Without `--lidar-delta`.
+const LIDAR_DELTA: f64 = 1e-4;
+
 /// Ranks and entropies of the spectrum of features: RankMe, effective rank, α-ReQ, participation
 /// ratio, Vendi score, LiDAR and others
 ///
 /// RankMe, effective, stable and nuclear rank are of the features as they are, unless --center; rank, α-ReQ,
 /// participation ratio, NESum and von Neumann entropy are of their covariance, that is centred; the Vendi
-/// score is of the rows' directions. Features are FILE.npy or FILE.safetensors:TENSOR, and may be larger
-/// than memory in the latter.
+/// score is of the rows' directions. Arrays are FILE.npy, FILE.npz:NAME, FILE.safetensors:TENSOR or
+/// DIR/model.safetensors.index.json:TENSOR, and may be larger than memory in safetensors files.
 ///
 /// The rank, and the usual window of α-ReQ, leave out what may be rounding: singular values up to
 /// √r·ε·rms/√12·(√N + √D + 2), with ε that of the features' type (or of --precision) and rms their root mean
@@ -48,7 +51,14 @@ pub struct Spectrum {
     #[arg(long, value_name = "TYPE|X", help_heading = "Inputs", allow_hyphen_values = true)]
     precision: Option<Known>,
     /// Each Q rows are views of one object, for LiDAR
-    #[arg(long, value_name = "Q", help_heading = "Inputs", conflicts_with = "lidar_groups")]
+    #[arg(
+        long,
+        value_name = "Q",
+        value_parser = numerals::from_one::<usize>,
+        allow_hyphen_values = true,
+        help_heading = "Inputs",
+        conflicts_with = "lidar_groups"
+    )]
     views: Option<usize>,
     /// The object that each row is a view of, integers [N], for LiDAR; as many views of each
     #[arg(long, value_name = "G", help_heading = "Inputs")]
@@ -60,6 +70,7 @@ pub struct Spectrum {
     #[arg(
         long,
         value_name = "X",
+        value_parser = numerals::real,
         default_value_t = RANKME_EPSILON,
         allow_hyphen_values = true,
         help_heading = "Measures"
@@ -70,17 +81,23 @@ pub struct Spectrum {
     #[arg(long, value_name = "LO:HI", allow_hyphen_values = true, help_heading = "Measures")]
     alpha_range: Option<Indices>,
     /// Order of the Vendi score, from 0 to inf [default: 1]
-    #[arg(long, value_name = "Q", allow_hyphen_values = true, help_heading = "Measures")]
-    vendi_order: Option<f64>,
-    /// What LiDAR adds to the variances within objects, in squared units of the features
     #[arg(
         long,
-        value_name = "X",
-        default_value_t = 1e-4,
+        value_name = "Q",
+        value_parser = numerals::real,
         allow_hyphen_values = true,
         help_heading = "Measures"
     )]
-    lidar_delta: f64,
+    vendi_order: Option<f64>,
+    /// What LiDAR adds to the variances within objects, in squared units of the features [default: 1e-4]
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = numerals::real,
+        allow_hyphen_values = true,
+        help_heading = "Measures"
+    )]
+    lidar_delta: Option<f64>,
     /// Draw the eigenvalues and the fit
     #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
     plot: Option<PathBuf>,
@@ -127,6 +144,10 @@ impl Spectrum {
     pub fn run(&self, global: &Global) -> Result<(), Failure> {
         if let Some(path) = &self.plot {
             plot::check(path)?;
+        }
+        if self.lidar_delta.is_some() && self.views.is_none() && self.lidar_groups.is_none() {
+            let what = "--lidar-delta goes with --views or --lidar-groups: give one of them too";
+            return Err(Failure::Input(what.into()));
         }
         let features = Features::open(&self.features)?;
         let matrix = features.matrix()?;
@@ -285,7 +306,7 @@ impl Spectrum {
             (None, Some(location)) => of_groups(location, rows)?,
             (None, None) => return Ok(None),
         };
-        let options = Lidar::builder().delta(self.lidar_delta).build()?;
+        let options = Lidar::builder().delta(self.lidar_delta.unwrap_or(LIDAR_DELTA)).build()?;
         let rank = match matrix {
             Matrix::F64(view) => lidar(gathered(view, &objects).view(), options),
             Matrix::F32(view) => lidar(gathered(view, &objects).view(), options),

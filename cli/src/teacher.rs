@@ -22,6 +22,8 @@ pub enum Tail {
 pub struct Teacher {
     pub classes: Array2<u32>,
     pub weights: Array2<f64>,
+    /// Whether the file's numbers are narrower than f64.
+    pub narrow: bool,
 }
 
 impl Teacher {
@@ -43,6 +45,13 @@ impl Teacher {
             let expected = format!("[{rows}, {columns}], as --teacher-classes has");
             return Err(log_probabilities.unfit(&expected));
         }
+        // How far rounding moves a logarithm, and by that much of itself its probability.
+        let rounding = match log_probabilities.view() {
+            TensorView::F64(_) => 0.0,
+            TensorView::F16(_) => 2_f64.powi(-11),
+            TensorView::Bf16(_) => 2_f64.powi(-8),
+            _ => 2_f64.powi(-24),
+        };
         let mut classes = Array2::zeros(numbers.dim());
         let mut weights = Array2::zeros(numbers.dim());
         for (i, numbers) in numbers.outer_iter().enumerate() {
@@ -66,12 +75,31 @@ impl Teacher {
                 }
                 most = most.max(log);
             }
+            let mut once: Vec<i64> =
+                numbers.iter().copied().filter(|&class| named(class)).collect();
+            once.sort_unstable();
+            if let Some(twice) = once.windows(2).find(|pair| pair[0] == pair[1]) {
+                return Err(Failure::Input(format!(
+                    "--teacher-classes: row {i} names class {} twice, expected each class once",
+                    twice[0]
+                )));
+            }
             // Below the largest, so that none of a row of tiny ones is lost.
             let base = if tail == Tail::Drop { 0.0 } else { most };
-            let mut sum = 0.0;
+            let (mut sum, mut rounded) = (0.0, 0.0);
             for (j, _) in numbers.iter().enumerate().filter(|(_, class)| named(**class)) {
                 weights[[i, j]] = (logs[[i, j]] - base).exp();
                 sum += weights[[i, j]];
+                if weights[[i, j]] > 0.0 {
+                    rounded += weights[[i, j]] * logs[[i, j]].abs() * rounding;
+                }
+            }
+            let (mass, room) = (sum * base.exp(), rounded * base.exp());
+            if mass > 1.01 + room {
+                return Err(Failure::Input(format!(
+                    "--teacher-log-probs: the probabilities of row {i} sum to {mass:.4}, expected at \
+                     most 1"
+                )));
             }
             if tail == Tail::Renormalise {
                 if sum.is_nan() || sum <= 0.0 {
@@ -83,7 +111,7 @@ impl Teacher {
                 weights.row_mut(i).mapv_inplace(|weight| weight / sum);
             }
         }
-        Ok(Self { classes, weights })
+        Ok(Self { classes, weights, narrow: rounding > 0.0 })
     }
 }
 

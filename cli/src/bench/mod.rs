@@ -24,7 +24,7 @@ use crate::device::{Device, Place};
 use crate::loss::{BACKWARD, BackwardName, INPUTS, of_strategy};
 use crate::output::{number, optional};
 use crate::report::{Report, bytes, duration, percent, significant, significant_or};
-use crate::{Failure, Global, parallel, size};
+use crate::{Failure, Global, numerals, parallel, size};
 
 /// The most passes of the baseline: it is there for the ratio.
 const BASELINE_REPETITIONS: usize = 3;
@@ -93,23 +93,25 @@ pub struct Bench {
     /// How the gradients are computed
     #[arg(long, value_enum, default_value_t = BackwardName::Auto, help_heading = BACKWARD)]
     backward: BackwardName,
-    /// Scratch that the computation may take, in bytes: 64MiB, 2G, 100000
+    /// Scratch that the computation may take, in bytes: 64MiB, 2G, 100000 [default: 256MiB]
     #[arg(
         long,
         value_name = "BYTES",
         value_parser = size::parse,
         default_value_t = LinearCrossEntropy::DEFAULT_MEMORY_BUDGET,
+        hide_default_value = true,
         allow_hyphen_values = true,
         help_heading = BACKWARD
     )]
     memory_budget: usize,
-    /// Where it is computed
+    /// Where it is computed; others than cpu need a build with the feature gpu
     #[arg(long, value_enum, default_value_t = Device::Cpu, help_heading = BACKWARD)]
     device: Device,
     /// Passes that are timed
     #[arg(
         long,
         value_name = "R",
+        value_parser = numerals::from_one::<usize>,
         default_value_t = 5,
         allow_hyphen_values = true,
         help_heading = TIMING
@@ -119,6 +121,7 @@ pub struct Bench {
     #[arg(
         long,
         value_name = "S",
+        value_parser = numerals::from_zero::<u64>,
         default_value_t = 0,
         allow_hyphen_values = true,
         help_heading = INPUTS

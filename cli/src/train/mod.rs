@@ -58,7 +58,7 @@ use self::tokens::{TokenKind, Tokens};
 use self::training::{PEAK_RATE, Training};
 use crate::output::{make_directory, print_text, write_whole};
 use crate::report::significant;
-use crate::{Failure, Global, parallel};
+use crate::{Failure, Global, numerals, parallel};
 
 /// The text without `--text`.
 const TRAGEDIES: &str = include_str!("tragedies.txt");
@@ -103,10 +103,22 @@ pub struct Train {
     #[arg(long, value_enum, help_heading = "Training")]
     model: Option<Kind>,
     /// Steps of 1024 tokens, fewer in a short text [default: 600]
-    #[arg(long, value_name = "STEPS", allow_hyphen_values = true, help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "STEPS",
+        value_parser = numerals::from_one::<usize>,
+        allow_hyphen_values = true,
+        help_heading = "Training"
+    )]
     steps: Option<usize>,
     /// Seed of the random numbers, an integer from 0 to 2^64 - 1 [default: 0]
-    #[arg(long, value_name = "SEED", allow_hyphen_values = true, help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "SEED",
+        value_parser = numerals::from_zero::<u64>,
+        allow_hyphen_values = true,
+        help_heading = "Training"
+    )]
     seed: Option<u64>,
     /// Go on with the run that DIR holds, from its last checkpoint, finished or not
     ///

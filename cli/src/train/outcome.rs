@@ -1,5 +1,6 @@
 //! What a run prints when it ends.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use super::record::{Finish, Measurement, Run};
@@ -86,25 +87,45 @@ pub fn report(run: &Run, last: &Measurement, finish: &Finish, out: &Path) -> Rep
 
 /// What to open or run next.
 pub fn next(run: &Run, finish: &Finish, text: Option<&Path>, out: &Path) -> String {
-    let of = |name: &str| quoted(&out.join(name).display().to_string());
-    let out = quoted(&out.display().to_string());
-    let text = text
-        .map_or(String::new(), |text| format!("--text {} ", quoted(&text.display().to_string())));
+    let program = program(std::env::args_os().next());
+    let of = |name: &str, option: &str| with_value(option, &out.join(name));
+    let report = out.join("report.html");
+    // No option of whatever opens it.
+    let report = if begins_with_hyphen(&report) { Path::new(".").join(report) } else { report };
+    let report = quoted(&report.display().to_string());
+    let out = with_value("--out", out);
+    let text = text.map_or(String::new(), |text| format!("{} ", with_value("--text", text)));
     // An interrupted run has steps left.
     let (aim, steps) = match finish.interrupted {
         true => ("To go on:      ", String::new()),
         false => ("To train longer:", format!(" --steps {}", run.steps.saturating_mul(2))),
     };
     format!(
-        "\nHow it learnt, in pictures: open {}\nIts loss from the files:    surprisal loss --hidden {} \
-         --classifier {} --bias {} --targets {}\n{aim}            surprisal train {text}--out \
-         {out} --resume{steps}\n",
-        of("report.html"),
-        of("hidden.npy"),
-        of("model.safetensors:classifier"),
-        of("model.safetensors:bias"),
-        of("targets.npy")
+        "\nHow it learnt, in pictures: open {report}\nIts loss from the files:    {program} loss {} {} {} \
+         {}\n{aim}            {program} train {text}{out} --resume{steps}\n",
+        of("hidden.npy", "--hidden"),
+        of("model.safetensors:classifier", "--classifier"),
+        of("model.safetensors:bias", "--bias"),
+        of("targets.npy", "--targets")
     )
+}
+
+/// This program as it was called: it may not be where a shell looks.
+fn program(called: Option<OsString>) -> String {
+    match called.filter(|called| !called.is_empty()) {
+        Some(called) => quoted(&called.to_string_lossy()),
+        None => "surprisal".into(),
+    }
+}
+
+/// An option and its value, which is no other option.
+fn with_value(option: &str, value: &Path) -> String {
+    let between = if begins_with_hyphen(value) { '=' } else { ' ' };
+    format!("{option}{between}{}", quoted(&value.display().to_string()))
+}
+
+fn begins_with_hyphen(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().first() == Some(&b'-')
 }
 
 /// As a shell reads it back, where it can be printed.
@@ -134,5 +155,10 @@ mod tests {
         assert_eq!(quoted("it's"), "'it'\\''s'");
         assert_eq!(quoted("a\u{1b}b"), "'a\\u{1b}b'");
         assert_eq!(quoted(""), "''");
+        assert_eq!(program(Some("target/release/surprisal".into())), "target/release/surprisal");
+        assert_eq!(program(Some("/my own/surprisal".into())), "'/my own/surprisal'");
+        assert_eq!(program(None), "surprisal");
+        assert_eq!(with_value("--out", Path::new("run")), "--out run");
+        assert_eq!(with_value("--out", Path::new("-x")), "--out=-x");
     }
 }

@@ -334,7 +334,8 @@ fn narrow_files_are_computed_in_f32() {
 fn all_ignored_is_nan_as_a_string() {
     let place = Place::new();
     write_npy(&place.path("none.npy"), arr1(&[-1_i32, -1, -1]).view()).unwrap();
-    let arguments = "--hidden e.npy --classifier c.npy --targets none.npy --ignore-index -1";
+    let arguments =
+        "--hidden e.npy --classifier c.npy --targets none.npy --ignore-index -1 --quiet";
     let object = place.json(arguments);
     for key in ["loss", "perplexity", "bits_per_token", "accuracy", "mean_entropy"] {
         assert_eq!(object[key], "nan", "{key}");
@@ -343,6 +344,62 @@ fn all_ignored_is_nan_as_a_string() {
     let object = place.json(&format!("{arguments} --reduction sum"));
     assert_eq!(object["loss"].as_f64(), Some(0.0));
     assert!(place.json(&format!("{arguments} --reduction none"))["loss"].is_null());
+    let output = place.loss(&arguments.replace(" --quiet", ""));
+    assert!(text(&output.stderr).starts_with("note: no row takes part: all are ignored"));
+    assert!(!text(&output.stdout).contains("NaN %"));
+}
+
+#[test]
+fn the_first_row_that_is_nan_is_named() {
+    let place = Place::new();
+    place.npy("nan.npy", arr2(&[[0.2, -0.1], [f64::NAN, 0.5], [f64::NAN, 0.7]]));
+    let output = place.loss("--hidden nan.npy --classifier c.npy --targets y.npy --json");
+    assert_eq!(output.status.code(), Some(0));
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("note: row 1 is NaN: ") && stderr.lines().count() == 1, "{stderr}");
+    let object: Value = serde_json::from_str(text(&output.stdout)).unwrap();
+    assert_eq!(object["loss"], "nan");
+    // A row that takes no part may be anything.
+    write_npy(&place.path("y2.npy"), arr1(&[0_i64, -100, -100]).view()).unwrap();
+    place.json("--hidden nan.npy --classifier c.npy --targets y2.npy");
+}
+
+#[test]
+fn targets_that_are_no_distributions_have_no_perplexity() {
+    let place = Place::new();
+    let product = "--hidden e.npy --classifier c.npy";
+    let soft = arr2(&[[0.5, 0.25, 0.25], [0.125, 0.5, 0.375], [0.3, 0.1, 0.1]]);
+    place.npy("soft.npy", soft.clone());
+    write_npy(&place.path("last.npy"), arr1(&[0_i64, 0, 1]).view()).unwrap();
+    let half = format!("{product} --soft-targets soft.npy");
+    let object = place.json(&half);
+    assert!(object["loss"].is_number());
+    assert!(object["perplexity"].is_null() && object["bits_per_token"].is_null(), "{object:?}");
+    near("mass", [&object["mean_target_weight"].as_f64().unwrap()], [&(soft.sum() / 3.0)]);
+    let output = place.loss(&half);
+    let people = text(&output.stdout);
+    assert!(people.contains("- (target weights do not sum to 1)"), "{people}");
+    assert!(people.contains("0.833 of a row on average"), "{people}");
+    // The row that is short takes no part, or the shift leaves it out.
+    let object = place.json(&format!("{half} --ignore last.npy"));
+    assert!(object["perplexity"].is_number(), "{object:?}");
+    place.npy("first.npy", soft.select(ndarray::Axis(0), &[2, 1, 0]));
+    let object = place.json(&format!("{product} --soft-targets first.npy --shift 1"));
+    assert!(object["perplexity"].is_number(), "{object:?}");
+    near("mass", [&object["mean_target_weight"].as_f64().unwrap()], [&1.0]);
+
+    let teacher = format!("{product} --teacher-classes tc.npy --teacher-log-probs tp.npy");
+    write_npy(&place.path("tc.npy"), arr2(&[[0_i64, 1], [-1, -1], [2, 0]]).view()).unwrap();
+    place.npy("tp.npy", Array2::from_elem((3, 2), 0.25_f64.ln()));
+    let object = place.json(&teacher);
+    assert!(object["perplexity"].is_null(), "{object:?}");
+    near("mass", [&object["mean_target_weight"].as_f64().unwrap()], [&(1.0 / 3.0)]);
+    place.npy("tp.npy", Array2::from_elem((3, 2), 0.6_f64.ln()));
+    fails(&place.loss(&teacher), 2, &["--teacher-log-probs", "row 0", "1.2000"]);
+    fails(&place.loss(&format!("{teacher} --tail renormalise")), 2, &["row 0", "1.2000"]);
+    write_npy(&place.path("tc.npy"), arr2(&[[0_i64, 1], [-1, -1], [2, 2]]).view()).unwrap();
+    place.npy("tp.npy", Array2::from_elem((3, 2), 0.25_f64.ln()));
+    fails(&place.loss(&teacher), 2, &["--teacher-classes", "row 2", "class 2 twice"]);
 }
 
 #[test]
@@ -496,7 +553,7 @@ fn bad_options() {
     for (arguments, parts) in [
         ("--scale nan", &["scale", "NaN"][..]),
         ("--scale inf", &["scale", "inf"]),
-        ("--scale x", &["scale", "x"]),
+        ("--scale x", &["scale", "x", "expected a number"]),
         ("--softcap nan", &["softcap", "NaN"]),
         ("--softcap 0", &["softcap", "0", "above 0"]),
         ("--softcap -5", &["softcap", "-5"]),
@@ -509,7 +566,10 @@ fn bad_options() {
         ("--divisor -3", &["divisor", "-3"]),
         ("--divisor 3 --reduction mean", &["--divisor", "--reduction mean", "--reduction sum"]),
         ("--divisor 3 --reduction none", &["--divisor", "--reduction none", "--reduction sum"]),
-        ("--shift -1", &["--shift", "-1"]),
+        ("--shift -1", &["--shift", "-1", "expected a whole number from 0"]),
+        ("--shift 1.5", &["--shift", "1.5", "expected a whole number from 0"]),
+        ("--shift 99999999999999999999", &["--shift", "beyond this machine"]),
+        ("--threads 2.5", &["--threads", "2.5", "expected a whole number from 1"]),
         ("--softcap 1e-320 --f32", &["softcap is 1e-320", "beyond f32"]),
         ("--scale 1e300 --f32", &["scale is 1e300", "beyond f32"]),
         ("--tail-correction", &["--filter"]),
@@ -546,6 +606,7 @@ fn bad_options() {
         ("stray", &["stray"]),
         ("--emit loss", &["--out"]),
         ("--grad", &["--out"]),
+        ("--out o", &["--out", "--emit", "--grad"]),
         ("--emit entrpy --out o", &["--emit", "entrpy", "entropy"]),
         ("--emit topk:0 --out o", &["--emit", "topk:0"]),
         ("--emit topk --out o", &["--emit", "topk"]),
@@ -577,6 +638,23 @@ fn missing_flags() {
         ("--hidden e.npy --hidden e.npy --classifier c.npy --targets y.npy", &["--hidden"]),
     ] {
         fails(&place.loss(arguments), 2, parts);
+    }
+    let mut empty = surprisal();
+    empty.args(["loss", "--classifier", "c.npy", "--targets", "y.npy", "--hidden", ""]);
+    fails(&empty.output().unwrap(), 2, &["the value of --hidden is empty"]);
+    for arguments in
+        [["loss", "--hi\u{7}dden"], ["--threads", "2\u{200b}"], ["dse", "--sigma=\u{1b}[1m"]]
+    {
+        let seen = ["\\u{7}", "\\u{200b}", "\\u{1b}"];
+        let output = surprisal().args(arguments).output().unwrap();
+        fails(&output, 2, &["characters that cannot be seen, expected"]);
+        assert!(seen.iter().any(|seen| text(&output.stderr).contains(seen)), "{arguments:?}");
+    }
+    for arguments in
+        [["train", "--steps", "1e3"], ["dsmi", "--seed", "-1"], ["bench", "--seed", "-1"]]
+    {
+        let output = surprisal().args(arguments).output().unwrap();
+        fails(&output, 2, &[arguments[1], arguments[2], "expected a whole number from"]);
     }
     fails(&surprisal().output().unwrap(), 2, &[]);
     fails(&surprisal().arg("los").output().unwrap(), 2, &["los"]);
@@ -759,7 +837,7 @@ fn a_shift_predicts_the_next_target() {
         assert_eq!(object["tokens"], 2);
         near(shift, &[object["loss"].as_f64().unwrap()], &[next["loss"].as_f64().unwrap()]);
     }
-    assert_eq!(place.json(&format!("{GOOD} --shift 3"))["tokens"], 0);
+    assert_eq!(place.json(&format!("{GOOD} --shift 3 --quiet"))["tokens"], 0);
 }
 
 #[test]
@@ -806,7 +884,8 @@ fn where_results_cannot_be_written() {
     let place = Place::new();
     std::fs::write(place.path("file"), "in the way").unwrap();
     for arguments in ["--grad --out file", "--grad --out file/below", "--emit loss --out file"] {
-        fails(&place.loss(&format!("{GOOD} {arguments} --json")), 1, &["file"]);
+        let output = place.loss(&format!("{GOOD} {arguments} --json"));
+        fails(&output, 2, &["--out: file is a file, expected a directory"]);
     }
     std::fs::create_dir_all(place.path("out/grad_hidden.npy/x")).unwrap();
     fails(&place.loss(&format!("{GOOD} --grad --out out")), 1, &["grad_hidden.npy"]);
@@ -863,7 +942,8 @@ fn no_rows_and_no_classes() {
     place.npy("e0.npy", Array2::zeros((0, 2)));
     place.npy("c0.npy", Array2::zeros((0, 2)));
     write_npy(&place.path("y0.npy"), Array1::<i64>::zeros(0).view()).unwrap();
-    let object = place.json("--hidden e0.npy --classifier c.npy --targets y0.npy --grad --out o");
+    let object =
+        place.json("--hidden e0.npy --classifier c.npy --targets y0.npy --grad --out o --quiet");
     assert_eq!((&object["loss"], &object["tokens"]), (&Value::from("nan"), &Value::from(0)));
     assert_eq!(place.read("o/grad_hidden.npy").shape(), [0, 2]);
     assert!(place.read("o/grad_classifier.npy").iter().all(|&g| g == 0.0));
@@ -992,9 +1072,13 @@ fn booleans_are_weights_of_0_and_1() {
     let mask = arr1(&[true, false, true]);
     write_safetensors(&place.path("m.safetensors"), &[("mask", mask.view().into())]).unwrap();
     place.npy("ones.npy", mask.mapv(|keep| f64::from(u8::from(keep))));
+    write_npy(&place.path("whole.npy"), mask.mapv(i64::from).view()).unwrap();
     for flag in ["--class-weights", "--token-weights"] {
         let loss = |file: &str| place.json(&format!("{GOOD} {flag} {file}"))["loss"].clone();
         assert_eq!(loss("m.safetensors:mask"), loss("ones.npy"), "{flag}");
+        assert_eq!(loss("whole.npy"), loss("ones.npy"), "{flag}");
+        // 0, 1 and 2 are no mask.
+        fails(&place.loss(&format!("{GOOD} {flag} y.npy")), 2, &[flag, "integers 0 and 1"]);
         assert_ne!(loss("ones.npy"), place.json(GOOD)["loss"], "{flag}");
     }
     // What is no weight is no mask.

@@ -619,6 +619,10 @@ fn vendi_and_lidar() {
             &format!("--views is {bad} and there are 12 rows, expected a divisor of them"),
         );
     }
+    refuse(
+        "f.npy --lidar-delta 1",
+        "--lidar-delta goes with --views or --lidar-groups: give one of them too",
+    );
     refuse("f.npy --views 3 --lidar-delta 0", "delta is 0, expected a finite number above 0");
     refuse(
         "zero.npy --lidar-groups objects.npy",
