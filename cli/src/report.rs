@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(with_error(4.21327, 0.0172), "4.213 ± 0.017");
         assert_eq!(with_error(4.0, 0.0), "4.00000 ± 0");
         assert_eq!(with_error(1234.5, 56.0), "1234 ± 56");
-        assert_eq!(with_error(1.000000000004580, 1e-17), "1.000000 ± 1.0e-17");
+        assert_eq!(with_error(1.00000000000458, 1e-17), "1.000000 ± 1.0e-17");
     }
 
     #[test]
