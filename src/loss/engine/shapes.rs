@@ -39,15 +39,15 @@ impl Strategy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pass {
-    /// [`LinearCrossEntropy::forward`].
+    /// [`LinearCrossEntropy::forward`](crate::LinearCrossEntropy::forward).
     Forward,
-    /// [`LinearCrossEntropy::vjp`] alone, after a forward.
+    /// [`LinearCrossEntropy::vjp`](crate::LinearCrossEntropy::vjp) alone, after a forward.
     Vjp,
-    /// [`LinearCrossEntropy::loss_and_gradients`].
+    /// [`LinearCrossEntropy::loss_and_gradients`](crate::LinearCrossEntropy::loss_and_gradients).
     LossAndGradients,
 }
 
-/// The sizes and types of a call: all that a [`Plan`] depends on beside the options.
+/// The sizes and types of a call: all that a [`Plan`](crate::Plan) depends on beside the options.
 ///
 /// ```
 /// use surprisal::{LinearCrossEntropy, Pass, Shapes};
