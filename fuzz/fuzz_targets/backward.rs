@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMut2, Axis};
 use shared::{Case, Config, Droppable, Sparse, Stream, Tolerance, cast, inputs, inputs_with};
 use std::sync::LazyLock;
-use surprisal::{DroppedMass, Gradients, MatrixMut, Real, Reduction, Upstream, VectorMut};
+use surprisal::{DroppedMass, Element, Gradients, MatrixMut, Real, Reduction, Upstream, VectorMut};
 
 static POOLS: LazyLock<[rayon::ThreadPool; 2]> = LazyLock::new(|| {
     [1, 3].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads"))

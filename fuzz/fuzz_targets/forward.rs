@@ -29,20 +29,19 @@ fn check<T: Element<Real = R>, R: Real>(config: &Config, case: &Case) {
     };
     let truth = case.run();
     let tolerance = Tolerance::of(case, &truth, R::EPSILON);
-    let wide = |a: ndarray::Array1<R>| a.mapv(R::to_f64);
-    let statistic = |which| wide(forward.statistic(which).expect("asked for"));
+    let statistic = |which| forward.statistic(which).expect("asked for");
     let near = |what: &str, a: ndarray::Array1<f64>, b: &ndarray::Array1<f64>, absolute: f64| {
         Tolerance::check(what, a, b, 4.0 * R::EPSILON, absolute);
     };
-    near("losses", wide(forward.losses()), &truth.losses, tolerance.loss);
-    near("lse", wide(forward.log_sum_exp()), &truth.log_sum_exp, 4.0 * tolerance.logit);
+    near("losses", forward.losses(), &truth.losses, tolerance.loss);
+    near("lse", forward.log_sum_exp(), &truth.log_sum_exp, 4.0 * tolerance.logit);
     let classes = case.classifier.dim().0 as f64;
     let second = 64.0 * (tolerance.logit + 64.0 * R::EPSILON) * (2.0 + classes.ln()).powi(2);
     near("entropy", statistic(Statistic::Entropy), &truth.entropy, second);
     near("varentropy", statistic(Statistic::Varentropy), &truth.varentropy, second * 4.0);
     if case.reduction == Reduction::Sum {
         let absolute = tolerance.loss * (1.0 + forward.len() as f64);
-        let loss = forward.loss().to_f64();
+        let loss = forward.loss();
         Tolerance::check("loss", [loss], &[truth.loss], 4.0 * R::EPSILON, absolute);
     }
     let (logits, _) = case.logits();
