@@ -735,12 +735,12 @@ fn failed(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_is_status_1() {
+fn an_output_that_is_a_file_is_refused() {
     let (directory, text, _) = with_text();
     let file = path(directory.path(), "file");
     fs::write(&file, "").unwrap();
-    let message = failed(&["train", "--text", &text, "--steps", "1", "--out", &file]);
-    assert!(message.contains("file"), "{message}");
+    let message = refused(&["train", "--text", &text, "--steps", "1", "--out", &file]);
+    assert!(message.contains("expected a directory"), "{message}");
 }
 
 /// A device that is always full, where there is one.
