@@ -12,10 +12,6 @@ mod edge_cases;
 mod ends_of_the_range;
 mod filter;
 mod golden;
-#[cfg(feature = "gpu")]
-mod gpu;
-#[cfg(all(feature = "gpu", feature = "spectral"))]
-mod gpu_spectra;
 mod instruction_set;
 #[cfg(feature = "io")]
 mod io;

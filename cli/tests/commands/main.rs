@@ -1,8 +1,6 @@
 //! The program from the outside: what it prints, what it writes, and how it fails.
 
 mod bench;
-#[cfg(feature = "gpu")]
-mod gpu;
 mod program;
 mod spectra;
 mod train;

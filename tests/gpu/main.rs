@@ -1,0 +1,6 @@
+//! What the library computes on a GPU, on the software adapter: a program of its own, so that the others are
+//! not compiled again with the feature.
+
+mod loss;
+#[cfg(feature = "spectral")]
+mod spectra;
