@@ -93,7 +93,8 @@ fuzz_target!(|input: Input| {
     near("log-sum", state.log_sum(), r.ln_1p(), 0.0);
     near("entropy", state.entropy(), r.ln_1p() - mu, 0.0);
     // In f32 the square of a difference below 1e-19 is no normal number.
-    let square = if input.narrow { f64::from(f32::MIN_POSITIVE) * logits.len() as f64 } else { 0.0 };
+    let square =
+        if input.narrow { f64::from(f32::MIN_POSITIVE) * logits.len() as f64 } else { 0.0 };
     near("varentropy", state.varentropy(), m2 / (1.0 + r), mu * mu + square / relative);
     let surprisal = r.ln_1p() + (m - f64::from(logits[target]));
     near("surprisal", state.surprisal().expect("seen"), surprisal, 0.0);
