@@ -9,9 +9,12 @@ use faer::{Accum, MatMut, MatRef};
 
 use super::{dot, parallelism, zeros};
 use crate::Result;
+use crate::quotient::{exponent, times_power};
 
 /// Columns of a block.
 const BLOCK: usize = 32;
+/// Below this a column is scaled before its squares are summed: 2⁻⁴⁸⁰.
+const TINY: f64 = 3.2e-145;
 
 /// Replaces the top of a matrix by R of its decomposition QR: min(rows, columns) rows, zeros below
 /// the diagonal. Columns stand one after the other, `stride` numbers apart; what is below R is lost.
@@ -74,16 +77,24 @@ fn factorize(
         let top = rows.start + j;
         let column = &mut done[j * stride + top..j * stride + rows.end];
         let (head, tail) = column.split_first_mut().expect("a row on the diagonal");
-        let squares = dot(tail, tail);
-        if squares == 0.0 {
+        let largest = tail.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+        if largest == 0.0 {
             scales.push(0.0);
             continue;
         }
+        // Squares that are no normal numbers would make the reflection none.
+        let largest = largest.max(head.abs());
+        let power = if largest < TINY { exponent(largest) } else { 0 };
+        if power != 0 {
+            *head = times_power(*head, -power);
+            tail.iter_mut().for_each(|x| *x = times_power(*x, -power));
+        }
+        let squares = dot(tail, tail);
         let length = -head.signum() * (*head * *head + squares).sqrt();
         let scale = (length - *head) / length;
         let pivot = *head - length;
         tail.iter_mut().for_each(|x| *x /= pivot);
-        *head = length;
+        *head = times_power(length, power);
         for other in others.chunks_mut(stride).take(width - j - 1) {
             let (head, rest) =
                 other[top..rows.end].split_first_mut().expect("a row on the diagonal");

@@ -1236,3 +1236,15 @@ fn limits_of_extreme_parameters() {
         assert_near(of_lidar(turned.view(), paper.delta(delta)).expect("a rank"), 1.0, 1e-9);
     }
 }
+
+/// A column whose squares are no normal numbers, found by fuzzing.
+#[test]
+fn tiny_columns_are_reflected_as_others() {
+    let features = ndarray::arr2(&[
+        [1.738175343586802e-307, -5.486443574326644e303],
+        [5.43252141797393e-310, -2.8777739825195712e76],
+        [6.887472761555728e-304, -6.45828900685712e-145],
+    ]);
+    // All rows are (0, −1) to within 1e-158.
+    assert!((self_cluster(&features).unwrap() - 1.0).abs() < 1e-13);
+}
