@@ -9,6 +9,7 @@ use ndarray::{ArrayD, IxDyn};
 use std::sync::LazyLock;
 use surprisal::autodiff::{Generator, Tape, Variable, gradcheck};
 use surprisal::{Isa, LinearCrossEntropy, Real, Reduction, Result};
+use testing::rare::one_in;
 
 static POOLS: LazyLock<[rayon::ThreadPool; 2]> = LazyLock::new(|| {
     [1, 3].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads"))
@@ -17,7 +18,7 @@ static POOLS: LazyLock<[rayon::ThreadPool; 2]> = LazyLock::new(|| {
 /// Elements of a value at most, so that differences by all leaves take little.
 const ELEMENTS: usize = 40;
 
-#[derive(Arbitrary, Debug)]
+#[derive(Arbitrary, Debug, Hash)]
 struct Graph {
     leaves: [(u8, u8, u8, u8); 3],
     operations: Vec<(Operation, u8, u8, u8)>,
@@ -27,7 +28,7 @@ struct Graph {
     large: bool,
 }
 
-#[derive(Arbitrary, Clone, Copy, Debug)]
+#[derive(Arbitrary, Clone, Copy, Debug, Hash)]
 enum Operation {
     Neg,
     Scale,
@@ -203,8 +204,8 @@ fn results<T: Real>(graph: &Graph, leaves: &[ArrayD<f64>], elements: usize) -> V
 
 fuzz_target!(|graph: Graph| {
     // Few of the inputs are large, and few go over threads: both take the time of many small ones.
-    let large = graph.large && graph.seed % 16 == 0;
-    let pools = &POOLS[..if large || graph.seed % 8 == 1 { 2 } else { 1 }];
+    let large = graph.large && one_in(128, &(&graph, "large"));
+    let pools = &POOLS[..if large || one_in(32, &(&graph, "threads")) { 2 } else { 1 }];
     let (factor, elements) = if large { (19, 40_000) } else { (1, ELEMENTS) };
     let leaves: Vec<_> = graph
         .leaves
@@ -212,8 +213,25 @@ fuzz_target!(|graph: Graph| {
         .zip(0..)
         .map(|(&of, i)| leaf(&shape(of, factor), 3 * u64::from(graph.seed) + i))
         .collect();
+    let directions: Vec<_> =
+        leaves.iter().zip(7..).map(|(of, seed)| leaf(of.shape(), seed)).collect();
+    // By each element in some, in the others along one direction, which a wrong derivative changes too.
+    let whole = one_in(32, &(&graph, "elements"));
     if !large {
-        let check = || gradcheck(|tape, leaves| run(&graph, tape, leaves, elements), &leaves);
+        let check = || match whole {
+            true => gradcheck(|tape, leaves| run(&graph, tape, leaves, elements), &leaves),
+            false => gradcheck(
+                |tape, step| {
+                    let mut moved = Vec::new();
+                    for (leaf, direction) in leaves.iter().zip(&directions) {
+                        let along = tape.constant(direction.clone()).mul(step[0])?;
+                        moved.push(tape.constant(leaf.clone()).add(along)?);
+                    }
+                    run(&graph, tape, &moved, elements)
+                },
+                &[ArrayD::zeros(IxDyn(&[]))],
+            ),
+        };
         let worst = POOLS[0].install(check).expect("a sum of leaves and more");
         assert!(worst.error <= 1e-6, "{worst:?}");
     }

@@ -3,10 +3,11 @@
 use arbitrary::Arbitrary;
 use ndarray::{Array1, Array2};
 use surprisal::{Backward, Filter, Isa, LinearCrossEntropyBuilder, Reduction, Targets};
+use testing::rare::one_in;
 
 pub use testing::{Answer, Case, Stream, Wanted, cast, inputs, inputs_with};
 
-#[derive(Arbitrary, Debug)]
+#[derive(Arbitrary, Debug, Hash)]
 pub struct Config {
     rows: u8,
     width: u8,
@@ -45,15 +46,16 @@ impl Config {
         let mut stream = Stream(u64::from(self.seed));
         // Mostly small, with a tail of every vector and panel. Wide: over a tile of 256 columns, a few of
         // them over a span of 2048; tall: over a panel's groups of rows and the depth of a product.
-        let rare = self.seed % 16 == 0;
-        let (rows, width, classes) = match (self.tall, self.wide) {
+        let rare = one_in(64, &(self, "large"));
+        let tall = self.tall && one_in(4, &(self, "tall"));
+        let (rows, width, classes) = match (tall, self.wide) {
             (true, _) => (self.rows % if rare { 120 } else { 40 }, self.width, self.classes % 40),
             (false, true) => (self.rows % 5, self.width % 12, self.classes),
             (false, false) => (self.rows % 9, self.width % 20, self.classes % 80),
         };
         let (rows, width) = (usize::from(rows), usize::from(width));
-        let more = if self.wide && !self.tall && rare { 9 } else { 2 };
-        let classes = 1 + usize::from(classes) * if self.wide && !self.tall { more } else { 1 };
+        let more = if self.wide && !tall && rare { 9 } else { 2 };
+        let classes = 1 + usize::from(classes) * if self.wide && !tall { more } else { 1 };
         let spread = f64::from(self.spread % 40) / 10.0;
         // Numbers that every type holds.
         let mut matrix = |rows, columns, scale| {
@@ -114,7 +116,7 @@ impl Config {
 
     /// Whether this input is worth more than one thread.
     pub fn on_threads(&self) -> bool {
-        self.seed % 8 == 1
+        one_in(16, &(self, "threads"))
     }
 
     /// Whether G is rounded to bf16, for inputs of bf16.

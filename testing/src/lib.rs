@@ -1,6 +1,7 @@
 //! A second, plain implementation in f64 that holds all the logits: the truth of the tests.
 
 pub mod golden;
+pub mod rare;
 pub mod route;
 
 use ndarray::{Array1, Array2};
