@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use surprisal::Matrix;
@@ -61,7 +62,7 @@ pub struct Dse {
     /// How it is computed; auto takes what is fast enough, and says which
     #[arg(long, value_enum, default_value_t = MethodName::Auto, help_heading = "Method")]
     method: MethodName,
-    /// Largest error of an approximation, in bits
+    /// Largest error of an approximation, in bits; a warning says where it is not reached
     #[arg(
         long,
         value_name = "BITS",
@@ -196,9 +197,14 @@ pub fn described(method: Method) -> &'static str {
     }
 }
 
+/// The bound or the standard error of an approximation.
+fn error_of(estimate: &EntropyEstimate) -> Option<f64> {
+    estimate.error_bound.or(estimate.standard_error)
+}
+
 /// The value beside its error.
 fn in_bits(estimate: &EntropyEstimate) -> String {
-    match estimate.error_bound.or(estimate.standard_error) {
+    match error_of(estimate) {
         Some(error) => with_error(estimate.value, error),
         None => significant(estimate.value, 6),
     }
@@ -248,6 +254,20 @@ impl Dse {
         report.add("dse", number(estimate.value), format!("{} bits, {of}", in_bits(&estimate)));
         report.add_json("error_bound", optional(estimate.error_bound));
         report.add_json("standard_error", optional(estimate.standard_error));
+        let reached =
+            self.tolerance.map(|bits| error_of(&estimate).is_none_or(|error| error <= bits));
+        report.add_json("tolerance_reached", reached.map_or(Value::Null, Value::from));
+        if let (Some(bits), Some(false)) = (self.tolerance, reached) {
+            let error = significant(error_of(&estimate).unwrap_or(f64::NAN), 2);
+            let bits = significant(bits, 2);
+            // Without stderr the value still has its error beside it.
+            let _ = writeln!(
+                std::io::stderr(),
+                "warning: the error of {error} bits is above the tolerance of {bits}, which {} does not \
+                 reach on these features",
+                name(estimate.method)
+            );
+        }
         report.add("method", name(estimate.method), described(estimate.method));
         report.add("sigma", optional(estimate.sigma), self.sigma.text(estimate.sigma));
         report.add_json("neighbors", self.sigma.neighbors().map_or(Value::Null, Value::from));
@@ -312,7 +332,7 @@ impl Dse {
             };
             let entropy = self.entropy(sigma, t, estimate.method, indices)?;
             let (y, error) = if half == 0 {
-                (estimate.value, estimate.error_bound.or(estimate.standard_error))
+                (estimate.value, error_of(estimate))
             } else if self.plot_over == Over::T && estimate.method == Method::Exact {
                 let eigenvalues = match &mut eigenvalues {
                     Some(eigenvalues) => eigenvalues,
@@ -321,7 +341,7 @@ impl Dse {
                 (entropy.of_eigenvalues(eigenvalues)?, None)
             } else {
                 let other = entropy.estimate(matrix)?;
-                (other.value, other.error_bound.or(other.standard_error))
+                (other.value, error_of(&other))
             };
             points.push(plot::Point { x, y, error });
             bar.inc(1);

@@ -363,6 +363,27 @@ fn sigma_by_rule_and_approximations() {
 }
 
 #[test]
+fn a_tolerance_that_is_not_reached_is_said() {
+    let directory = TempDir::new().unwrap();
+    write_npy(&directory.path().join("s.npy"), features("small.npy").view()).unwrap();
+    let of = |more: &str| {
+        let output =
+            run(directory.path(), &format!("dse --features s.npy --sigma 2 --json {more}"));
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (found["tolerance_reached"].clone(), text(&output.stderr).to_string())
+    };
+    assert_eq!(of(""), (Value::Null, String::new()));
+    assert_eq!(of("--tolerance 1e-12"), (true.into(), String::new()));
+    let (reached, warning) = of("--method lanczos --probes 2 --tolerance 1e-12");
+    assert_eq!(reached, false);
+    assert!(
+        warning.starts_with("warning: the error of ") && warning.lines().count() == 1,
+        "{warning}"
+    );
+    assert!(warning.contains("above the tolerance of 1.0e-12, which lanczos"), "{warning}");
+}
+
+#[test]
 fn pictures_of_entropies() {
     let directory = TempDir::new().unwrap();
     write_npy(&directory.path().join("s.npy"), features("small.npy").view()).unwrap();

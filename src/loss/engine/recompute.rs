@@ -1,7 +1,5 @@
 //! The backward that computes the logits a second time, block by block.
 
-use ndarray::Axis;
-
 use super::active::Active;
 use super::block::{Block, pack_block};
 use super::derivatives::{Derivatives, PanelPart, gradient_group};
@@ -9,9 +7,7 @@ use super::given::given;
 use super::grid::{GROUPS, TILE_COLUMNS};
 use super::plan::Plan;
 use super::problem::{Problem, Row};
-use super::sinks::{
-    ClassifierGradient, HiddenGradient, HiddenPart, Task, clear_bias, put_classifier,
-};
+use super::sinks::{HiddenPart, Sinks, Task, TaskSize, put_classifier};
 use super::tile::{Hidden, Scratch, sized};
 use crate::element::Operand;
 use crate::gemm::{
@@ -21,11 +17,9 @@ use crate::loss::filter::kept::{StoredClassifier, fill_kept, put_kept};
 use crate::loss::filter::record::{ActiveFilter, Lists};
 use crate::loss::filter::smoothing::SmoothingTerm;
 use crate::loss::filter::tail::Tail;
-use crate::loss::gradients::{Gradients, Sink};
+use crate::loss::gradients::Gradients;
 use crate::loss::inputs::Source;
 use crate::parallel;
-use crate::pieces::split;
-use crate::writing::put_vector;
 
 pub(crate) fn recompute<F: Operand>(
     problem: &Problem<'_, F::Sum>,
@@ -37,24 +31,21 @@ pub(crate) fn recompute<F: Operand>(
     if let Source::Given(_) = problem.source {
         return given::<F>(problem, plan, &active, gradients);
     }
-    let Gradients { hidden: d_hidden, classifier, mut bias, .. } = gradients;
     let (width, columns) = (problem.width, problem.columns);
     let (chunk, isa) = (plan.rows_at_once, problem.loss.isa);
-    if active.is_empty() {
-        HiddenGradient::<F::Sum>::new(d_hidden, 0, width);
-        ClassifierGradient::<F::Sum>::new(classifier, 0).clear();
-        return clear_bias(&mut bias);
-    }
+    let block_columns = plan.block_columns.min(columns.next_multiple_of(PANEL)).max(PANEL);
     let filtered = problem.loss.filtered;
-    let mixed = (d_hidden.is_some() && !filtered.hidden)
-        || (classifier.is_some() && !filtered.classifier)
-        || (bias.is_some() && !filtered.bias);
+    let mixed = (gradients.hidden.is_some() && !filtered.hidden)
+        || (gradients.classifier.is_some() && !filtered.classifier)
+        || (gradients.bias.is_some() && !filtered.bias);
+    let mut sinks = Sinks::new(gradients, active.len(), width, block_columns);
+    if active.is_empty() {
+        return;
+    }
     let rows: Vec<Row> = active.iter().map(|active| active.row).collect();
-    let mut d_hidden = HiddenGradient::new(d_hidden, active.len(), width);
     let mut slots = Scratch::<F>::several(plan.slots);
     let spread = cut.and_then(|_| SmoothingTerm::new(problem, &mut active, &mut slots));
     let active = &active[..];
-    let block_columns = plan.block_columns.min(columns.next_multiple_of(PANEL)).max(PANEL);
     let length = steps_length::<F>(width);
     let height = padded_rows(block_columns);
     let mut steps = Buffer::<F>::zeros(block_columns / PANEL * length);
@@ -67,9 +58,9 @@ pub(crate) fn recompute<F: Operand>(
         Lists::with_capacity(if cut.is_some() { at_once } else { 0 }, block_columns / PANEL);
     let stands = StoredClassifier::<F>::new(problem);
     let mut tail = Tail::new(problem, cut.filter(|_| !mixed), at_once);
-    let mut names = Vec::with_capacity(at_once);
-    let mut d_classifier = ClassifierGradient::new(classifier, block_columns * width);
-    let mut sums = vec![0.0; block_columns];
+    // A tail is the same for all classes of the block: it is computed once.
+    let classes_at_once = if tail.is_some() { block_columns } else { TILE_COLUMNS };
+    let size = TaskSize { hidden: PANEL, classifier: PANEL, classes: classes_at_once };
     let mut partial_sums = Vec::new();
     if active.len() <= chunk {
         hidden.pack(problem, &rows, plan.slots);
@@ -78,7 +69,7 @@ pub(crate) fn recompute<F: Operand>(
     for start in (0..columns).step_by(block_columns) {
         let block = start..(start + block_columns).min(columns);
         let panels = block.len().div_ceil(PANEL);
-        sums.fill(0.0);
+        sinks.sums.fill(0.0);
         let steps = steps.sized(panels * length);
         let classes = classes.sized(panels_length(height, width));
         let mut packed = false;
@@ -88,21 +79,6 @@ pub(crate) fn recompute<F: Operand>(
             if rows.len() > chunk {
                 hidden.pack(problem, chunk_rows, plan.slots);
                 hidden.pair(isa, plan.slots);
-            }
-            let mut tasks: Vec<Task<'_, F::Sum>> = Vec::new();
-            let parts = d_hidden.parts(&rows, at.clone(), width, PANEL, &mut names);
-            tasks.extend(parts.into_iter().map(Task::Hidden));
-            let store = d_classifier.store(first == 0);
-            if let Some(view) = d_classifier.part(block.clone(), width) {
-                for (q, view) in split(view, Axis(1), PANEL).into_iter().enumerate() {
-                    let columns = q * PANEL..q * PANEL + view.dim().1;
-                    // A tail is the same for all classes of the block: it is computed once.
-                    let height = if tail.is_some() { block_columns } else { TILE_COLUMNS };
-                    for (i, view) in split(view, Axis(0), height).into_iter().enumerate() {
-                        let first = i * TILE_COLUMNS / PANEL;
-                        tasks.push(Task::Classifier(columns.clone(), view, first..panels));
-                    }
-                }
             }
             let mut sparse = false;
             if let Some(cut) = cut {
@@ -121,10 +97,20 @@ pub(crate) fn recompute<F: Operand>(
             let block = Block { columns: block.clone(), steps, classes, height };
             if let (Some(cut), true) = (cut, sparse) {
                 g.resize_to(&lists);
-                fill_kept(problem, active, &hidden, &block, &lists, &mut g, &mut sums, &mut slots);
+                fill_kept(
+                    problem,
+                    active,
+                    &hidden,
+                    &block,
+                    &lists,
+                    &mut g,
+                    &mut sinks.sums,
+                    &mut slots,
+                );
                 if let Some(tail) = &mut tail {
-                    tail.fill(problem, cut, active, &block.columns, &mut sums, &mut slots);
+                    tail.fill(problem, cut, active, &block.columns, &mut sinks.sums, &mut slots);
                 }
+                let (tasks, store) = sinks.tasks(&rows, at, block.columns.clone(), size);
                 let (tail, stands) = (tail.as_ref(), stands.as_ref().filter(|_| as_it_stands));
                 parallel::for_each(&mut slots, tasks, |_, mut task| {
                     put_kept(problem, &g, &hidden, &block, &lists, stands, store, &mut task);
@@ -135,7 +121,7 @@ pub(crate) fn recompute<F: Operand>(
                 continue;
             }
             g.resize(active.len(), block.columns.len());
-            let partial = (&mut sums[..], &mut partial_sums);
+            let partial = (&mut sinks.sums[..], &mut partial_sums);
             fill_gradient(
                 problem, active, chunk_rows, &hidden, &block, &mut g, partial, &mut slots,
             );
@@ -147,6 +133,7 @@ pub(crate) fn recompute<F: Operand>(
                 false => &g,
             };
             let (left, columns_left) = (of(filtered.hidden), of(filtered.classifier));
+            let (tasks, store) = sinks.tasks(&rows, at.clone(), block.columns.clone(), size);
             parallel::for_each(&mut slots, tasks, |_, task| match task {
                 Task::Hidden(HiddenPart { columns, mut view, names }) => {
                     let (left, depth) = (left.rows(), block.columns.len());
@@ -161,23 +148,18 @@ pub(crate) fn recompute<F: Operand>(
             });
         }
         if let Some(spread) = &spread {
-            let view = d_classifier.part(block.clone(), width);
-            spread.put_classes(problem, &block, view, &mut sums);
+            let view = sinks.classifier.part(block.clone(), width);
+            spread.put_classes(problem, &block, view, &mut sinks.sums);
         }
-        d_classifier.put(block.clone(), width);
-        if let Some(Sink { array, accumulate }) = &mut bias {
-            put_vector(array, block.start, &sums[..block.len()], *accumulate);
-        }
+        sinks.put(block);
     }
     if let Some(spread) = &spread {
-        for (at, part) in (0..rows.len()).step_by(chunk).map(|at| (at, rows.len().min(at + chunk)))
-        {
-            for part in d_hidden.parts(&rows, at..part, width, width.max(1), &mut names) {
-                spread.put_hidden(at, part);
-            }
+        for at in (0..rows.len()).step_by(chunk) {
+            let part = at..rows.len().min(at + chunk);
+            sinks.each_hidden_row(&rows, part, |part| spread.put_hidden(at, part));
         }
     }
-    d_hidden.finish(&rows, width);
+    sinks.finish(&rows);
 }
 
 /// Makes one block of G anew, in parallel over its rows.

@@ -8,10 +8,10 @@ use super::problem::{Problem, Row};
 use super::tile::Hidden;
 use crate::element::{Operand, Real};
 use crate::gemm::{PANEL, Rows, Store, add_columns};
-use crate::loss::gradients::Sink;
+use crate::loss::gradients::{Gradients, Sink};
 use crate::matrix::{MatrixMut, VectorMut};
 use crate::pieces::split;
-use crate::writing::{clear, clear_vector, put_row};
+use crate::writing::{clear, clear_vector, put_row, put_vector};
 
 /// Whether products can be summed where the gradient stands.
 pub(crate) fn is_direct<R: Real>(array: &MatrixMut<'_>) -> bool {
@@ -160,6 +160,99 @@ impl<'a, R: Real> ClassifierGradient<'a, R> {
         {
             clear(array);
         }
+    }
+}
+
+/// The gradients of a call of the loss, and what its two products own of them.
+pub(crate) struct Sinks<'a, R> {
+    pub(crate) hidden: HiddenGradient<'a, R>,
+    pub(crate) classifier: ClassifierGradient<'a, R>,
+    bias: Option<Sink<VectorMut<'a>>>,
+    /// Σ G over the rows so far, of the classes of a block.
+    pub(crate) sums: Vec<f64>,
+    names: Vec<u32>,
+    width: usize,
+}
+
+/// What a task has: so many columns of the hidden gradient, or of so many classes so many columns.
+#[derive(Clone, Copy)]
+pub(crate) struct TaskSize {
+    pub(crate) hidden: usize,
+    pub(crate) classifier: usize,
+    pub(crate) classes: usize,
+}
+
+impl<'a, R: Real> Sinks<'a, R> {
+    /// For so many rows, with so many classes at once.
+    pub(crate) fn new(gradients: Gradients<'a>, rows: usize, width: usize, classes: usize) -> Self {
+        let Gradients { hidden, classifier, bias, .. } = gradients;
+        let mut classifier = ClassifierGradient::new(classifier, classes * width);
+        let mut bias = bias;
+        if rows == 0 {
+            classifier.clear();
+            clear_bias(&mut bias);
+        }
+        Self {
+            hidden: HiddenGradient::new(hidden, rows, width),
+            classifier,
+            bias,
+            sums: vec![0.0; classes],
+            names: Vec::with_capacity(rows),
+            width,
+        }
+    }
+
+    /// The tasks of both products of some rows and a block of classes, and whether those of the
+    /// classifier add to what stands there.
+    pub(crate) fn tasks(
+        &mut self,
+        rows: &[Row],
+        at: Range<usize>,
+        block: Range<usize>,
+        size: TaskSize,
+    ) -> (Vec<Task<'_, R>>, Store) {
+        let (mut tasks, panels) = (Vec::new(), block.len().div_ceil(PANEL));
+        let store = self.classifier.store(at.start == 0);
+        let parts = self.hidden.parts(rows, at, self.width, size.hidden, &mut self.names);
+        tasks.extend(parts.into_iter().map(Task::Hidden));
+        if let Some(view) = self.classifier.part(block, self.width) {
+            let size = TaskSize { classifier: size.classifier.min(self.width.max(1)), ..size };
+            for (q, view) in split(view, Axis(1), size.classifier).into_iter().enumerate() {
+                let first = q * size.classifier;
+                let columns = first..first + view.dim().1;
+                for (i, view) in split(view, Axis(0), size.classes).into_iter().enumerate() {
+                    let first = i * size.classes / PANEL;
+                    tasks.push(Task::Classifier(columns.clone(), view, first..panels));
+                }
+            }
+        }
+        (tasks, store)
+    }
+
+    /// Puts what was summed of a block where it belongs.
+    pub(crate) fn put(&mut self, block: Range<usize>) {
+        self.classifier.put(block.clone(), self.width);
+        if let Some(Sink { array, accumulate }) = &mut self.bias {
+            put_vector(array, block.start, &self.sums[..block.len()], *accumulate);
+        }
+    }
+
+    /// Hands some columns of some rows of the hidden gradient to `work`, all at once.
+    pub(crate) fn each_hidden_row(
+        &mut self,
+        rows: &[Row],
+        at: Range<usize>,
+        mut work: impl FnMut(HiddenPart<'_, R>),
+    ) {
+        let width = self.width.max(1);
+        self.hidden
+            .parts(rows, at, self.width, width, &mut self.names)
+            .into_iter()
+            .for_each(&mut work);
+    }
+
+    pub(crate) fn finish(self, rows: &[Row]) {
+        self.hidden.finish(rows, self.width);
     }
 }
 

@@ -1,6 +1,5 @@
 //! The backward that keeps the logits of some rows.
 
-use ndarray::Axis;
 use std::ops::Range;
 
 use super::active::{Active, active_rows};
@@ -10,17 +9,15 @@ use super::fold::{Folded, Partial, add_sparse_targets};
 use super::grid::{STRIP_COLUMNS, TILE_COLUMNS, strip_classes};
 use super::plan::Plan;
 use super::problem::Problem;
-use super::sinks::{ClassifierGradient, HiddenGradient, HiddenPart, Task, put_classifier};
+use super::sinks::{HiddenPart, Sinks, Task, TaskSize, put_classifier};
 use super::tile::{Hidden, Scratch, sized};
 use crate::element::Operand;
 use crate::gemm::{
     GROUP, PANEL, Panels, add_rows, add_rows_of_matrix, padded_rows, panels_length, put_rows,
 };
 use crate::loss::filter::kept::StoredClassifier;
-use crate::loss::gradients::{Gradients, Sink, Upstream};
+use crate::loss::gradients::{Gradients, Upstream};
 use crate::parallel;
-use crate::pieces::split;
-use crate::writing::put_vector;
 
 /// Rows times numbers in a step that are few enough for the hidden gradient without packing the
 /// classifier.
@@ -57,7 +54,6 @@ pub(crate) fn strip_in_order<F: Operand>(
     gradients: Gradients<'_>,
     active: usize,
 ) -> Folded {
-    let Gradients { hidden: d_hidden, classifier, mut bias, .. } = gradients;
     let (width, columns, isa) = (problem.width, problem.columns, problem.loss.isa);
     let mut folded = Folded::new::<F>(problem, plan);
     let kept = problem.rows.len();
@@ -66,13 +62,7 @@ pub(crate) fn strip_in_order<F: Operand>(
     let mut hidden = Hidden::<F>::new();
     let mut g = Derivatives::<F>::new(strip_rows, columns);
     let mut partial = Partial::new(problem, plan);
-    let mut names = Vec::with_capacity(strip_rows);
-    let mut d_hidden = HiddenGradient::new(d_hidden, active, width);
-    let mut sums = vec![0.0; columns];
-    let mut d_classifier = ClassifierGradient::new(classifier, columns * width);
-    if active == 0 {
-        d_classifier.clear();
-    }
+    let mut sinks = Sinks::new(gradients, active, width, columns);
     let strips = |rows: Range<usize>| {
         let starts = rows.clone().step_by(strip_rows.max(1));
         starts.map(move |start| start..(start + strip_rows).min(rows.end))
@@ -114,23 +104,15 @@ pub(crate) fn strip_in_order<F: Operand>(
         hidden.pair(isa, plan.slots);
         let active = active_rows(problem, states, rows, upstream);
         let tasks = g.products().chunks_mut(TILE_COLUMNS * height);
-        let tasks = tasks.zip(sums.chunks_mut(TILE_COLUMNS)).enumerate().collect();
+        let tasks = tasks.zip(sinks.sums.chunks_mut(TILE_COLUMNS)).enumerate().collect();
         parallel::for_each(&mut slots, tasks, |slot, (i, (panels, sums))| {
             let first = i * TILE_COLUMNS;
             let columns = first..(first + TILE_COLUMNS).min(problem.columns);
             strip_gradient::<F>(problem, &active, columns, panels, height, sums, slot);
         });
 
-        let mut tasks: Vec<Task<'_, F::Sum>> = Vec::new();
-        let parts = d_hidden.parts(&problem.rows, at.clone(), width, STRIP_COLUMNS, &mut names);
-        tasks.extend(parts.into_iter().map(Task::Hidden));
-        let store = d_classifier.store(at.start == 0);
-        if let Some(view) = d_classifier.part(0..columns, width) {
-            for (i, view) in split(view, Axis(0), TILE_COLUMNS).into_iter().enumerate() {
-                let first = i * TILE_COLUMNS / PANEL;
-                tasks.push(Task::Classifier(0..width, view, first..g.panels));
-            }
-        }
+        let size = TaskSize { hidden: STRIP_COLUMNS, classifier: width, classes: TILE_COLUMNS };
+        let (tasks, store) = sinks.tasks(&problem.rows, at.clone(), 0..columns, size);
         let stands =
             StoredClassifier::<F>::new(problem).filter(|_| at.len() * F::DEPTH <= AS_IT_STANDS);
         parallel::for_each(&mut slots, tasks, |slot, task| match task {
@@ -172,13 +154,10 @@ pub(crate) fn strip_in_order<F: Operand>(
             }
         });
     }
-    d_hidden.finish(&problem.rows[..active], width);
     if active > 0 {
-        d_classifier.put(0..columns, width);
+        sinks.put(0..columns);
     }
-    if let Some(Sink { array, accumulate }) = &mut bias {
-        put_vector(array, 0, &sums, *accumulate);
-    }
+    sinks.finish(&problem.rows[..active]);
     folded
 }
 
