@@ -87,7 +87,7 @@ impl Call<'_, '_> {
                 sparse.iter().zip(starts.get(row.index).map_or(&[][..], |&at| &logits[at..]))
             {
                 let spread = row.weights * self.weight(row, class);
-                let picked = row.cross_entropy * weight;
+                let picked = row.soft * weight;
                 let d = row.exact_gradient(class as usize, f64::from(*logit), picked, spread);
                 entries.push((i, class, (d * f64::from(*slope)) as f32));
             }

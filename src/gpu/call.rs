@@ -82,11 +82,11 @@ impl<'c, 'a> Call<'c, 'a> {
         };
         let bias = problem.bias.as_ref().map(|bias| storage(bias, "the bias, in bytes,"));
         let bias = bias.transpose()?;
-        let smoothing = problem.loss.label_smoothing > 0.0;
+        let needs = &problem.loss.needs;
         let weighing = match &problem.targets {
             Targets::Soft(_) => Weighing::Dense,
-            _ if !smoothing => Weighing::None,
-            _ if problem.class_weights.is_some() => Weighing::Classes,
+            _ if !needs.weighs() => Weighing::None,
+            _ if needs.smoothing() > 0.0 && problem.class_weights.is_some() => Weighing::Classes,
             _ => Weighing::Uniform,
         };
         let class_weights = match (&problem.class_weights, weighing) {

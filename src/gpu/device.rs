@@ -110,7 +110,7 @@ impl<'a> DeviceInputs<'a> {
         gradients: bool,
     ) -> Result<Call<'c, 'a>> {
         check(loss, &self.inputs)?;
-        if loss.filter.is_some() && loss.label_smoothing > 0.0 {
+        if loss.filter.is_some() && loss.needs.weighs() {
             return Err(Error::Conflict {
                 what: "a filter of arrays on the device goes without label smoothing".into(),
             });

@@ -325,7 +325,7 @@ impl Call<'_, '_> {
                 Weights::Each(weights) => {
                     let total = match self.weighing() {
                         Weighing::Dense => sum(weights),
-                        _ => problem.total_weight,
+                        _ => problem.total_in_deviation(),
                     };
                     others(weights, total, argmax)
                 }
@@ -338,7 +338,7 @@ impl Call<'_, '_> {
         if !matches!(problem.targets, Targets::Sparse { .. }) {
             return;
         }
-        let spread = problem.loss.label_smoothing / problem.vocabulary as f64;
+        let spread = problem.loss.needs.smoothing() / problem.vocabulary as f64;
         let mut rest = logits.iter();
         for (state, row) in states.iter_mut().zip(&problem.rows) {
             let targets = problem.sparse_of(row, 0..problem.columns);

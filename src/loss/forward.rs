@@ -9,10 +9,11 @@ use super::filter::record::{Dropped, Record};
 use super::gradients::Upstream;
 use super::inputs::Targets;
 use super::options::LinearCrossEntropy;
+use super::row_loss::{RowScalars, Term};
 use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::matrix::VectorMut;
-use crate::quotient::{quotient, sum_of_products};
+use crate::quotient::{quotient, sum_of_products, times_power};
 use crate::softmax::RowState;
 use crate::softmax::top_k::Entry;
 use crate::writing::{clear_vector, put_vector};
@@ -220,27 +221,28 @@ impl Forward {
         Ok(())
     }
 
-    /// Cross-entropy (without the power of two of the divisors) and z-loss of a kept row, without its
-    /// token weight.
-    fn terms(&self, i: usize) -> (f64, f64) {
+    /// The weighted part (without the power of two of the divisors) and the plain part of a kept row,
+    /// without its token weight.
+    fn terms(&self, i: usize) -> (f64, Option<f64>) {
         let state = &self.states[i];
-        let log_sum = state.log_sum();
-        let z = match self.loss.z_loss {
-            0.0 => 0.0,
-            z_loss => quotient(&[z_loss, state.log_sum_exp(), state.log_sum_exp()], 1.0, 0),
-        };
-        if self.soft {
-            return (state.weight * log_sum + state.deviation, z);
-        }
         let weight = self.class_weights_of_targets.as_ref().map_or(1.0, |w| w[i]);
-        let surprisal = state.surprisal().unwrap_or(f64::NAN);
-        let smoothing = self.loss.label_smoothing;
-        let mut cross_entropy = scaled((1.0 - smoothing) * weight, surprisal);
-        if smoothing > 0.0 {
-            let spread = smoothing / self.vocabulary as f64;
-            cross_entropy += spread * (state.weight * log_sum + state.deviation);
+        let scalars = RowScalars::new(state, self.vocabulary);
+        let (weight, scalars) = match self.soft {
+            true => (1.0, scalars.with_soft_targets()),
+            false => {
+                let real = times_power(weight, self.divisors.of_weights);
+                (weight, scalars.with_class_weight(real))
+            }
+        };
+        let terms = self.loss.row_loss.evaluate(&scalars);
+        let value = |term: Term, weight: f64| {
+            times_power(scaled(term.factor * weight, term.value), term.exponent)
+        };
+        let mut weighted = terms.weighted.map_or(0.0, |term| value(term, weight));
+        if terms.smoothing != 0.0 {
+            weighted += terms.smoothing / self.vocabulary as f64 * scalars.deviation();
         }
-        (cross_entropy, z)
+        (weighted, terms.plain.map(|term| value(term, 1.0)))
     }
 
     /// The reduced loss in nats, summed in f64; with [`Reduction::None`](crate::Reduction::None)
@@ -253,14 +255,16 @@ impl Forward {
     /// ```
     pub fn loss(&self) -> f64 {
         let weighed = self.rows.iter().enumerate().filter(|(_, row)| row.token_weight != 0.0);
-        let terms: Vec<(f64, (f64, f64))> =
+        let terms: Vec<(f64, (f64, Option<f64>))> =
             weighed.map(|(i, row)| (row.token_weight, self.terms(i))).collect();
-        let (sum, exponent) = sum_of_products(terms.iter().map(|&(weight, (ce, _))| (weight, ce)));
-        let Divisors { cross_entropy, exponent: taken, z_loss, .. } = self.divisors;
-        let mut loss = quotient(&[sum], cross_entropy, exponent + taken);
-        if self.loss.z_loss != 0.0 {
-            let (sum, exponent) = sum_of_products(terms.iter().map(|&(w, (_, z))| (w, z)));
-            loss += quotient(&[sum], z_loss, exponent);
+        let products = terms.iter().map(|&(weight, (weighted, _))| (weight, weighted));
+        let (sum, exponent) = sum_of_products(products);
+        let Divisors { weighted, exponent: taken, plain, .. } = self.divisors;
+        let mut loss = quotient(&[sum], weighted, exponent + taken);
+        if terms.iter().any(|(_, (_, plain))| plain.is_some()) {
+            let products = terms.iter().map(|&(weight, (_, own))| (weight, own.unwrap_or(0.0)));
+            let (sum, exponent) = sum_of_products(products);
+            loss += quotient(&[sum], plain, exponent);
         }
         loss
     }
@@ -308,12 +312,13 @@ impl Forward {
             let value = match statistic {
                 Statistic::Loss if row.token_weight == 0.0 => 0.0,
                 Statistic::Loss => {
-                    let (cross_entropy, z) = self.terms(i);
+                    let (weighted, plain) = self.terms(i);
+                    let plain = plain.unwrap_or(0.0);
                     match self.divisors.of_weights {
-                        0 => row.token_weight * (cross_entropy + z),
+                        0 => row.token_weight * (weighted + plain),
                         power => {
-                            quotient(&[row.token_weight, cross_entropy], 1.0, power)
-                                + row.token_weight * z
+                            quotient(&[row.token_weight, weighted], 1.0, power)
+                                + row.token_weight * plain
                         }
                     }
                 }
@@ -503,7 +508,7 @@ impl Forward {
             false => Some(self.mean(|i| self.states[i].surprisal().unwrap_or(f64::NAN))),
             true => {
                 let plain =
-                    self.class_weights_of_targets.is_none() && self.loss.label_smoothing == 0.0;
+                    self.class_weights_of_targets.is_none() && self.loss.needs.smoothing() == 0.0;
                 plain.then(|| self.mean(|i| self.terms(i).0))
             }
         }

@@ -7,6 +7,8 @@ pub(crate) mod forward;
 pub(crate) mod gradients;
 pub(crate) mod inputs;
 mod options;
+pub(crate) mod row_loss;
+pub(crate) mod rows;
 mod shards;
 
 pub use engine::plan::Plan;
@@ -15,4 +17,6 @@ pub use forward::{DroppedMass, Forward, Statistic, TopK};
 pub use gradients::{Gradients, Upstream};
 pub use inputs::{Classes, Inputs, Shard, Targets};
 pub use options::{Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};
+pub use row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
+pub use rows::{CrossEntropy, EntropyBonus, GeneralizedCrossEntropy, Sum};
 pub use shards::Fold;

@@ -1,5 +1,9 @@
 //! What the loss is, apart from its data.
 
+use std::sync::Arc;
+
+use super::row_loss::{Needs, RowLoss};
+use super::rows::CrossEntropy;
 use crate::error::{Error, Result, short};
 use crate::simd::Isa;
 use crate::softmax::transform::Transform;
@@ -133,8 +137,9 @@ pub enum Filter {
 #[derive(Clone, Debug)]
 pub struct LinearCrossEntropy {
     pub(crate) transform: Transform,
-    pub(crate) label_smoothing: f64,
-    pub(crate) z_loss: f64,
+    pub(crate) row_loss: Arc<dyn RowLoss>,
+    /// What that needs.
+    pub(crate) needs: Needs,
     pub(crate) ignore_index: Option<i64>,
     pub(crate) reduction: Reduction,
     pub(crate) statistics: Statistics,
@@ -182,6 +187,7 @@ pub struct LinearCrossEntropyBuilder {
     softcap: Option<f64>,
     label_smoothing: f64,
     z_loss: f64,
+    row_loss: Option<Arc<dyn RowLoss>>,
     ignore_index: Option<i64>,
     reduction: Reduction,
     statistics: Statistics,
@@ -200,6 +206,7 @@ impl Default for LinearCrossEntropyBuilder {
             softcap: None,
             label_smoothing: 0.0,
             z_loss: 0.0,
+            row_loss: None,
             ignore_index: Some(-100),
             reduction: Reduction::Mean,
             statistics: Statistics::default(),
@@ -220,8 +227,7 @@ impl LinearCrossEntropy {
     /// Whether two losses give the same number for the same row.
     pub(crate) fn same_function(&self, other: &Self) -> bool {
         self.transform == other.transform
-            && self.label_smoothing == other.label_smoothing
-            && self.z_loss == other.z_loss
+            && self.row_loss.same(&*other.row_loss)
             && self.reduction == other.reduction
     }
 
@@ -252,6 +258,21 @@ impl LinearCrossEntropyBuilder {
     /// ε, within 0 and 1: the share of the target that is spread over all classes; 0 by default.
     pub fn label_smoothing(mut self, label_smoothing: f64) -> Self {
         self.label_smoothing = label_smoothing;
+        self
+    }
+
+    /// Another loss of a row in place of the cross-entropy, with its own label smoothing and z-loss.
+    ///
+    /// ```
+    /// use surprisal::loss::GeneralizedCrossEntropy;
+    /// let loss = surprisal::LinearCrossEntropy::builder()
+    ///     .row_loss(GeneralizedCrossEntropy::new(0.7)?)
+    ///     .build()?;
+    /// # let _ = loss;
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn row_loss(mut self, row_loss: impl RowLoss + 'static) -> Self {
+        self.row_loss = Some(Arc::new(row_loss));
         self
     }
 
@@ -387,11 +408,16 @@ impl LinearCrossEntropyBuilder {
             let good = softcap.is_finite() && softcap > 0.0;
             check("softcap", softcap, good, "a finite number above 0")?;
         }
-        let smoothing = self.label_smoothing;
-        let good = (0.0..=1.0).contains(&smoothing);
-        check("label_smoothing", smoothing, good, "a number from 0 to 1")?;
-        let good = self.z_loss.is_finite() && self.z_loss >= 0.0;
-        check("z_loss", self.z_loss, good, "a finite number of at least 0")?;
+        let plain = CrossEntropy::new(self.label_smoothing, self.z_loss)?;
+        let row_loss = match self.row_loss {
+            None => Arc::new(plain),
+            Some(row_loss) if plain == CrossEntropy::default() => row_loss,
+            Some(_) => {
+                let what = "label smoothing and z-loss go with cross-entropy alone, expected them in the \
+                            row loss";
+                return Err(Error::Conflict { what: what.into() });
+            }
+        };
         if let Some(Filter::Below(threshold)) = self.filter {
             let good = (0.0..=1.0).contains(&threshold);
             check("filter", threshold, good, "a number from 0 to 1")?;
@@ -402,8 +428,8 @@ impl LinearCrossEntropyBuilder {
         }
         Ok(LinearCrossEntropy {
             transform: Transform { scale: self.scale, softcap: self.softcap },
-            label_smoothing: smoothing,
-            z_loss: self.z_loss,
+            needs: row_loss.needs(),
+            row_loss,
             ignore_index: self.ignore_index,
             reduction: self.reduction,
             statistics: self.statistics,

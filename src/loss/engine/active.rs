@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::loss::gradients::{Loss, RowUpstream, Upstream};
 use crate::loss::inputs::Targets;
 use crate::loss::options::Reduction;
+use crate::loss::row_loss::{Slopes, Terms};
 use crate::matrix::Vector;
-use crate::quotient::quotient;
 use crate::softmax::RowState;
 use crate::softmax::gradient::RowGradient;
 
@@ -22,10 +22,12 @@ pub(crate) struct Active<R> {
     /// lse.
     pub(crate) log_sum_exp: f64,
     pub(crate) gradient: RowGradient<R>,
-    /// Σ of what single classes are weighed with: k (1−ε) w_y, or the sum of the sparse weights.
+    /// Σ of what single classes are weighed with: that of the target, or of all sparse weights.
     pub(crate) picked: f64,
-    /// The upstream of the cross-entropy over its divisor, times τ.
-    pub(crate) cross_entropy: f64,
+    /// What a soft target's weights are multiplied with.
+    pub(crate) soft: f64,
+    /// What the arg-max is weighed with because it is that.
+    pub(crate) picked_of_argmax: f64,
     /// A without `picked`.
     pub(crate) rest: f64,
     /// A without what the arg-max alone is weighed with: summed without it, not by a difference.
@@ -54,22 +56,43 @@ pub(crate) fn active_rows<R: Real>(
         if above.is_zero() {
             continue;
         }
-        let loss = &problem.loss;
-        let share = |factors: &[f64]| problem.share(&above, factors);
-        let mut rest = above.log_sum_exp;
-        if loss.z_loss != 0.0 && !above.has_no_loss() {
-            let [upstream, token_weight] = above.loss;
-            let factors = [2.0 * loss.z_loss, state.log_sum_exp(), upstream, token_weight];
-            rest += quotient(&factors, problem.divisors.z_loss, 0);
-        }
-        let mut others = rest;
-        let smoothing = [loss.label_smoothing, 1.0 / problem.vocabulary as f64];
-        let spread = |weight: f64| share(&[smoothing[0], smoothing[1], weight]);
-        let keep = 1.0 - loss.label_smoothing;
-        let cross_entropy = share(&[]);
+        let terms = match above.has_no_loss() {
+            true => Terms::default(),
+            false => problem.loss.row_loss.evaluate(&problem.scalars(row, state)),
+        };
+        let hard = matches!(problem.targets, Targets::Hard(_));
+        let weight = if hard { problem.class_weight(row.target as usize) } else { 1.0 };
+        // The slope of both parts by one scalar, over their divisors; the weighted one times these factors.
+        let slope = |of: fn(&Slopes) -> f64, weights: &[f64]| {
+            let mut sum = 0.0;
+            if let Some(term) = terms.weighted.filter(|term| of(&term.slopes) != 0.0) {
+                let factors = [&[term.factor], weights, &[of(&term.slopes)]].concat();
+                sum += problem.share(&above, &factors, term.exponent);
+            }
+            if let Some(term) = terms.plain.filter(|term| of(&term.slopes) != 0.0) {
+                let factors = [term.factor, of(&term.slopes)];
+                sum += problem.plain_share(&above, &factors, term.exponent);
+            }
+            sum
+        };
+        let by_log_sum_exp = above.log_sum_exp + slope(|slopes| slopes.log_sum_exp, &[weight]);
+        let by_surprisal = |weights: &[f64]| slope(|slopes| slopes.surprisal, weights);
+        let picked_of_argmax = slope(|slopes| slopes.min_entropy, &[weight]);
+        let entropy = above.entropy + slope(|slopes| slopes.entropy, &[weight]);
+        let by_deviation = slope(|slopes| slopes.deviation, &[weight]);
+        let smoothing = problem.loss.needs.smoothing();
+        let spread = |weight: f64| match hard {
+            true => {
+                let factors = [terms.smoothing, 1.0 / problem.vocabulary as f64, weight];
+                let own = problem.share(&above, &factors, 0);
+                if by_deviation == 0.0 { own } else { own + by_deviation * weight }
+            }
+            false => by_surprisal(&[smoothing, 1.0 / problem.vocabulary as f64, weight]),
+        };
+        let (mut others, mut rest) = (by_log_sum_exp, by_log_sum_exp);
         let (picked, weights) = match &problem.targets {
             Targets::Hard(_) => {
-                let picked = share(&[keep, problem.class_weight(row.target as usize)]);
+                let picked = by_surprisal(&[weight]);
                 others += spread(state.other_weight);
                 if state.argmax != i64::from(row.target) {
                     others += picked;
@@ -79,20 +102,21 @@ pub(crate) fn active_rows<R: Real>(
             Targets::Sparse { .. } => {
                 let targets = problem.sparse_of(row, 0..problem.columns);
                 let sum: f64 = targets.iter().map(|&(_, weight)| weight).sum();
-                others += share(&[state.other_weight]);
-                (share(&[sum]), spread(1.0))
+                others += by_surprisal(&[state.other_weight]);
+                (by_surprisal(&[sum]), spread(1.0))
             }
             Targets::Soft(_) => {
-                others += share(&[state.other_weight]);
-                (share(&[state.weight]), cross_entropy)
+                others += by_surprisal(&[state.other_weight]);
+                (by_surprisal(&[state.weight]), by_surprisal(&[]))
             }
         };
         let mut spread_of_argmax = 0.0;
         if !matches!(problem.targets, Targets::Soft(_)) {
-            rest += spread(problem.total_weight);
+            rest += spread(problem.total_in_deviation());
             let argmax = usize::try_from(state.argmax).ok().filter(|&v| v < problem.vocabulary);
-            spread_of_argmax = weights * argmax.map_or(0.0, |v| problem.class_weight(v));
+            spread_of_argmax = weights * argmax.map_or(0.0, |v| problem.weight_in_deviation(v));
         }
+        rest += picked_of_argmax;
         let mean = state.first_moment / (1.0 + state.remainder);
         active.push(Active {
             row: *row,
@@ -106,17 +130,18 @@ pub(crate) fn active_rows<R: Real>(
                     false => f64::NAN,
                 }),
                 probability: R::from_f64(picked + rest),
-                entropy: R::from_f64(above.entropy),
+                entropy: R::from_f64(entropy),
                 mean: R::from_f64(mean),
                 weights: R::from_f64(weights),
             },
             picked,
-            cross_entropy,
+            soft: by_surprisal(&[]),
+            picked_of_argmax,
             rest,
             others,
             spread_of_argmax,
             weights,
-            entropy: above.entropy,
+            entropy,
             remainder: state.remainder,
             mean,
             maximum: state.maximum,
@@ -161,7 +186,7 @@ impl<R: Real> Active<R> {
         let rise = self.entropy * (u - self.mean);
         if self.argmax == class as i64 {
             // p (A − own) + (p − 1) own, where p − 1 = −r/(1+r) keeps the digits of a confident row.
-            let own = picked + self.spread_of_argmax;
+            let own = picked + self.picked_of_argmax + self.spread_of_argmax;
             return p * (self.others - rise) - own * (r / (1.0 + r))
                 + (self.spread_of_argmax - spread)
                 + 0.0;

@@ -226,9 +226,11 @@ impl<R: Real> Problem<'_, R> {
         // before any is written.
         let sparse = self.sparse_of(&active.row, first..first + width);
         exacts.clear();
-        exacts.extend(sparse.iter().filter_map(|&(class, weight)| {
-            exact(class as usize, active.cross_entropy * weight, products)
-        }));
+        exacts.extend(
+            sparse.iter().filter_map(|&(class, weight)| {
+                exact(class as usize, active.soft * weight, products)
+            }),
+        );
         let hard = matches!(self.targets, Targets::Hard(_)).then_some(active.row.target as usize);
         let argmax = active.argmax as usize;
         let target = hard.and_then(|class| exact(class, active.picked, products));

@@ -12,7 +12,7 @@ use crate::element::{Element, Operand, Real};
 use crate::gemm::{GROUP, PANEL, steps_length};
 use crate::loss::filter::record::{Record, RecordPart};
 use crate::loss::inputs::Targets;
-use crate::loss::options::{LinearCrossEntropy, Statistics};
+use crate::loss::options::LinearCrossEntropy;
 use crate::parallel;
 use crate::softmax::RowState;
 use crate::softmax::block::{self, Moments};
@@ -210,7 +210,7 @@ pub(crate) fn add_sparse_targets<F: Operand>(
     if !matches!(problem.targets, Targets::Sparse { .. }) {
         return;
     }
-    let spread = problem.loss.label_smoothing / problem.vocabulary as f64;
+    let spread = problem.loss.needs.smoothing() / problem.vocabulary as f64;
     let tasks = states.chunks_mut(TILE_ROWS).zip(rows.chunks(TILE_ROWS)).collect();
     parallel::for_each(slots, tasks, |slot, (states, rows): (&mut [RowState], &[Row])| {
         let (mut columns, mut logits) = (Vec::new(), Vec::new());
@@ -317,7 +317,7 @@ impl<R: Real> Problem<'_, R> {
         state: &mut RowState,
         top: &mut [Entry],
     ) -> R {
-        let LinearCrossEntropy { isa, transform, statistics, .. } = self.loss;
+        let (isa, transform, moments) = (self.loss.isa, self.loss.transform, self.loss.moments());
         let first_class = self.first_class + columns.start;
         transform.apply(isa, self.bias_of(columns.clone()), products, None);
         let logits = products;
@@ -330,9 +330,8 @@ impl<R: Real> Problem<'_, R> {
         let known = R::from_f64(state.maximum);
         if top.is_empty()
             && state.maximum.is_finite()
-            && statistics.moments() != Moments::Second
-            && let Some((remainder, first)) =
-                block::reduce_below(isa, logits, known, statistics.moments())
+            && moments != Moments::Second
+            && let Some((remainder, first)) = block::reduce_below(isa, logits, known, moments)
         {
             state.remainder += remainder;
             state.first_moment += first;
@@ -348,7 +347,7 @@ impl<R: Real> Problem<'_, R> {
             }
             return known;
         }
-        let block = block::reduce(isa, logits, statistics.moments());
+        let block = block::reduce(isa, logits, moments);
         let mut part = RowState::new();
         part.set_block(&block, first_class as i64);
         if let Some(weights) = weights {
@@ -376,9 +375,9 @@ impl<R: Real> Problem<'_, R> {
     }
 }
 
-impl Statistics {
+impl LinearCrossEntropy {
     fn moments(&self) -> Moments {
-        match (self.varentropy, self.entropy) {
+        match (self.statistics.varentropy, self.statistics.entropy || self.needs.entropy) {
             (true, _) => Moments::Second,
             (false, true) => Moments::First,
             (false, false) => Moments::Zeroth,

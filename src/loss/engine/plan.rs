@@ -391,7 +391,7 @@ impl Sizes<'_> {
         let masked = !(filtered.hidden && filtered.classifier && filtered.bias);
         let masked = filters * usize::from(masked);
         let tail = filters * usize::from(self.loss.tail_correction);
-        let smoothed = filters * usize::from(self.loss.label_smoothing > 0.0);
+        let smoothed = filters * usize::from(self.loss.needs.weighs());
         let fixed = fixed
             .plus(Bytes::product(&[filters, a, b]))
             .plus(Bytes::product(&[filters, padded_rows(0), block, real_bytes]))

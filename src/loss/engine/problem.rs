@@ -8,8 +8,10 @@ use crate::error::{Error, Result, short};
 use crate::loss::gradients::RowUpstream;
 use crate::loss::inputs::{Inputs, Selection, Source, Targets};
 use crate::loss::options::{Filter, LinearCrossEntropy, Reduction};
+use crate::loss::row_loss::RowScalars;
 use crate::matrix::{Matrix, Vector};
 use crate::quotient::{exponent, quotient, times_power};
+use crate::softmax::RowState;
 
 /// A row that takes part.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,13 +31,13 @@ pub(crate) struct Row {
 /// By what each part of the loss is divided.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Divisors {
-    pub(crate) cross_entropy: f64,
+    pub(crate) weighted: f64,
     /// The power of two that was taken out of the class weights.
     pub(crate) of_weights: i64,
     /// The same, or 0 where it is taken out of the divisor too: the quotient is to be multiplied with 2
     /// to this.
     pub(crate) exponent: i64,
-    pub(crate) z_loss: f64,
+    pub(crate) plain: f64,
 }
 
 /// A checked call.
@@ -141,6 +143,18 @@ impl<'a, R: Real> Problem<'a, R> {
                 expected: format!("[{outputs}], one for each loss"),
             });
         }
+        if !loss.needs.soft_targets && !matches!(inputs.targets, Targets::Hard(_)) {
+            return Err(Error::Conflict {
+                what: format!("{:?} goes with hard targets, expected a class a row", loss.row_loss),
+            });
+        }
+        if loss.needs.deviation && loss.needs.smoothing() > 0.0 && inputs.class_weights.is_some() {
+            return Err(Error::Conflict {
+                what: "label smoothing weighs the classes with the class weights, another loss of the \
+                       sum weighs them alike: expected no class weights"
+                    .into(),
+            });
+        }
         if loss.statistics.rank {
             let hard = matches!(inputs.targets, Targets::Hard(_));
             if !hard {
@@ -204,7 +218,7 @@ impl<'a, R: Real> Problem<'a, R> {
         }
         let (mut sparse, mut sparse_starts) = (Vec::new(), Vec::new());
         if let Targets::Sparse { classes, weights } = &inputs.targets {
-            let keep = 1.0 - loss.label_smoothing;
+            let keep = 1.0 - loss.needs.smoothing();
             sparse.reserve_exact(classes.len());
             sparse_starts.reserve_exact(target_rows + 1);
             sparse_starts.push(0);
@@ -229,13 +243,13 @@ impl<'a, R: Real> Problem<'a, R> {
             }
         }
         let kept = rows.len() as f64;
-        let (cross_entropy, exponent, z_loss) = match (loss.reduction, &inputs.targets) {
+        let (weighted, exponent, plain) = match (loss.reduction, &inputs.targets) {
             (Reduction::None | Reduction::Sum, _) => (1.0, of_weights, 1.0),
             (Reduction::Divide(divisor), _) => (divisor, of_weights, divisor),
             (Reduction::Mean, Targets::Hard(_)) => (weight_of_kept, 0, kept),
             (Reduction::Mean, _) => (kept, of_weights, kept),
         };
-        let divisors = Divisors { cross_entropy, of_weights, exponent, z_loss };
+        let divisors = Divisors { weighted, of_weights, exponent, plain };
         Ok(Self {
             loss: loss.clone(),
             source: inputs.source,
@@ -277,15 +291,53 @@ impl<'a, R: Real> Problem<'a, R> {
         self.class_weights.as_ref().map_or(1.0, |weights| weights[class].to_f64())
     }
 
-    /// Of a row the upstream of its cross-entropy over the divisor, times these factors: one quotient,
-    /// of which no step leaves the range of f64 where the result does not.
-    pub(crate) fn share(&self, upstream: &RowUpstream, factors: &[f64]) -> f64 {
+    /// What the class is weighed with in the deviation: its class weight where that is smoothing, else 1.
+    pub(crate) fn weight_in_deviation(&self, class: usize) -> f64 {
+        if self.loss.needs.smoothing() > 0.0 { self.class_weight(class) } else { 1.0 }
+    }
+
+    /// The sum of these weights over the whole vocabulary.
+    pub(crate) fn total_in_deviation(&self) -> f64 {
+        match self.loss.needs.smoothing() > 0.0 {
+            true => self.total_weight,
+            false => self.vocabulary as f64,
+        }
+    }
+
+    /// What the row's loss is computed from.
+    pub(crate) fn scalars(&self, row: &Row, state: &RowState) -> RowScalars {
+        let scalars = RowScalars::new(state, self.vocabulary);
+        match self.targets {
+            Targets::Hard(_) => {
+                let weight = self.class_weight(row.target as usize);
+                scalars.with_class_weight(times_power(weight, self.divisors.of_weights))
+            }
+            _ => scalars.with_soft_targets(),
+        }
+    }
+
+    /// Of a row the upstream of its weighted term over the divisor, times these factors and 2^`exponent`:
+    /// one quotient, of which no step leaves the range of f64 where the result does not.
+    pub(crate) fn share(&self, upstream: &RowUpstream, factors: &[f64], exponent: i64) -> f64 {
         if upstream.has_no_loss() {
             return 0.0;
         }
-        let Divisors { cross_entropy, exponent, .. } = self.divisors;
         let all = [&upstream.loss[..], factors].concat();
-        quotient(&all, cross_entropy, exponent)
+        quotient(&all, self.divisors.weighted, self.divisors.exponent + exponent)
+    }
+
+    /// The same of the plain term.
+    pub(crate) fn plain_share(
+        &self,
+        upstream: &RowUpstream,
+        factors: &[f64],
+        exponent: i64,
+    ) -> f64 {
+        if upstream.has_no_loss() {
+            return 0.0;
+        }
+        let all = [factors, &upstream.loss[..]].concat();
+        quotient(&all, self.divisors.plain, exponent)
     }
 }
 
@@ -325,7 +377,7 @@ fn threshold(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<Option<f6
     if matches!(inputs.targets, Targets::Soft(_)) {
         return conflict("a filter goes with hard or sparse targets: dense ones weigh every class");
     }
-    if loss.label_smoothing > 0.0 && loss.transform.softcap.is_some() {
+    if loss.needs.weighs() && loss.transform.softcap.is_some() {
         return conflict("a filter goes with label smoothing or with a softcap, not with both");
     }
     Ok(Some(match filter {

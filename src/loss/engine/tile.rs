@@ -314,7 +314,7 @@ impl<R: Real> Problem<'_, R> {
         columns: Range<usize>,
         buffer: &'w mut [R],
     ) -> Weights<'w, R> {
-        let smoothing = self.loss.label_smoothing;
+        let smoothing = self.loss.needs.smoothing();
         let classes = columns.start + self.first_class..columns.end + self.first_class;
         let class_weights = self.class_weights.as_ref().map(|weights| &weights[classes]);
         match &self.targets {
@@ -335,7 +335,8 @@ impl<R: Real> Problem<'_, R> {
                 }
                 Weights::Each(buffer)
             }
-            _ if smoothing == 0.0 => Weights::None,
+            _ if !self.loss.needs.weighs() => Weights::None,
+            _ if smoothing == 0.0 => Weights::Uniform,
             _ => class_weights.map_or(Weights::Uniform, Weights::Each),
         }
     }

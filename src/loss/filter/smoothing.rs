@@ -35,7 +35,7 @@ impl<R: Real> SmoothingTerm<R> {
         active: &mut [Active<R>],
         slots: &mut [Scratch<F>],
     ) -> Option<Self> {
-        if problem.loss.label_smoothing == 0.0 {
+        if !problem.loss.needs.weighs() {
             return None;
         }
         let Source::Product { hidden, classifier } = &problem.source else { return None };
@@ -47,7 +47,7 @@ impl<R: Real> SmoothingTerm<R> {
             active.gradient.weights = R::ZERO;
         }
         let of_rows = |i: usize| (active[i].row.hidden, coefficients[i]);
-        let of_classes = |v: usize| (v, problem.class_weight(problem.first_class + v));
+        let of_classes = |v: usize| (v, problem.weight_in_deviation(problem.first_class + v));
         let hidden = weighed_rows(hidden, active.len(), width, of_rows, slots);
         let classes = weighed_rows(classifier, problem.columns, width, of_classes, slots);
         let total = coefficients.iter().sum();
@@ -61,7 +61,7 @@ impl<R: Real> SmoothingTerm<R> {
         view: Option<ArrayViewMut2<'_, R>>,
         sums: &mut [f64],
     ) {
-        let weight = |i: usize| problem.class_weight(problem.first_class + block.start + i);
+        let weight = |i: usize| problem.weight_in_deviation(problem.first_class + block.start + i);
         for (i, sum) in sums[..block.len()].iter_mut().enumerate() {
             *sum += -weight(i) * self.total;
         }

@@ -1,0 +1,52 @@
+//! Generalized cross-entropy.
+
+use crate::error::{Error, Result, short};
+use crate::loss::row_loss::{RowLoss, RowScalars, Term, Terms};
+
+/// Generalized cross-entropy: between cross-entropy (q → 0) and 1 − p_y (q = 1), so that labels that are
+/// wrong pull less.
+///
+/// ```text
+/// L = (1 − p_y^q) / q = −expm1(−q s) / q      ∂L/∂s = p_y^q
+/// ```
+///
+/// Zhang and Sabuncu 2018, *Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy
+/// Labels*. q = 0 is cross-entropy itself. Written with `expm1` the value keeps its digits where p_y is
+/// nearly 1 and where q is nearly 0; `1 − p.pow(q)` does not.
+///
+/// ```
+/// use surprisal::loss::GeneralizedCrossEntropy;
+/// use surprisal::{Inputs, LinearCrossEntropy};
+/// let loss = LinearCrossEntropy::builder().row_loss(GeneralizedCrossEntropy::new(0.5)?).build()?;
+/// let logits = ndarray::arr2(&[[2.0_f64; 4]]);
+/// let value = loss.forward(&Inputs::from_logits(&logits, &[1_u32]))?.loss();
+/// assert!((value - 1.0).abs() < 1e-15);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GeneralizedCrossEntropy {
+    q: f64,
+}
+
+impl GeneralizedCrossEntropy {
+    /// With this q.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a q that is not from 0 to 1.
+    pub fn new(q: f64) -> Result<Self> {
+        match (0.0..=1.0).contains(&q) {
+            true => Ok(Self { q }),
+            false => {
+                Err(Error::Option { name: "q", value: short(q), expected: "a number from 0 to 1" })
+            }
+        }
+    }
+}
+
+impl RowLoss for GeneralizedCrossEntropy {
+    fn evaluate(&self, row: &RowScalars) -> Terms {
+        let s = row.surprisal();
+        let value = if self.q == 0.0 { s } else { -(-self.q * s).exp_m1() / self.q };
+        Terms::weighted(Term::new(value).by_surprisal((-self.q * s).exp()))
+    }
+}

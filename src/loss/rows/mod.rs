@@ -1,0 +1,11 @@
+//! The losses of one row, a file each.
+
+mod cross_entropy;
+mod entropy_bonus;
+mod generalized_cross_entropy;
+mod sum;
+
+pub use cross_entropy::CrossEntropy;
+pub use entropy_bonus::EntropyBonus;
+pub use generalized_cross_entropy::GeneralizedCrossEntropy;
+pub use sum::Sum;
