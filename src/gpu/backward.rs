@@ -2,10 +2,11 @@
 
 use super::arrays::Pieces;
 use super::call::{Call, Chunk, NONE};
-use super::context::{Part, Waiting};
+use super::context::Part;
 use super::plan::GRAIN;
 use super::recorder::Recorder;
 use super::shader::{Kind, Params};
+use super::waiting::Waiting;
 use crate::error::Result;
 use crate::loss::engine::active::{Active, active_rows};
 use crate::loss::engine::tile::{self, Weights};

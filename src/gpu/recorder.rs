@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::context::{Context, Part, Waiting, now};
+use super::context::{Context, Part};
 use super::shader::{Kernel, Params};
+use super::waiting::{Waiting, now};
 use crate::error::Result;
 
 /// Submissions that are not waited for.

@@ -2,9 +2,10 @@
 
 use ndarray::ArrayView2;
 
-use super::context::{Context, Part, Waiting, now};
+use super::context::{Context, Part};
 use super::recorder::Recorder;
 use super::shader::{Kernel, Kind, Params};
+use super::waiting::{Waiting, now};
 use crate::diffusion::{EntropyEstimate, Points, Products, SpectralEntropy};
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
