@@ -6,7 +6,7 @@ use surprisal::{Element, Forward, Matrix};
 
 use super::arguments::Loss;
 use crate::Failure;
-use crate::arrays::{Opened, check_rows};
+use crate::arrays::{Opened, check_rows, each_matrix};
 use crate::teacher::{self, Tail, Teacher};
 
 /// The arrays of a call, as they were opened.
@@ -68,12 +68,11 @@ impl Arrays {
         forward: &Forward,
     ) -> Result<Option<Mass>, Failure> {
         let (sums, narrow): (Array1<f64>, bool) = match (&self.soft_targets, &self.teacher) {
-            (Some(weights), _) => match weights.matrix()? {
-                Matrix::F64(view) => (row_sums(&view), false),
-                Matrix::F32(view) => (row_sums(&view), true),
-                Matrix::Bf16(view) => (row_sums(&view), true),
-                Matrix::F16(view) => (row_sums(&view), true),
-            },
+            (Some(weights), _) => {
+                let weights = weights.matrix()?;
+                let narrow = !matches!(weights, Matrix::F64(_));
+                (each_matrix!(weights, view => row_sums(&view)), narrow)
+            }
             (None, Some(teacher)) => (row_sums(&teacher.weights.view()), teacher.narrow),
             (None, None) => return Ok(None),
         };
