@@ -18,6 +18,7 @@ macro_rules! view_enum {
     ($(#[$doc:meta])* $name:ident, $view:ident, [$($derive:ident),*]) => {
         $(#[$doc])*
         #[derive($($derive),*)]
+        #[non_exhaustive]
         pub enum $name<'a> {
             /// Of `f64`.
             F64($view<'a, f64>),

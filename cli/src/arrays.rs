@@ -22,6 +22,27 @@ pub struct Opened {
     per_row: OnceCell<Array1<f64>>,
 }
 
+/// Evaluates an expression in which a name stands for the view in a [`Matrix`], whose types the library
+/// may come to have more of.
+macro_rules! each_matrix {
+    ($matrix:expr, $view:ident => $body:expr) => {
+        match $matrix {
+            surprisal::Matrix::F64($view) => $body,
+            surprisal::Matrix::F32($view) => $body,
+            surprisal::Matrix::Bf16($view) => $body,
+            surprisal::Matrix::F16($view) => $body,
+            other => {
+                return Err(crate::Failure::Input(format!(
+                    "a matrix is of {}, expected f64, f32, bf16 or f16",
+                    other.element()
+                )));
+            }
+        }
+    };
+}
+
+pub(crate) use each_matrix;
+
 const MATRIX: &str = "a matrix of f64, f32, bf16 or f16";
 
 const VECTOR: &str = "a vector of f64, f32, bf16 or f16";

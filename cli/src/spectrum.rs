@@ -14,7 +14,7 @@ use surprisal::spectrum::{
 };
 use surprisal::{Element, Error, Matrix};
 
-use crate::arrays::Opened;
+use crate::arrays::{Opened, each_matrix};
 use crate::features::Features;
 use crate::output::{number, optional};
 use crate::report::{Report, significant};
@@ -307,12 +307,7 @@ impl Spectrum {
             (None, None) => return Ok(None),
         };
         let options = Lidar::builder().delta(self.lidar_delta.unwrap_or(LIDAR_DELTA)).build()?;
-        let rank = match matrix {
-            Matrix::F64(view) => lidar(gathered(view, &objects).view(), options),
-            Matrix::F32(view) => lidar(gathered(view, &objects).view(), options),
-            Matrix::Bf16(view) => lidar(gathered(view, &objects).view(), options),
-            Matrix::F16(view) => lidar(gathered(view, &objects).view(), options),
-        };
+        let rank = each_matrix!(matrix, view => lidar(gathered(view, &objects).view(), options));
         Ok(Some((rank?, objects.len())))
     }
 }
@@ -355,12 +350,7 @@ fn rows_of_a_block(columns: usize) -> usize {
 }
 
 fn values(matrix: &Matrix<'_>, centering: Centering, bar: &ProgressBar) -> Result<Values, Failure> {
-    match matrix {
-        Matrix::F64(view) => fold(view, centering, bar),
-        Matrix::F32(view) => fold(view, centering, bar),
-        Matrix::Bf16(view) => fold(view, centering, bar),
-        Matrix::F16(view) => fold(view, centering, bar),
-    }
+    each_matrix!(matrix, view => fold(view, centering, bar))
 }
 
 fn fold<T: Element>(

@@ -37,9 +37,9 @@ pub(crate) fn resolve(points: &Points, rule: Bandwidth) -> Result<f64> {
     })
 }
 
-/// The bits of a histogram's digit.
+/// The bits of a histogram's digit: its counters take 16 KiB, half of a first cache of 32. Not measured.
 const DIGIT: u32 = 12;
-/// So many values are sorted, not counted.
+/// So many values are sorted, not counted: 16 MiB, which saves a pass over all pairs. Not measured.
 const SORTED: u64 = 1 << 21;
 
 /// The median of d² over i < j: exact, in passes over the tiles that count by ever finer digits of

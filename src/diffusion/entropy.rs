@@ -15,11 +15,14 @@ use crate::algebra::{eigenvalue_moduli, symmetric_eigenvalues};
 use crate::error::short;
 use crate::{Error, Matrix, Result};
 
-/// Up to so many rows `Auto` does not look further.
+/// Up to so many rows `Auto` does not look further: the exact way takes half a second there (by N³ from
+/// 7.5 s at 5000 on two cores of Zen 5).
 const SMALL: usize = 2048;
-/// Up to so many rows `Auto` prefers the exact way to a stochastic one.
+/// Up to so many rows `Auto` prefers the exact way to a stochastic one: it takes 512 MiB there, and by N³ half
+/// a minute.
 const MODERATE: usize = 8192;
-/// The low-rank path's tolerance in bits, where none is set.
+/// The low-rank path's tolerance in bits, where none is set: at N = 5000 in three dimensions it is met in a
+/// hundredth of the time of the exact way and less (133 and 390 times faster on Zen 5).
 const TOLERANCE: f64 = 1e-4;
 
 /// An entropy, how it was found, and how sure it is.

@@ -10,15 +10,18 @@ use crate::Result;
 use crate::algebra::{dot, symmetric_eigen, zeros};
 use crate::random::Generator;
 
-/// The dimension of the subspace whose part is computed exactly.
+/// The dimension of the subspace whose part is computed exactly: a panel, which one pass over the kernel
+/// multiplies. Not measured.
 const DEFLATION: usize = 32;
-/// The largest degree of the quadrature.
+/// The largest degree of the quadrature, each a pass over the kernel. Only an end: it is over where the
+/// bracket is a quarter of the spread. Not measured.
 const MAX_DEGREE: usize = 64;
-/// The largest degree for the vectors of the subspace, which are nearly eigenvectors.
+/// The largest degree for the vectors of the subspace, which are nearly eigenvectors. Only an end as well.
 const MAX_SUBSPACE_DEGREE: usize = 12;
 /// Below so many nats the quadrature's bracket is of no interest.
 const NEGLIGIBLE: f64 = 1e-7;
-/// The most blocks of probes.
+/// The most blocks of probes: an end for a tolerance that is not met, at a quarter of the standard error of
+/// one block.
 const MAX_BLOCKS: u64 = 16;
 
 /// The entropy of points by deflated stochastic Lanczos quadrature.

@@ -13,7 +13,7 @@ use crate::simd::{Isa, Kernel, Simd, SimdReal, Vector, splat};
 use crate::{Element, Error, Matrix, Result};
 
 /// Rows, and columns, of a tile: whole groups and whole panels of the products, and small enough that
-/// a tile stays in a second cache.
+/// a tile stays in a second cache (288 KiB of f64, of 1 MiB on Zen 5). Chosen by that.
 pub(crate) const BLOCK: usize = 192;
 
 const _: () = assert!(BLOCK.is_multiple_of(gemm::GROUP) && BLOCK.is_multiple_of(PANEL));

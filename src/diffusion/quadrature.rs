@@ -8,7 +8,8 @@ use super::kernel::Operator;
 use crate::algebra::{symmetric_eigen, zeros};
 use crate::{Result, parallel};
 
-/// Rows that are worked on at once: their part of a vector block stays in a second cache.
+/// Rows that are worked on at once: their part of a vector block stays in a second cache (128 KiB for 32
+/// vectors of f64). Chosen by that.
 const CHUNK: usize = 512;
 /// A residual of this norm is rounding: the spectrum of K lies in \[0, 1\].
 const EXHAUSTED: f64 = 1e-14;

@@ -21,9 +21,10 @@
 
 use super::format::Format;
 
-/// Columns of a panel, and the classes that a filter keeps or drops together.
+/// Columns of a panel, and the classes that a filter keeps or drops together: two registers of f32 with
+/// AVX-512, which is the widest tile.
 pub(crate) const PANEL: usize = 32;
-/// Rows of a tile of logits, whatever the instruction set: its kernels' heights divide it.
+/// Rows of a tile of logits, whatever the instruction set: its kernels' heights (12, 6 and 4) divide it.
 pub(crate) const GROUP: usize = 12;
 
 /// The height of panels of so many rows: whole groups, and at least one row of zeros, for what has

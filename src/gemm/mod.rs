@@ -26,10 +26,10 @@ mod store;
 pub(crate) use buffer::Buffer;
 pub use dispatch::Dispatch;
 pub(crate) use layout::{GROUP, PANEL, padded_rows, panels_length, steps_length};
-pub(crate) use pack::{pack_pairs, pack_rows, pack_steps};
+pub(crate) use pack::{pack_pairs, pack_rows, pack_steps, put_rows};
 pub(crate) use products::{
     Panels, Prefetch, Rows, add_columns, add_rows, add_rows_of_matrix, dots, few_products,
-    line_products, put_rows, row_products,
+    line_products, row_products,
 };
 pub(crate) use store::Store;
 

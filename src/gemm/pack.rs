@@ -117,3 +117,42 @@ fn copy<F: Format>(row: &[F], steps: Range<usize>, j: usize, to: &mut [F]) {
         to[j * F::DEPTH..(j + 1) * F::DEPTH].copy_from_slice(from);
     }
 }
+
+/// Rounds rows of a tile (32 numbers every `stride`) into rows of a panel, and where steps are pairs
+/// into `pairs` too, two rows in each.
+pub(crate) fn put_rows<F: Dispatch>(
+    isa: Isa,
+    tile: &[F::Sum],
+    stride: usize,
+    rows: &mut [F],
+    pairs: &mut [F],
+) {
+    let count = rows.len() / PANEL;
+    assert!(count.is_multiple_of(2) && rows.len() == count * PANEL, "pairs of rows");
+    assert!(tile.len() >= (count - 1) * stride + PANEL, "rows of the tile");
+    assert!(F::DEPTH == 1 || pairs.len() == rows.len(), "room for the pairs");
+    F::dispatch(isa, PutRows { tile, stride, rows, pairs });
+}
+
+struct PutRows<'a, F: Format> {
+    tile: &'a [F::Sum],
+    stride: usize,
+    rows: &'a mut [F],
+    pairs: &'a mut [F],
+}
+
+impl<F: Format> Job<F> for PutRows<'_, F> {
+    #[inline(always)]
+    fn run<L: Lanes<Format = F>>(self, lanes: L) {
+        let Self { tile, stride, rows, pairs } = self;
+        for i in (0..rows.len() / PANEL).step_by(2) {
+            // SAFETY: `put_rows` has asserted that tile, rows and pairs hold two more rows.
+            unsafe {
+                let from = tile.as_ptr().add(i * stride);
+                let to = rows.as_mut_ptr().add(i * PANEL);
+                let pairs = pairs.as_mut_ptr().wrapping_add(i * PANEL);
+                lanes.put([from, from.add(stride)], [to, to.add(PANEL)], pairs);
+            }
+        }
+    }
+}

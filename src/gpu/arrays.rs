@@ -11,7 +11,8 @@ use super::shader::Format;
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 
-/// Bytes that are given to the queue at once.
+/// Bytes that are given to the queue at once: the queue holds a copy of them until it is submitted. Not
+/// measured on a hardware GPU.
 const UPLOAD: usize = 64 << 20;
 
 /// A matrix in a buffer of the caller's: rows one after the other, no gaps.

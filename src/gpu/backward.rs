@@ -2,10 +2,11 @@
 
 use super::arrays::Pieces;
 use super::call::{Call, Chunk, NONE};
-use super::context::{Part, Waiting};
+use super::context::Part;
 use super::plan::GRAIN;
 use super::recorder::Recorder;
 use super::shader::{Kind, Params};
+use super::waiting::Waiting;
 use crate::error::Result;
 use crate::loss::engine::active::{Active, active_rows};
 use crate::loss::engine::tile::{self, Weights};
@@ -17,7 +18,8 @@ use crate::parallel::threads;
 use crate::softmax::RowState;
 use crate::writing::{clear, clear_vector, put_row, put_vector};
 
-/// Bytes of a gradient that are read back at once.
+/// Bytes of a gradient that are read back at once: the copy that can be mapped takes as many. Not measured
+/// on a hardware GPU.
 pub(super) const DOWNLOAD: usize = 32 << 20;
 /// Rows and columns of a block of G that a filter decides about.
 const BLOCK: usize = 64;

@@ -1,10 +1,11 @@
 //! A loss as commands in an encoder of the caller's.
 
 use super::call::{Call, Chunk};
-use super::context::{Part, Waiting, now};
+use super::context::Part;
 use super::device::{DeviceGradients, DeviceInputs, DeviceSums};
 use super::on::OnDevice;
 use super::recorder::Recorder;
+use super::waiting::{Waiting, now};
 use super::workspace::{Workspace, sized};
 use crate::error::{Error, Result};
 use crate::loss::engine::fold::Folded;

@@ -1,10 +1,11 @@
 //! The fold on a GPU: states of rows and spans, merged here in f64.
 
 use super::call::{Call, Chunk, NONE};
-use super::context::{Part, Waiting};
+use super::context::Part;
 use super::plan::{GRAIN, STATE_WORDS};
 use super::recorder::Recorder;
 use super::shader::{Kind, Params, Weighing};
+use super::waiting::Waiting;
 use crate::error::Result;
 use crate::loss::Targets;
 use crate::loss::engine::fold::{Folded, weigh_sparse};

@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+mod adapters;
 mod arrays;
 mod backward;
 mod call;
@@ -44,11 +45,13 @@ mod shader;
 mod spectral;
 mod template;
 mod transfer;
+mod waiting;
 mod workspace;
 
 pub use crate::gpu_failure::Failure;
+pub use adapters::{AdapterDescription, ContextBuilder, adapters};
 pub use arrays::DeviceMatrix;
-pub use context::{AdapterDescription, Context, ContextBuilder, adapters};
+pub use context::Context;
 pub use device::{DeviceGradients, DeviceInputs};
 pub use encoded::Encoded;
 pub use on::{AnyInputs, OnDevice};

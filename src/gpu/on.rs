@@ -4,10 +4,11 @@ use std::sync::{Mutex, PoisonError};
 
 use super::arrays::Pieces;
 use super::call::{Call, check, shapes};
-use super::context::{Context, Waiting, now};
+use super::context::Context;
 use super::device::{DeviceGradients, DeviceInputs, DeviceSums};
 use super::plan::DevicePlan;
 use super::shader::Format;
+use super::waiting::{Waiting, now};
 use super::workspace::Workspace;
 use crate::error::Result;
 use crate::loss::engine::problem::Problem;

@@ -2,25 +2,26 @@
 
 use ndarray::ArrayView2;
 
-use super::context::{Context, Part, Waiting, now};
+use super::context::{Context, Part};
 use super::recorder::Recorder;
 use super::shader::{Kernel, Kind, Params};
+use super::waiting::{Waiting, now};
 use crate::diffusion::{EntropyEstimate, Points, Products, SpectralEntropy};
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
 use crate::matrix::Matrix;
 use crate::spectrum::Covariance;
 
-/// Vectors that are multiplied at once.
+/// Vectors that are multiplied at once: the shader's tile is as wide.
 const WIDTH: usize = 32;
-/// Rows that a workgroup owns.
+/// Rows that a workgroup owns, by its shader.
 const TILE: usize = 64;
 /// Points that a dispatch takes a multiple of: whole sums of the kernel, so that how a product is cut
 /// changes no bit.
 const SPAN: usize = 1024;
-/// Rows whose products the kernel adds up before it adds the sums.
+/// Rows whose products the kernel adds up before it adds the sums: so the sums round 32 times beside.
 const GRAM_SUM: usize = 256;
-/// The most rows of which one Gram matrix is made; those are added in f64.
+/// The most rows of which one Gram matrix is made; those are added in f64: see `SINGLE_RESOLUTION`.
 const GRAM_ROWS: usize = 32 * GRAM_SUM;
 /// 1/(2σ²) in units of the largest coordinate, from where on f32 no longer tells points apart that σ
 /// does.

@@ -4,8 +4,9 @@ use ndarray::Array2;
 
 use super::arrays::{DeviceMatrix, Pieces};
 use super::backward::DOWNLOAD;
-use super::context::{Context, Part, Waiting, now};
+use super::context::{Context, Part};
 use super::shader::Format;
+use super::waiting::{Waiting, now};
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
 use crate::matrix::Matrix;

@@ -1,6 +1,7 @@
 //! What NumPy calls the types of elements.
 
-use super::{ElementType, quoted};
+use super::message::quoted;
+use super::view::ElementType;
 
 /// The type, and whether its bytes are in the order that is not this machine's.
 ///

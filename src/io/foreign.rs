@@ -1,6 +1,6 @@
 //! What a file is that is not what its name says, and what to do about it.
 
-use super::quoted;
+use super::message::quoted;
 
 /// As much of a file as is looked at.
 pub(super) const START: usize = 1024;

@@ -5,8 +5,11 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
+use super::file::open_file;
 use super::json::repeated_key;
-use super::{Tensor, choice, foreign, format_error, io_error, open_file, quoted, safetensors};
+use super::message::{choice, format_error, io_error, quoted};
+use super::tensor::Tensor;
+use super::{foreign, safetensors};
 use crate::{Error, Result};
 
 /// The longest index that is read: a million tensors.

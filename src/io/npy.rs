@@ -9,9 +9,13 @@ use std::path::Path;
 use half::f16;
 use ndarray::{ArrayView, Dimension};
 
-use super::sealed::Stored;
-use super::{ElementType, Tensor, descr, foreign};
-use super::{byte_count, check_axes, format_error, io_error, open_file, quoted, write_file};
+use super::file::{open_file, write_file};
+use super::message::{format_error, io_error, quoted};
+use super::shape::{MAX_AXES, byte_count, check_axes};
+use super::tensor::Tensor;
+use super::values::write_values;
+use super::view::{ElementType, Stored};
+use super::{descr, foreign};
 use crate::Result;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -77,7 +81,7 @@ pub fn write_npy<A: NpyElement, D: Dimension>(
     check_axes(array.shape())?;
     write_file(path, |target| {
         write_header(target, A::DTYPE, array.shape())?;
-        super::write_values(target, &array)
+        write_values(target, &array)
     })
 }
 
@@ -312,8 +316,8 @@ impl<'a> Literal<'a> {
         let mut shape = Vec::new();
         self.expect(b'(')?;
         while !self.accept(b')') {
-            if shape.len() == super::MAX_AXES {
-                return Err(self.wrong(&format!("at most {} axes", super::MAX_AXES)));
+            if shape.len() == MAX_AXES {
+                return Err(self.wrong(&format!("at most {} axes", MAX_AXES)));
             }
             shape.push(self.length()?);
             if !self.accept(b',') {

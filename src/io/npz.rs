@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::DeflateDecoder;
 use rawzip::{CompressionMethod, ZipArchive, ZipFileHeaderRecord};
 
-use super::{Tensor, choice, foreign, format_error, io_error, map_file, npy, quoted};
+use super::file::map_file;
+use super::message::{choice, format_error, io_error, quoted};
+use super::tensor::Tensor;
+use super::{foreign, npy};
 use crate::Result;
 
 /// Bytes that a byte of deflated data can at most become.

@@ -8,9 +8,14 @@ use std::path::Path;
 
 use ::safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 
+use super::file::{map_file, write_file};
+use super::foreign;
 use super::json::repeated_key;
-use super::{ElementType, Tensor, TensorView, choice, foreign};
-use super::{byte_count, check_axes, format_error, map_file, quoted, write_file};
+use super::message::{choice, format_error, quoted};
+use super::shape::{byte_count, check_axes};
+use super::tensor::Tensor;
+use super::values::write_view;
+use super::view::{ElementType, TensorView};
 use crate::{Error, Result};
 
 /// The bytes before the header: its length.
@@ -84,7 +89,7 @@ pub fn write_safetensors(path: &Path, tensors: &[(&str, TensorView<'_>)]) -> Res
     write_file(path, |target| {
         target.write_all(&(header.len() as u64).to_le_bytes())?;
         target.write_all(header.as_bytes())?;
-        sorted.iter().try_for_each(|(_, view)| super::write_view(target, view))
+        sorted.iter().try_for_each(|(_, view)| write_view(target, view))
     })
 }
 
@@ -317,7 +322,7 @@ mod tests {
 
     use ndarray::array;
 
-    use super::super::Storage;
+    use super::super::tensor::Storage;
     use super::*;
 
     fn header(tensors: &str, padding: usize) -> Vec<u8> {

@@ -221,7 +221,8 @@ impl Default for LinearCrossEntropyBuilder {
 }
 
 impl LinearCrossEntropy {
-    /// The memory budget where none is set: 256 MiB.
+    /// The memory budget where none is set: 256 MiB. All logits of 1024 rows in f32 fit into it with 50 257
+    /// classes (206 MB), not with 65 536.
     pub const DEFAULT_MEMORY_BUDGET: usize = 256 << 20;
 
     /// Whether two losses give the same number for the same row.

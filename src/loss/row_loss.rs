@@ -1,6 +1,7 @@
 //! What a loss of one row of logits is: a value and its slopes, from a few scalars of the row.
 
 use std::fmt::Debug;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use crate::softmax::RowState;
 
@@ -42,7 +43,7 @@ use crate::softmax::RowState;
 /// assert!((forward.loss() - s * s / (1.0 + s)).abs() < 1e-15);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub trait RowLoss: Debug + Send + Sync {
+pub trait RowLoss: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
     /// What it needs beside s, lse and s_max.
     fn needs(&self) -> Needs {
         Needs::nothing()

@@ -1,27 +1,20 @@
 //! The covariance of features that come in batches.
 
-use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView2};
 use std::fmt;
 
 use super::features::{
-    LEAST_EXPONENT, check_any_rows, check_batch, check_columns, check_not_empty, check_rows,
-    check_within_range, exponent, in_blocks, other_columns, power_of_two, root_mean_square,
+    check_any_rows, check_batch, check_columns, check_not_empty, check_rows, check_within_range,
+    exponent, in_blocks, other_columns, power_of_two, root_mean_square,
 };
+use super::scatter::{BLOCK, Scatter};
 use super::{Centering, Precision, Spectrum};
-use crate::algebra::{symmetric_eigenvalues, zeros};
-use crate::gemm::{self, Buffer, PANEL, Panels, Rows, Store};
+use crate::algebra::symmetric_eigenvalues;
+#[cfg(feature = "gpu")]
+use crate::algebra::zeros;
 use crate::matrix::each;
-use crate::parallel;
-use crate::simd::Isa;
 use crate::{Element, Error, Matrix, Result};
 
-/// Rows that are multiplied at once: enough that the sums are not carried to memory and back too
-/// often, few enough that two panels of them stay in the second cache.
-const BLOCK: usize = 512;
-/// Rows of panels: those of a block, and the distance of its mean from the mean before.
-const HEIGHT: usize = BLOCK + 1;
-/// Panels that a thread converts at a time.
-const CHUNK: usize = 4;
 /// What is left of an eigenvalue, in units of the largest, where products are summed in f32, 256 at a time.
 #[cfg(feature = "gpu")]
 const SINGLE_RESOLUTION: f64 = 16.0 / (1 << 24) as f64;
@@ -54,22 +47,9 @@ const SINGLE_RESOLUTION: f64 = 16.0 / (1 << 24) as f64;
 /// assert_eq!(covariance.spectrum()?.participation_ratio(), 2.0);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
+#[derive(Clone)]
 pub struct Covariance {
-    columns: usize,
-    /// All that have been pushed.
-    rows: usize,
-    /// What is kept is what was pushed, less `pivot`, times 2^−exponent.
-    exponent: i32,
-    /// The first row.
-    pivot: Vec<f64>,
-    /// The mean of the rows that are in `scatter`.
-    mean: Vec<f64>,
-    /// M; what is left of the diagonal's blocks of 32×32 is not used.
-    scatter: Array2<f64>,
-    /// Panels of `HEIGHT` rows, of which `pending` wait for the rest of their block.
-    block: Buffer<f64>,
-    pending: usize,
-    isa: Isa,
+    scatter: Scatter,
     /// Eigenvalues below this share of the largest are rounding, whatever the number of rows.
     resolution: f64,
     /// The coarsest of what was pushed.
@@ -84,21 +64,8 @@ impl Covariance {
     /// instruction set that is not there; [`TooLarge`](crate::Error::TooLarge) where memory is short.
     pub fn new(columns: usize) -> Result<Self> {
         check_columns(columns)?;
-        let scatter = zeros(columns, columns)?;
-        let scatter = Array2::from_shape_vec((columns, columns), scatter).expect("a square");
-        Ok(Self {
-            columns,
-            rows: 0,
-            exponent: LEAST_EXPONENT,
-            pivot: zeros(columns, 1)?,
-            mean: zeros(columns, 1)?,
-            scatter,
-            block: Buffer::zeros(gemm::panels_length(HEIGHT, columns)),
-            pending: 0,
-            isa: Isa::current()?,
-            resolution: 0.0,
-            precision: Precision::F64,
-        })
+        let scatter = Scatter::new(columns)?;
+        Ok(Self { scatter, resolution: 0.0, precision: Precision::F64 })
     }
 
     /// The covariance of features of any strides, which are read a block of rows at a time: a
@@ -150,7 +117,7 @@ impl Covariance {
         let mut all = Self::new(features.ncols())?;
         let first = exponent(&features)?;
         let scale = power_of_two(-first);
-        let mut mean = zeros(all.columns, 1)?;
+        let mut mean = zeros(features.ncols(), 1)?;
         for row in features.rows() {
             mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += x.to_f64() * scale);
         }
@@ -162,18 +129,18 @@ impl Covariance {
         }
         let second = if largest == 0.0 { 0 } else { largest.log2().ceil() as i32 };
         let narrower = power_of_two(-second);
-        for block in features.axis_chunks_iter(Axis(0), rows_at_once.max(1)) {
+        for block in features.axis_chunks_iter(ndarray::Axis(0), rows_at_once.max(1)) {
             let mut centred = Array2::<f32>::zeros(block.dim());
             for (mut to, from) in centred.rows_mut().into_iter().zip(block.rows()) {
                 for ((to, x), mean) in to.iter_mut().zip(from).zip(&mean) {
                     *to = ((x.to_f64() * scale - mean) * narrower) as f32;
                 }
             }
-            add(centred.view(), &mut all.scatter)?;
+            add(centred.view(), &mut all.scatter.products)?;
         }
-        all.rows = features.nrows();
-        all.exponent = first + second;
-        all.pivot = mean.into_iter().map(|mean| mean * power_of_two(first)).collect();
+        all.scatter.rows = features.nrows();
+        all.scatter.exponent = first + second;
+        all.scatter.pivot = mean.into_iter().map(|mean| mean * power_of_two(first)).collect();
         all.resolution = SINGLE_RESOLUTION;
         all.precision = Precision::of::<T>();
         Ok(all)
@@ -193,29 +160,13 @@ impl Covariance {
     }
 
     fn push_view<T: Element>(&mut self, batch: ArrayView2<'_, T>) -> Result<()> {
-        check_batch(&batch, self.columns, self.rows)?;
+        check_batch(&batch, self.scatter.columns, self.scatter.rows)?;
         let exponent = exponent(&batch)?;
         if batch.nrows() == 0 {
             return Ok(());
         }
         self.declare_precision(Precision::of::<T>());
-        self.rescale(exponent);
-        if self.rows == 0 {
-            for (to, from) in self.pivot.iter_mut().zip(batch.row(0)) {
-                *to = from.to_f64();
-            }
-        }
-        let mut first = 0;
-        while first < batch.nrows() {
-            let count = (BLOCK - self.pending).min(batch.nrows() - first);
-            self.put(batch.slice(s![first..first + count, ..]));
-            self.pending += count;
-            self.rows += count;
-            first += count;
-            if self.pending == BLOCK {
-                self.fold();
-            }
-        }
+        self.scatter.push(batch, exponent);
         Ok(())
     }
 
@@ -234,90 +185,6 @@ impl Covariance {
         self.precision = self.precision.coarser(precision);
     }
 
-    /// Writes rows into the panels, behind those that are there.
-    fn put<T: Element>(&mut self, rows: ArrayView2<'_, T>) {
-        let (at, scale) = (self.pending, power_of_two(-self.exponent));
-        let pivot: Vec<f64> = self.pivot.iter().map(|x| x * scale).collect();
-        let length = gemm::panels_length(HEIGHT, self.columns);
-        let panels = self.block.sized(length).chunks_mut(CHUNK * HEIGHT * PANEL);
-        let tasks: Vec<_> = pivot.chunks(CHUNK * PANEL).zip(panels).enumerate().collect();
-        let threads = if rows.len() < 1 << 15 { 1 } else { parallel::threads() };
-        parallel::for_each(&mut vec![(); threads], tasks, |(), (chunk, (pivot, panels))| {
-            let first = chunk * CHUNK * PANEL;
-            let part = rows.slice(s![.., first..first + pivot.len()]);
-            for (i, row) in part.rows().into_iter().enumerate() {
-                let to = panels.chunks_mut(HEIGHT * PANEL).map(|panel| {
-                    let row = (at + i) * PANEL;
-                    &mut panel[row..row + PANEL]
-                });
-                match row.as_slice() {
-                    Some(row) => {
-                        let from = row.chunks(PANEL).zip(pivot.chunks(PANEL));
-                        for (to, (row, pivot)) in to.zip(from) {
-                            for ((to, x), pivot) in to.iter_mut().zip(row).zip(pivot) {
-                                *to = x.to_f64() * scale - pivot;
-                            }
-                        }
-                    }
-                    None => {
-                        for ((to, x), pivot) in to.flatten().zip(row).zip(pivot) {
-                            *to = x.to_f64() * scale - pivot;
-                        }
-                    }
-                }
-            }
-        });
-    }
-
-    /// Takes the pending rows into the sums.
-    fn fold(&mut self) {
-        if self.pending == 0 {
-            return;
-        }
-        let (count, all) = (self.pending as f64, self.rows as f64);
-        let weight = ((all - count) * count / all).sqrt();
-        let (pending, columns, isa) = (self.pending, self.columns, self.isa);
-        let length = gemm::panels_length(HEIGHT, columns);
-        let mut slots = vec![(); parallel::threads()];
-        let panels = self.block.sized(length).chunks_mut(HEIGHT * PANEL);
-        let tasks = panels.zip(self.mean.chunks_mut(PANEL)).collect();
-        parallel::for_each(&mut slots, tasks, |(), (panel, mean)| {
-            center(panel, pending, mean, weight, count / all);
-        });
-        let block = self.block.get();
-        let strips: Vec<_> = self.scatter.axis_chunks_iter_mut(Axis(0), PANEL).collect();
-        let tasks: Vec<(usize, ArrayViewMut2<'_, f64>)> = strips.into_iter().enumerate().collect();
-        parallel::for_each(&mut slots, tasks, |(), (q, strip)| {
-            let mut to = strip.slice_move(s![.., q * PANEL..]);
-            let left = &block[q * HEIGHT * PANEL..][..(pending + 1) * PANEL];
-            gemm::add_columns(
-                isa,
-                left,
-                Panels::new(&block[..length], HEIGHT),
-                Rows::From(0, pending + 1),
-                q * PANEL..columns,
-                Store::Add,
-                &mut to,
-            );
-        });
-        self.pending = 0;
-    }
-
-    /// Makes room for numbers of a larger magnitude.
-    fn rescale(&mut self, exponent: i32) {
-        if exponent <= self.exponent {
-            return;
-        }
-        if self.rows > 0 {
-            let factor = power_of_two(self.exponent - exponent);
-            let length = gemm::panels_length(HEIGHT, self.columns);
-            let block = self.block.sized(length).iter_mut();
-            block.chain(&mut self.mean).for_each(|x| *x *= factor);
-            self.scatter *= factor * factor;
-        }
-        self.exponent = exponent;
-    }
-
     /// Adds the rows that another accumulator has seen.
     ///
     /// # Errors
@@ -333,58 +200,31 @@ impl Covariance {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn merge(&mut self, other: &Covariance) -> Result<()> {
-        if other.columns != self.columns {
-            return Err(other_columns(other.columns, self.columns));
+        if other.columns() != self.columns() {
+            return Err(other_columns(other.columns(), self.columns()));
         }
-        check_rows(self.rows, other.rows)?;
+        check_rows(self.rows(), other.rows())?;
         self.declare_precision(other.precision);
-        if other.rows == 0 {
+        if other.rows() == 0 {
             return Ok(());
         }
-        if self.rows == 0 {
+        if self.rows() == 0 {
             *self = Self { precision: self.precision, ..other.clone() };
             return Ok(());
         }
-        if other.pending > 0 {
-            let mut other = other.clone();
-            other.fold();
-            return self.merge(&other);
-        }
-        self.fold();
-        self.rescale(other.exponent);
-        let (a, b) = (self.rows as f64, other.rows as f64);
-        let scale = power_of_two(-self.exponent);
-        let factor = power_of_two(other.exponent - self.exponent);
-        let apart: Vec<f64> = (0..self.columns)
-            .map(|c| {
-                let pivots = other.pivot[c] * scale - self.pivot[c] * scale;
-                pivots + other.mean[c] * factor - self.mean[c]
-            })
-            .collect();
-        let weight = a * b / (a + b);
-        for (i, (mut to, from)) in
-            self.scatter.rows_mut().into_iter().zip(other.scatter.rows()).enumerate()
-        {
-            for ((to, from), apart_j) in to.iter_mut().zip(from).zip(&apart).skip(i) {
-                *to += from * (factor * factor) + weight * (apart[i] * apart_j);
-            }
-        }
-        for (mean, apart) in self.mean.iter_mut().zip(&apart) {
-            *mean += apart * (b / (a + b));
-        }
-        self.rows += other.rows;
+        self.scatter.merge(&other.scatter);
         self.resolution = self.resolution.max(other.resolution);
         Ok(())
     }
 
     /// How many rows have been pushed.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.scatter.rows
     }
 
     /// The number of columns.
     pub fn columns(&self) -> usize {
-        self.columns
+        self.scatter.columns
     }
 
     /// The mean of the rows, of length D.
@@ -393,10 +233,10 @@ impl Covariance {
     /// [`Shape`](crate::Error::Shape) where there are no rows; [`Value`](crate::Error::Value) where
     /// it is beyond `f64`.
     pub fn mean(&self) -> Result<Array1<f64>> {
-        check_any_rows(self.rows, self.columns)?;
-        let folded = self.folded();
-        let scale = power_of_two(self.exponent);
-        let mean = folded.mean.iter().zip(&self.pivot).map(|(mean, pivot)| mean * scale + pivot);
+        check_any_rows(self.rows(), self.columns())?;
+        let folded = self.scatter.folded();
+        let scale = power_of_two(folded.exponent);
+        let mean = folded.mean.iter().zip(&folded.pivot).map(|(mean, pivot)| mean * scale + pivot);
         let mean: Array1<f64> = mean.collect();
         check_within_range(mean.as_slice().expect("just collected"))?;
         Ok(mean)
@@ -408,16 +248,16 @@ impl Covariance {
     /// [`Shape`](crate::Error::Shape) where there are fewer than two rows;
     /// [`Value`](crate::Error::Value) where a variance is beyond `f64`.
     pub fn covariance(&self) -> Result<Array2<f64>> {
-        if self.rows < 2 {
+        if self.rows() < 2 {
             return Err(Error::Shape {
                 argument: "features",
-                found: vec![self.rows, self.columns],
+                found: vec![self.rows(), self.columns()],
                 expected: "at least two rows".into(),
             });
         }
-        let scale = power_of_two(self.exponent);
-        let count = (self.rows - 1) as f64;
-        let mut matrix = self.folded().symmetric()?;
+        let scale = power_of_two(self.scatter.exponent);
+        let count = (self.rows() - 1) as f64;
+        let mut matrix = self.scatter.folded().symmetric()?;
         matrix.mapv_inplace(|x| x / count * scale * scale);
         check_within_range(&matrix.diag().to_vec())?;
         Ok(matrix)
@@ -436,11 +276,11 @@ impl Covariance {
     /// [`Shape`](crate::Error::Shape) where there are no rows; [`Value`](crate::Error::Value) where
     /// a singular value is beyond `f64`; [`TooLarge`](crate::Error::TooLarge) where memory is short.
     pub fn spectrum(&self) -> Result<Spectrum> {
-        let (rows, columns) = (self.rows, self.columns);
+        let (rows, columns) = (self.rows(), self.columns());
         check_any_rows(rows, columns)?;
-        let folded = self.folded();
-        let scale = power_of_two(self.exponent);
-        let pivot = self.pivot.iter().map(|x| x / scale);
+        let folded = self.scatter.folded();
+        let scale = power_of_two(folded.exponent);
+        let pivot = folded.pivot.iter().map(|x| x / scale);
         let mean: Vec<f64> = pivot.zip(&folded.mean).map(|(x, mean)| x + mean).collect();
         let mut values = symmetric_eigenvalues(folded.symmetric()?)?;
         let resolution = (rows.max(columns) as f64 * f64::EPSILON).max(self.resolution);
@@ -456,78 +296,13 @@ impl Covariance {
         let spectrum = Spectrum::new(values, shape, Centering::Centered, resolution.sqrt());
         Ok(spectrum.known_to(self.precision, rms * scale))
     }
-
-    /// This, without pending rows.
-    fn folded(&self) -> std::borrow::Cow<'_, Self> {
-        if self.pending == 0 {
-            return std::borrow::Cow::Borrowed(self);
-        }
-        let mut folded = self.clone();
-        folded.fold();
-        std::borrow::Cow::Owned(folded)
-    }
-
-    /// Both triangles of M.
-    fn symmetric(&self) -> Result<Array2<f64>> {
-        let data = zeros(self.columns, self.columns)?;
-        let mut matrix = Array2::from_shape_vec(self.scatter.dim(), data).expect("a square");
-        for i in 0..self.columns {
-            let row = self.scatter.slice(s![i, i..]);
-            matrix.slice_mut(s![i, i..]).assign(&row);
-            matrix.slice_mut(s![i.., i]).assign(&row);
-        }
-        Ok(matrix)
-    }
-}
-
-/// Centres the rows of a panel, and puts below them the weighted distance of their mean from the one
-/// before, which moves on.
-fn center(panel: &mut [f64], count: usize, mean: &mut [f64], weight: f64, part: f64) {
-    let mut sums = [0.0; PANEL];
-    for row in panel.chunks_exact(PANEL).take(count) {
-        for (sum, x) in sums.iter_mut().zip(row) {
-            *sum += x;
-        }
-    }
-    let centers = sums.map(|sum| sum / count as f64);
-    for row in panel.chunks_exact_mut(PANEL).take(count) {
-        for (x, center) in row.iter_mut().zip(&centers) {
-            *x -= center;
-        }
-    }
-    let distances = &mut panel[count * PANEL..(count + 1) * PANEL];
-    for ((to, mean), center) in distances.iter_mut().zip(mean).zip(&centers) {
-        *to = weight * (center - *mean);
-        *mean += (center - *mean) * part;
-    }
-}
-
-impl Clone for Covariance {
-    fn clone(&self) -> Self {
-        let mut block = Buffer::zeros(gemm::panels_length(HEIGHT, self.columns));
-        let from = self.block.get();
-        block.sized(from.len()).copy_from_slice(from);
-        Self {
-            columns: self.columns,
-            rows: self.rows,
-            exponent: self.exponent,
-            pivot: self.pivot.clone(),
-            mean: self.mean.clone(),
-            scatter: self.scatter.clone(),
-            block,
-            pending: self.pending,
-            isa: self.isa,
-            resolution: self.resolution,
-            precision: self.precision,
-        }
-    }
 }
 
 impl fmt::Debug for Covariance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Covariance")
-            .field("rows", &self.rows)
-            .field("columns", &self.columns)
+            .field("rows", &self.rows())
+            .field("columns", &self.columns())
             .finish_non_exhaustive()
     }
 }
@@ -535,7 +310,11 @@ impl fmt::Debug for Covariance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gemm::{self, Buffer, PANEL, Panels, Rows, Store};
+    use crate::parallel;
     use crate::random::Generator;
+    use crate::simd::Isa;
+    use ndarray::{Axis, s};
     use std::time::Instant;
 
     /// Billions of operations a second.
@@ -602,7 +381,7 @@ mod tests {
         let operations = rows as f64 * columns as f64 * (columns + 1) as f64;
         let covariance = rate("covariance of f32", operations, || {
             let covariance = Covariance::from_features(features.view()).expect("rows");
-            assert_eq!(covariance.folded().rows(), rows);
+            assert_eq!(covariance.scatter.folded().rows, rows);
         });
         println!("{:.2} of ours, {:.2} of faer's", covariance / own, covariance / theirs);
     }

@@ -8,7 +8,7 @@ use crate::algebra::zeros;
 use crate::matrix::each;
 use crate::{Element, Error, Matrix, Result};
 
-/// Rows that are normalised at a time.
+/// Rows that are normalised at a time: the copy of a block stays small. Not measured.
 const BLOCK: usize = 256;
 
 /// Rows divided by their Euclidean lengths, in `f64`, and how precisely they are known; an error where a

@@ -12,11 +12,12 @@ use crate::matrix::each;
 use crate::parallel;
 use crate::{Element, Error, Matrix, Result};
 
-/// Numbers of a block where columns are few.
+/// Numbers of a block where columns are few: 1 MiB of f64, which stays in a cache while its reflections are
+/// applied. Chosen by that.
 const BLOCK: usize = 1 << 17;
-/// Rows that memory is taken for at first.
+/// Rows that memory is taken for at first; it grows with what comes. Not measured.
 const FIRST: usize = 64;
-/// Columns that a thread converts at a time.
+/// Columns that a thread converts at a time: 32 tasks at D = 2048. Not measured.
 const CHUNK: usize = 64;
 
 /// The triangular factor R of features that come in batches: `RᵀR = XᵀX`, and R has the singular

@@ -58,6 +58,7 @@ mod participation_ratio;
 mod precision;
 mod rankme;
 mod renyi;
+mod scatter;
 mod self_cluster;
 mod singular_values;
 mod stable_rank;

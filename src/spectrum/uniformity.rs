@@ -7,7 +7,7 @@ use crate::error::short;
 use crate::parallel;
 use crate::{Error, Matrix, Result};
 
-/// Rows of a tile of cosines.
+/// Rows of a tile of cosines: 512 KiB of f64, half of the second cache of Zen 5. Chosen by that.
 const TILE: usize = 256;
 /// Below this a squared distance is that of the differences, which keep its digits.
 const NEAR: f64 = 1e-4;

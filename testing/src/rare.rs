@@ -7,5 +7,5 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 pub fn one_in(many: u64, input: &impl Hash) -> bool {
     let mut hasher = DefaultHasher::new();
     input.hash(&mut hasher);
-    hasher.finish() % many == 0
+    hasher.finish().is_multiple_of(many)
 }

@@ -23,7 +23,9 @@ macro_rules! lanes {
             type Factor = $vector;
             type Sums = $vector;
             const WIDTH: usize = $width;
+            // 12 of 16 registers are sums, two hold the right factor and one the left.
             const ROWS: usize = 6;
+            // A panel in as many tiles of at most 6 rows as it takes, as even as can be.
             const COLUMNS: &'static [usize] = &[6, 6, 5, 5, 5, 5];
             const TRANSPOSED: usize = $width;
 

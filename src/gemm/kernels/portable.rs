@@ -17,6 +17,7 @@ macro_rules! lanes {
             type Factor = $vector;
             type Sums = $vector;
             const WIDTH: usize = $width;
+            // 8 of 16 registers of SSE2 are sums: a product needs one of its own where nothing is fused.
             const ROWS: usize = 4;
             const COLUMNS: &'static [usize] = &[4; 8];
             const TRANSPOSED: usize = 0;

@@ -2,6 +2,7 @@
 
 pub(crate) mod active;
 pub(crate) mod block;
+mod checks;
 pub(crate) mod derivatives;
 mod few_rows;
 pub(crate) mod fold;
@@ -10,6 +11,7 @@ pub(crate) mod grid;
 pub(crate) mod plan;
 pub(crate) mod problem;
 pub(crate) mod recompute;
+mod selected;
 pub(crate) mod shapes;
 pub(crate) mod sinks;
 pub(crate) mod strip;

@@ -114,7 +114,9 @@ impl LinearCrossEntropy {
         shapes.bf16 && self.isa.has_bf16()
     }
 
-    /// Whether the filter leaves so much out that recomputing the rest is less work than a strip.
+    /// Whether the filter leaves so much out that recomputing the rest is less work than a strip: with 2⁻²⁰ on
+    /// trained data loss and gradients take twice as long as a forward, where a strip is three of its work.
+    /// That it still pays at 2⁻²² is not measured.
     fn filters_much(&self, shapes: &Shapes) -> bool {
         match self.filter {
             None => false,
@@ -169,7 +171,8 @@ impl LinearCrossEntropy {
                 // What a filter of this size leaves is less than the logits computed twice.
                 Backward::Auto if self.filters_much(shapes) => sizes.both(),
                 // A strip of few rows reads the classifier and writes its gradient too often, and the
-                // more so the faster the products are.
+                // more so the faster the products are. On Zen 5 six strips of 171 rows (D = 2304, V = 256000)
+                // took 9.15 s in f32, where recomputing took 10.1, and 5.87 s in bf16, where it took 5.59.
                 Backward::Auto => {
                     match sizes.strip(shapes.rows.clamp(1, 128 * sizes.depth().pow(2))) {
                         Err(Error::MemoryBudget { .. }) => sizes.both(),
@@ -523,7 +526,7 @@ fn halves(size: usize, unit: usize) -> impl Iterator<Item = usize> {
     std::iter::successors(Some(size), move |&size| (size > unit).then(|| halved(size, unit)))
 }
 
-/// Lists, locks and the pool's own bookkeeping.
+/// Lists, locks and the pool's own bookkeeping: more than that takes, by the counts of `tests/memory`.
 const BOOKKEEPING: usize = 64 << 10;
 /// The same for a task that runs.
 const SLOT_BOOKKEEPING: usize = 4 << 10;

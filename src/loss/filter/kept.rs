@@ -41,7 +41,8 @@ impl<'a, F: Operand> StoredClassifier<'a, F> {
     }
 }
 
-/// Rows of a panel that are few enough for products without packing.
+/// Rows of a panel that are few enough for products without packing: two tiles of four. Packing takes as
+/// long as multiplying with some tens of rows; where the ways cross is not recorded.
 const FEW_ROWS: usize = 8;
 
 /// Makes G of the rows that are kept of each panel, in parallel over the panels.

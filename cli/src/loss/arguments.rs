@@ -1,0 +1,382 @@
+//! What `surprisal loss` is called with, as options of the library.
+
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+use surprisal::{Backward, Filter, LinearCrossEntropy, Reduction, Statistic};
+
+use crate::device::Device;
+use crate::teacher::Tail;
+use crate::{Failure, numerals, size};
+
+/// The headings of the help.
+pub const INPUTS: &str = "Inputs";
+pub const LOSS: &str = "The loss";
+pub const BACKWARD: &str = "Computing and backward";
+pub const OUTPUT: &str = "Output";
+
+/// Cross-entropy of hidden states against a classifier, or of logits, without storing the logits
+///
+/// Arrays are FILE.npy, FILE.npz:NAME, FILE.safetensors:TENSOR or
+/// DIR/model.safetensors.index.json:TENSOR. float64 files are computed in float64. The targets are
+/// classes (--targets), distributions (--soft-targets) or a teacher's likeliest classes
+/// (--teacher-classes with --teacher-log-probs). Losses and entropies are in nats.
+#[derive(Args)]
+pub struct Loss {
+    /// Hidden states [N,D]
+    #[arg(
+        long,
+        value_name = "E",
+        requires = "classifier",
+        required_unless_present = "logits",
+        help_heading = INPUTS
+    )]
+    pub(super) hidden: Option<String>,
+    /// Classifier [V,D]
+    #[arg(long, value_name = "C", requires = "hidden", help_heading = INPUTS)]
+    pub(super) classifier: Option<String>,
+    /// Logits [N,V], in place of hidden states and classifier
+    #[arg(
+        long,
+        value_name = "L",
+        conflicts_with_all = ["hidden", "classifier"],
+        help_heading = INPUTS
+    )]
+    pub(super) logits: Option<String>,
+    /// Target classes [N], integers; beside other targets only their ignore index counts
+    #[arg(
+        long,
+        value_name = "Y",
+        required_unless_present_any = ["soft_targets", "teacher_classes"],
+        help_heading = INPUTS
+    )]
+    pub(super) targets: Option<String>,
+    /// Target distributions [N,V]
+    #[arg(long, value_name = "P", help_heading = INPUTS)]
+    pub(super) soft_targets: Option<String>,
+    /// A teacher's likeliest classes of each row [N,K], integers; -1 names none
+    #[arg(
+        long,
+        value_name = "TC",
+        requires = "teacher_log_probs",
+        conflicts_with = "soft_targets",
+        help_heading = INPUTS
+    )]
+    pub(super) teacher_classes: Option<String>,
+    /// Their log-probabilities [N,K], in nats
+    #[arg(long, value_name = "TP", requires = "teacher_classes", help_heading = INPUTS)]
+    pub(super) teacher_log_probs: Option<String>,
+    /// What becomes of the probability that the teacher's lists do not name [default: drop]
+    #[arg(long, value_enum, requires = "teacher_classes", help_heading = INPUTS)]
+    pub(super) tail: Option<Tail>,
+    /// Rows that take no part [N], booleans or 0 and 1; a mean does not count them
+    #[arg(long, value_name = "M", help_heading = INPUTS)]
+    pub(super) ignore: Option<String>,
+    /// Target of rows that take no part [default: -100]
+    #[arg(
+        long,
+        value_name = "I",
+        value_parser = numerals::any::<i64>,
+        allow_hyphen_values = true,
+        help_heading = INPUTS
+    )]
+    pub(super) ignore_index: Option<i64>,
+    /// Row i predicts target i + S, for [B,T,D] within its sequence of T rows; without S the next.
+    /// --token-weights and --ignore go by the position of the target
+    #[arg(
+        long,
+        value_name = "S",
+        value_parser = numerals::from_zero::<usize>,
+        num_args = 0..=1,
+        default_missing_value = "1",
+        allow_negative_numbers = true,
+        help_heading = INPUTS
+    )]
+    pub(super) shift: Option<usize>,
+    /// Bias [V], added to the products of hidden states and classifier
+    #[arg(long, value_name = "B", help_heading = INPUTS)]
+    pub(super) bias: Option<String>,
+    /// Weights of the classes [V], at least 0; booleans and integers 0 and 1 are as good
+    #[arg(long, value_name = "W", help_heading = INPUTS)]
+    pub(super) class_weights: Option<String>,
+    /// Weights of the rows [N]; booleans and integers 0 and 1 are as good. A mean divides by the number
+    /// of rows that take part, not by these
+    #[arg(long, value_name = "T", help_heading = INPUTS)]
+    pub(super) token_weights: Option<String>,
+    /// Compute float64 files in float32
+    #[arg(long, help_heading = INPUTS)]
+    pub(super) f32: bool,
+    /// Factor on the logits, after the bias
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = numerals::real,
+        default_value_t = 1.0,
+        allow_hyphen_values = true,
+        help_heading = LOSS
+    )]
+    pub(super) scale: f64,
+    /// Squeeze the logits into (-X, X) by a tanh, after the scale
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = numerals::real,
+        allow_hyphen_values = true,
+        help_heading = LOSS
+    )]
+    pub(super) softcap: Option<f64>,
+    /// Share of the target that is spread over all classes, 0 to 1
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = numerals::real,
+        default_value_t = 0.0,
+        allow_hyphen_values = true,
+        help_heading = LOSS
+    )]
+    pub(super) label_smoothing: f64,
+    /// Weight of the squared log-sum-exp (nats squared)
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = numerals::real,
+        default_value_t = 0.0,
+        allow_hyphen_values = true,
+        help_heading = LOSS
+    )]
+    pub(super) z_loss: f64,
+    /// How the rows become one number [default: mean]
+    #[arg(long, value_enum, help_heading = LOSS)]
+    pub(super) reduction: Option<ReductionName>,
+    /// Divide the sum by this number; goes with --reduction sum
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = numerals::real,
+        allow_hyphen_values = true,
+        help_heading = LOSS
+    )]
+    pub(super) divisor: Option<f64>,
+    /// Write grad_hidden.npy, grad_classifier.npy and, with a bias, grad_bias.npy (or
+    /// grad_logits.npy)
+    #[arg(long, requires = "out", help_heading = BACKWARD)]
+    pub(super) grad: bool,
+    /// Upstream gradient of each row's loss [N], with --reduction none and --grad
+    #[arg(long, value_name = "U", requires = "grad", help_heading = BACKWARD)]
+    pub(super) upstream: Option<String>,
+    /// How the gradients are computed
+    #[arg(long, value_enum, default_value_t = BackwardName::Auto, help_heading = BACKWARD)]
+    pub(super) backward: BackwardName,
+    /// Leave probabilities below this out of the gradients, 0 to 1; auto is a 32nd of the input
+    /// type's epsilon
+    #[arg(long, value_name = "auto|EPS", allow_hyphen_values = true, help_heading = BACKWARD)]
+    pub(super) filter: Option<FilterName>,
+    /// The gradients that the filter acts on [default: all]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_enum,
+        value_delimiter = ',',
+        requires = "filter",
+        hide_possible_values = true,
+        help_heading = BACKWARD
+    )]
+    pub(super) filter_gradients: Vec<GradientName>,
+    /// Replace what the filter leaves out by its mean
+    #[arg(long, requires = "filter", help_heading = BACKWARD)]
+    pub(super) tail_correction: bool,
+    /// Scratch that the computation may take, in bytes: 64MiB, 2G, 100000 [default: 256MiB]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_parser = size::parse,
+        default_value_t = LinearCrossEntropy::DEFAULT_MEMORY_BUDGET,
+        hide_default_value = true,
+        allow_hyphen_values = true,
+        help_heading = BACKWARD
+    )]
+    pub(super) memory_budget: usize,
+    /// Where it is computed; others than cpu need a build with the feature gpu
+    #[arg(long, value_enum, default_value_t = Device::Cpu, help_heading = BACKWARD)]
+    pub(super) device: Device,
+    /// Write NAME.npy for each: loss, lse, logprob, entropy, varentropy (in nats, the last squared),
+    /// argmax, rank, topk:K
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "out",
+        help_heading = OUTPUT
+    )]
+    pub(super) emit: Vec<Emit>,
+    /// Directory of the files written
+    #[arg(long, value_name = "DIR", help_heading = OUTPUT)]
+    pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq)]
+pub(super) enum ReductionName {
+    None,
+    Mean,
+    Sum,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum BackwardName {
+    Auto,
+    Recompute,
+    Strip,
+}
+
+impl From<BackwardName> for Backward {
+    fn from(name: BackwardName) -> Self {
+        match name {
+            BackwardName::Auto => Backward::Auto,
+            BackwardName::Recompute => Backward::Recompute,
+            BackwardName::Strip => Backward::Strip,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct FilterName(Filter);
+
+impl std::str::FromStr for FilterName {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Ok(Self(match name {
+            "auto" => Filter::Auto,
+            _ => Filter::Below(name.parse().map_err(|_| "expected auto or a number from 0 to 1")?),
+        }))
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq)]
+pub(super) enum GradientName {
+    Hidden,
+    Classifier,
+    Bias,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Emit {
+    Statistic(&'static str, Statistic),
+    Argmax,
+    Rank,
+    TopK(usize),
+}
+
+impl std::str::FromStr for Emit {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(match name {
+            "loss" => Emit::Statistic("loss", Statistic::Loss),
+            "lse" => Emit::Statistic("lse", Statistic::LogSumExp),
+            "logprob" => Emit::Statistic("logprob", Statistic::LogProbability),
+            "entropy" => Emit::Statistic("entropy", Statistic::Entropy),
+            "varentropy" => Emit::Statistic("varentropy", Statistic::Varentropy),
+            "argmax" => Emit::Argmax,
+            "rank" => Emit::Rank,
+            _ => {
+                let k = name.strip_prefix("topk:").and_then(|k| k.parse().ok());
+                Emit::TopK(k.filter(|&k| k > 0).ok_or(
+                    "expected loss, lse, logprob, entropy, varentropy, argmax, rank or topk:K",
+                )?)
+            }
+        })
+    }
+}
+
+/// The class that a row has which takes no part, as PyTorch has it.
+const IGNORE_INDEX: i64 = -100;
+
+impl Loss {
+    /// Refuses arguments that do not go together, before anything is opened.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        self.reduced()?;
+        if self.upstream.is_some() && self.reduction != Some(ReductionName::None) {
+            let what = "--upstream goes with --reduction none: give that too";
+            return Err(Failure::Input(what.into()));
+        }
+        if self.ignore_index.is_some() && self.targets.is_none() && self.teacher_classes.is_none() {
+            let what = "--ignore-index is of --targets, which --soft-targets have not: give these too, \
+                        or --ignore";
+            return Err(Failure::Input(what.into()));
+        }
+        if self.out.is_some() && self.emit.is_empty() && !self.grad {
+            let what = "--out goes with --emit or --grad, which say what is written: give one too";
+            return Err(Failure::Input(what.into()));
+        }
+        if self.emit.iter().filter(|emit| matches!(emit, Emit::TopK(_))).count() > 1 {
+            return Err(Failure::Input("--emit names topk twice, expected one K".into()));
+        }
+        Ok(())
+    }
+
+    /// How the rows become one number.
+    pub(super) fn reduced(&self) -> Result<Reduction, Failure> {
+        let conflict = |name: &str| {
+            Err(Failure::Input(format!(
+                "--divisor goes with --reduction sum, not with --reduction {name}: it is what the sum \
+                 is divided by"
+            )))
+        };
+        Ok(match (self.divisor, self.reduction) {
+            (Some(divisor), None | Some(ReductionName::Sum)) => Reduction::Divide(divisor),
+            (Some(_), Some(ReductionName::Mean)) => return conflict("mean"),
+            (Some(_), Some(ReductionName::None)) => return conflict("none"),
+            (None, None | Some(ReductionName::Mean)) => Reduction::Mean,
+            (None, Some(ReductionName::None)) => Reduction::None,
+            (None, Some(ReductionName::Sum)) => Reduction::Sum,
+        })
+    }
+
+    /// Whether the targets are other than classes.
+    pub(super) fn soft(&self) -> bool {
+        self.soft_targets.is_some() || self.teacher_classes.is_some()
+    }
+
+    /// The target of rows that take no part.
+    pub(super) fn ignored_class(&self) -> i64 {
+        self.ignore_index.unwrap_or(IGNORE_INDEX)
+    }
+
+    pub(super) fn options(&self) -> Result<LinearCrossEntropy, Failure> {
+        let mut builder = LinearCrossEntropy::builder()
+            .scale(self.scale)
+            .label_smoothing(self.label_smoothing)
+            .z_loss(self.z_loss)
+            .ignore_index(Some(self.ignored_class()))
+            .memory_budget(self.memory_budget)
+            .entropy(true)
+            .varentropy(self.emits(|emit| matches!(emit, Emit::Statistic("varentropy", _))))
+            .rank(self.emits(|emit| matches!(emit, Emit::Rank)))
+            .backward(self.backward.into())
+            .tail_correction(self.tail_correction)
+            .reduction(self.reduced()?);
+        if let Some(softcap) = self.softcap {
+            builder = builder.softcap(softcap);
+        }
+        if let Some(FilterName(filter)) = self.filter {
+            let of =
+                |name| self.filter_gradients.is_empty() || self.filter_gradients.contains(&name);
+            builder = builder
+                .filter(filter)
+                .filter_hidden(of(GradientName::Hidden))
+                .filter_classifier(of(GradientName::Classifier))
+                .filter_bias(of(GradientName::Bias));
+        }
+        for emit in &self.emit {
+            if let Emit::TopK(k) = emit {
+                builder = builder.top_k(*k);
+            }
+        }
+        Ok(builder.build()?)
+    }
+
+    fn emits(&self, wanted: impl Fn(&Emit) -> bool) -> bool {
+        self.emit.iter().any(wanted)
+    }
+}

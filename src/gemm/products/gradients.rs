@@ -1,0 +1,247 @@
+//! The products that make gradients: G with the rows of the other factor, G transposed with them.
+
+use ndarray::ArrayViewMut2;
+use std::ops::Range;
+
+use super::super::dispatch::Dispatch;
+use super::super::format::Format;
+use super::super::kernels::{
+    self, Apart, Columns, Job, Lanes, Steps, accumulate, empty, finish, with_height,
+};
+use super::super::layout::{GROUP, PANEL};
+use super::super::store::Store;
+use super::panels::{Named, Panels, Rows};
+use super::prefetch::Prefetch;
+use super::tile::{Target, over_panels};
+use crate::simd::Isa;
+
+/// `to[names[i], j] += Σ_k left[first + i, k] · right[row + k, j]`: a part of the hidden gradient.
+/// `columns` are those of the right factor that `to` stands for, from the beginning of a panel on;
+/// the rows of its panels stand in steps.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn add_rows<F: Dispatch>(
+    isa: Isa,
+    left: Panels<'_, F>,
+    first: usize,
+    depth: usize,
+    (right, row): (Panels<'_, F>, usize),
+    columns: Range<usize>,
+    names: Named<'_>,
+    soon: Prefetch<'_, F>,
+    to: &mut ArrayViewMut2<'_, F::Sum>,
+) {
+    check_left(&left, first, depth, names, to.dim().0);
+    assert!(row.is_multiple_of(F::DEPTH), "whole steps");
+    check_right(&right, row + depth, &columns, to.dim().1);
+    let (panels, to) = (0..depth.div_ceil(PANEL), Target::new(to));
+    let right = RightRows::Panels(right, row);
+    F::dispatch(isa, AddRows { left, first, panels, depth, right, columns, names, soon, to });
+}
+
+/// As [`add_rows`], where the right factor is rows of a matrix as it stands, each `stride` numbers
+/// after the other. `depth` is of whole steps, `columns` of whole panels.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn add_rows_of_matrix<F: Dispatch>(
+    isa: Isa,
+    left: Panels<'_, F>,
+    first: usize,
+    depth: usize,
+    (right, stride): (&[F], usize),
+    columns: Range<usize>,
+    names: Named<'_>,
+    to: &mut ArrayViewMut2<'_, F::Sum>,
+) {
+    check_left(&left, first, depth, names, to.dim().0);
+    assert!(depth.is_multiple_of(F::DEPTH), "whole steps");
+    assert!(columns.start.is_multiple_of(PANEL) && columns.len() == to.dim().1, "columns");
+    assert!(columns.len().is_multiple_of(PANEL), "whole panels");
+    assert!(depth == 0 || right.len() >= (depth - 1) * stride + columns.end, "rows of the matrix");
+    let (panels, to) = (0..depth.div_ceil(PANEL), Target::new(to));
+    let (right, soon) = (RightRows::Matrix(right, stride), Prefetch::nothing());
+    F::dispatch(isa, AddRows { left, first, panels, depth, right, columns, names, soon, to });
+}
+
+fn check_left<F: Format>(
+    left: &Panels<'_, F>,
+    first: usize,
+    depth: usize,
+    names: Named<'_>,
+    rows: usize,
+) {
+    let padded = names.len().next_multiple_of(GROUP);
+    assert!(first + padded <= left.height, "rows of the left factor");
+    assert!(left.count() >= depth.div_ceil(PANEL), "the left factor's panels");
+    assert!(names.iter().all(|&name| (name as usize) < rows), "rows of the destination");
+}
+
+/// Where the rows of the right factor stand.
+#[derive(Clone, Copy)]
+enum RightRows<'a, F> {
+    /// In panels, in steps, from this row on.
+    Panels(Panels<'a, F>, usize),
+    /// So many numbers apart.
+    Matrix(&'a [F], usize),
+}
+
+fn check_right<F: Format>(
+    right: &Panels<'_, F>,
+    depth: usize,
+    columns: &Range<usize>,
+    width: usize,
+) {
+    assert!(depth.next_multiple_of(F::DEPTH) <= right.height, "rows of the right factor");
+    assert!(columns.start.is_multiple_of(PANEL) && columns.len() == width, "columns");
+    assert!(columns.end.div_ceil(PANEL) <= right.count(), "the right factor's panels");
+}
+
+struct AddRows<'a, F: Format> {
+    left: Panels<'a, F>,
+    first: usize,
+    panels: Range<usize>,
+    depth: usize,
+    right: RightRows<'a, F>,
+    columns: Range<usize>,
+    names: Named<'a>,
+    soon: Prefetch<'a, F>,
+    to: Target<F::Sum>,
+}
+
+impl<F: Format> Job<F> for AddRows<'_, F> {
+    #[inline(always)]
+    fn run<L: Lanes<Format = F>>(self, lanes: L) {
+        with_height!(L::ROWS, M => self.tiles::<L, M>(lanes));
+    }
+}
+
+impl<F: Format> AddRows<'_, F> {
+    #[inline(always)]
+    fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
+        let Self { left, first, panels, depth, right, columns, names, soon, to } = self;
+        let wide = kernels::columns::<L>();
+        let rows = names.len();
+        let tiles = to.columns.div_ceil(wide) * rows.div_ceil(M);
+        let mut far = soon.over(tiles * panels.len());
+        let last = panels.end.saturating_sub(1);
+        for column in (0..to.columns).step_by(wide) {
+            let at = columns.start + column;
+            for group in (0..rows).step_by(M) {
+                // SAFETY: the callers have asserted that whole groups of these rows are in the
+                // panels, that the destination has those that are named, and that the right
+                // factor has the rows and columns.
+                unsafe {
+                    let left = |q| left.rows(q, first + group, last);
+                    let panels = panels.clone();
+                    let valid = rows - group;
+                    let row = |i: usize| names[group + i] as usize;
+                    let to = to.tile(column, wide, valid, Store::Add, row);
+                    kernels::expect::<L, M>(lanes, &to);
+                    let tile = match right {
+                        RightRows::Panels(right, row) => {
+                            let from = right.at(at / PANEL, row) + at % PANEL * F::DEPTH;
+                            let from = right.data.as_ptr().add(from);
+                            let right = |k| Steps(from.add(k * PANEL));
+                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right, &mut far)
+                        }
+                        RightRows::Matrix(right, stride) => {
+                            let from = right.as_ptr().add(at);
+                            let right = |k| Apart(from.add(k * stride), stride);
+                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right, &mut far)
+                        }
+                    };
+                    finish::<L, M>(lanes, tile, to);
+                }
+            }
+        }
+    }
+}
+
+/// `to[i, j] = Σ_k left[k, i] · right[rows[k], j]`, or added: a part of the classifier gradient.
+///
+/// `left` is one panel in steps along its rows, `columns` are those of the right factor. Rows that
+/// are named stand in the right factor's panels one by one, others in steps too.
+pub(crate) fn add_columns<F: Dispatch>(
+    isa: Isa,
+    left: &[F],
+    right: Panels<'_, F>,
+    rows: Rows<'_>,
+    columns: Range<usize>,
+    store: Store,
+    to: &mut ArrayViewMut2<'_, F::Sum>,
+) {
+    let depth = rows.len().next_multiple_of(F::DEPTH);
+    assert!(to.dim().0 <= PANEL, "columns of the left factor");
+    assert!(left.len() >= depth * PANEL, "steps of the left factor");
+    let within = match rows {
+        Rows::From(first, count) => {
+            first.is_multiple_of(F::DEPTH)
+                && first + count.next_multiple_of(F::DEPTH) <= right.height
+        }
+        Rows::Named(names) => {
+            assert!(names.len().is_multiple_of(F::DEPTH), "whole steps");
+            names.iter().all(|&row| (row as usize) < right.height)
+        }
+    };
+    assert!(within, "rows of the right factor");
+    check_right(&right, 0, &columns, to.dim().1);
+    let to = Target::new(to);
+    F::dispatch(isa, AddColumns { left, right, rows, columns, store, to });
+}
+
+struct AddColumns<'a, F: Format> {
+    left: &'a [F],
+    right: Panels<'a, F>,
+    rows: Rows<'a>,
+    columns: Range<usize>,
+    store: Store,
+    to: Target<F::Sum>,
+}
+
+impl<F: Format> Job<F> for AddColumns<'_, F> {
+    #[inline(always)]
+    fn run<L: Lanes<Format = F>>(self, lanes: L) {
+        for column in (0..self.to.columns).step_by(kernels::columns::<L>()) {
+            let mut group = 0;
+            for &height in L::COLUMNS {
+                if group < self.to.rows {
+                    with_height!(height, M => self.tile::<L, M>(lanes, column, group));
+                }
+                group += height;
+            }
+        }
+    }
+}
+
+impl<F: Format> AddColumns<'_, F> {
+    #[inline(always)]
+    fn tile<L: Lanes<Format = F>, const M: usize>(&self, lanes: L, column: usize, group: usize) {
+        let Self { left, right, rows, ref columns, store, to } = *self;
+        let wide = kernels::columns::<L>();
+        let steps = rows.len().div_ceil(F::DEPTH);
+        {
+            let at = columns.start + column;
+            {
+                // SAFETY: `add_columns` has asserted that the panel has a step for each row (or
+                // pair), that these rows are in the right factor, and that groups end within the
+                // panel, which their height divides.
+                unsafe {
+                    let left = Columns(left.as_ptr().add(group * F::DEPTH));
+                    let panel = |row| right.data.as_ptr().add(right.at(at / PANEL, row));
+                    let to = to.tile(column, wide, to.rows - group, store, |i| group + i);
+                    kernels::expect::<L, M>(lanes, &to);
+                    let tile = empty::<L, M>(lanes);
+                    let tile = match rows {
+                        Rows::From(row, _) => {
+                            let right = Steps(panel(row).add(at % PANEL * F::DEPTH));
+                            accumulate::<L, M>(lanes, tile, steps, left, right)
+                        }
+                        Rows::Named(names) => {
+                            let right = kernels::Named(panel(0).add(at % PANEL), names.as_ptr());
+                            accumulate::<L, M>(lanes, tile, steps, left, right)
+                        }
+                    };
+                    finish::<L, M>(lanes, tile, to);
+                }
+            }
+        }
+    }
+}

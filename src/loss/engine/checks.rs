@@ -1,0 +1,150 @@
+//! What the arguments of a call must be: options, lengths, numbers, targets.
+
+use crate::element::Real;
+use crate::error::{Error, Result, short};
+use crate::loss::inputs::Targets;
+use crate::loss::options::LinearCrossEntropy;
+use crate::matrix::{Matrix, Vector};
+
+/// Scale and softcap as numbers of the type that is computed in.
+pub(super) fn check_options<R: Real>(loss: &LinearCrossEntropy) -> Result<()> {
+    let scale = R::from_f64(loss.transform.scale).to_f64();
+    if !scale.is_finite() {
+        let value = short(loss.transform.scale);
+        let expected = "a finite number that is not beyond f32, in which this is computed";
+        return Err(Error::Option { name: "scale", value, expected });
+    }
+    if let Some(softcap) = loss.transform.softcap {
+        let rounded = R::from_f64(softcap).to_f64();
+        if !(rounded.is_finite() && rounded > 0.0) {
+            let value = short(softcap);
+            let expected =
+                "a finite number above 0 that is not beyond f32, in which this is computed";
+            return Err(Error::Option { name: "softcap", value, expected });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn expect_length(
+    argument: &'static str,
+    vector: Option<&Vector<'_>>,
+    length: usize,
+    of: &str,
+) -> Result<()> {
+    match vector {
+        Some(vector) if vector.len() != length => Err(Error::Shape {
+            argument,
+            found: vec![vector.len()],
+            expected: format!("[{length}], the number of {of}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Domain {
+    Finite,
+    NonNegative,
+}
+
+impl Domain {
+    /// Whether the number, rounded to what is computed in, is of the domain.
+    fn holds<R: Real>(self, value: f64) -> bool {
+        R::from_f64(value).to_f64().is_finite() && (self == Domain::Finite || value >= 0.0)
+    }
+
+    /// What is expected in place of a number that is none of the domain.
+    fn words(self, value: f64) -> &'static str {
+        let within = value.is_finite() && (self == Domain::Finite || value >= 0.0);
+        match (self, within) {
+            (_, true) => "a number that is not beyond f32, in which this is computed",
+            (Domain::Finite, false) => "a finite number",
+            (Domain::NonNegative, false) => "a finite number of at least 0",
+        }
+    }
+}
+
+pub(super) fn check_vector<R: Real>(
+    argument: &'static str,
+    vector: Option<&Vector<'_>>,
+    domain: Domain,
+) -> Result<()> {
+    let Some(vector) = vector else { return Ok(()) };
+    match (0..vector.len()).find(|&i| !domain.holds::<R>(vector.at(i))) {
+        None => Ok(()),
+        Some(i) => Err(Error::Value {
+            argument,
+            index: vec![i],
+            value: short(vector.at(i)),
+            expected: domain.words(vector.at(i)),
+        }),
+    }
+}
+
+fn check_soft<R: Real>(argument: &'static str, matrix: &Matrix<'_>) -> Result<()> {
+    let (rows, columns) = matrix.dim();
+    let mut row = vec![R::ZERO; columns];
+    let good = |value: &R| *value >= R::ZERO && value.to_f64() < f64::INFINITY;
+    for i in 0..rows {
+        matrix.read(i, 0..columns, &mut row);
+        // Without an early exit this is one pass of vector compares.
+        if row.iter().fold(true, |all, value| all & good(value)) {
+            continue;
+        }
+        if let Some(j) = row.iter().position(|value| !good(value)) {
+            return Err(Error::Value {
+                argument,
+                index: vec![i, j],
+                value: short(matrix.at(i, j)),
+                expected: Domain::NonNegative.words(matrix.at(i, j)),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn check_targets<R: Real>(
+    targets: &Targets<'_>,
+    rows: usize,
+    vocabulary: usize,
+    sharded: bool,
+) -> Result<()> {
+    let shape = |argument, found, expected| Err(Error::Shape { argument, found, expected });
+    match targets {
+        Targets::Hard(classes) if classes.len() != rows => {
+            shape("targets", vec![classes.len()], format!("[{rows}], the number of rows"))
+        }
+        Targets::Hard(_) => Ok(()),
+        Targets::Soft(_) | Targets::Sparse { .. } if sharded => Err(Error::Conflict {
+            what: "soft targets over a shard are not supported, expected hard targets".into(),
+        }),
+        Targets::Soft(weights) if weights.dim() != (rows, vocabulary) => {
+            let (n, v) = weights.dim();
+            shape("soft targets", vec![n, v], format!("[{rows}, {vocabulary}], rows and classes"))
+        }
+        Targets::Soft(weights) => check_soft::<R>("soft targets", weights),
+        Targets::Sparse { classes, weights } => {
+            let (n, k) = classes.dim();
+            if n != rows {
+                return shape("sparse targets", vec![n, k], format!("{rows} rows"));
+            }
+            if weights.dim() != (n, k) {
+                let (found_n, found_k) = weights.dim();
+                let expected = format!("[{n}, {k}], as their classes");
+                return shape("sparse target weights", vec![found_n, found_k], expected);
+            }
+            if let Some(((i, j), class)) =
+                classes.indexed_iter().find(|&(_, &class)| class as usize >= vocabulary)
+            {
+                return Err(Error::Value {
+                    argument: "sparse targets",
+                    index: vec![i, j],
+                    value: class.to_string(),
+                    expected: "a class of the vocabulary",
+                });
+            }
+            check_soft::<R>("sparse target weights", weights)
+        }
+    }
+}
