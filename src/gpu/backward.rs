@@ -8,7 +8,7 @@ use super::recorder::Recorder;
 use super::shader::{Kind, Params};
 use super::waiting::Waiting;
 use crate::error::Result;
-use crate::loss::engine::active::{Active, active_rows};
+use crate::loss::engine::active::{Active, Entry, active_rows};
 use crate::loss::engine::tile::{self, Weights};
 use crate::loss::filter::record::Dropped;
 use crate::loss::filter::smoothing::SmoothingTerm;
@@ -90,7 +90,8 @@ impl Call<'_, '_> {
             {
                 let spread = row.weights * self.weight(row, class);
                 let picked = row.soft * weight;
-                let d = row.exact_gradient(class as usize, f64::from(*logit), picked, spread);
+                let d =
+                    row.exact_gradient(class as usize, f64::from(*logit), entry(picked, spread));
                 entries.push((i, class, (d * f64::from(*slope)) as f32));
             }
             words.extend(self.row_scalars(row, &states[row.index], sparse));
@@ -116,7 +117,7 @@ impl Call<'_, '_> {
         if let (true, Some(logit)) = (hard, state.target_logit) {
             target = row.row.target;
             let spread = row.weights * self.weight(row, target);
-            at_target = row.exact_gradient(target as usize, logit, row.picked, spread);
+            at_target = row.exact_gradient(target as usize, logit, entry(row.picked, spread));
         }
         let largest = state.argmax as u32;
         let known = largest == target || sparse.iter().any(|&(class, _)| class == largest);
@@ -124,7 +125,7 @@ impl Call<'_, '_> {
             argmax = largest;
             let own = row.weights * self.weight(row, largest);
             let (picked, spread) = if soft { (own, 0.0) } else { (0.0, own) };
-            at_argmax = row.exact_gradient(largest as usize, state.maximum, picked, spread);
+            at_argmax = row.exact_gradient(largest as usize, state.maximum, entry(picked, spread));
         }
         let scalars = &row.gradient;
         let good = u32::from(state.maximum.is_finite());
@@ -465,4 +466,9 @@ fn add_scaled(to: &mut [f32], factor: f64, from: &[f32]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to += (factor * f64::from(*from)) as f32;
     }
+}
+
+/// An entry without a companion, which a call on a device has not.
+fn entry(picked: f64, spread: f64) -> Entry {
+    Entry { picked, spread, companion: 0.0 }
 }

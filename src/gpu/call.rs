@@ -60,6 +60,9 @@ pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()
             return conflict("a filter on the GPU goes without a tail correction");
         }
     }
+    if inputs.companion.is_some() {
+        return conflict("a loss with a companion is computed on the CPU alone so far");
+    }
     inputs.check_whole()
 }
 

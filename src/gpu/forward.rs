@@ -34,7 +34,7 @@ impl Call<'_, '_> {
     fn kind(&self) -> Kind {
         let statistics = &self.problem.loss.statistics;
         Kind::Forward {
-            entropy: statistics.entropy || statistics.varentropy,
+            entropy: statistics.entropy || statistics.varentropy || self.problem.loss.needs.entropy,
             varentropy: statistics.varentropy,
             rank: statistics.rank,
         }
@@ -289,7 +289,7 @@ impl Call<'_, '_> {
             state.maximum = float(0);
             state.argmax = i64::from(argmax);
             state.remainder = float(1);
-            if statistics.entropy || statistics.varentropy {
+            if statistics.entropy || statistics.varentropy || self.problem.loss.needs.entropy {
                 state.first_moment = float(2);
             }
             if statistics.varentropy {

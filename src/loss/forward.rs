@@ -226,7 +226,7 @@ impl Forward {
     fn terms(&self, i: usize) -> (f64, Option<f64>) {
         let state = &self.states[i];
         let weight = self.class_weights_of_targets.as_ref().map_or(1.0, |w| w[i]);
-        let scalars = RowScalars::new(state, self.vocabulary);
+        let scalars = RowScalars::new(state, self.vocabulary).with_needs(self.loss.needs);
         let (weight, scalars) = match self.soft {
             true => (1.0, scalars.with_soft_targets()),
             false => {
@@ -240,7 +240,7 @@ impl Forward {
         };
         let mut weighted = terms.weighted.map_or(0.0, |term| value(term, weight));
         if terms.smoothing != 0.0 {
-            weighted += terms.smoothing / self.vocabulary as f64 * scalars.deviation();
+            weighted += terms.smoothing / self.vocabulary as f64 * scalars.weighed();
         }
         (weighted, terms.plain.map(|term| value(term, 1.0)))
     }

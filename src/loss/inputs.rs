@@ -2,6 +2,7 @@
 
 use ndarray::{Array1, ArrayView1, ArrayView2};
 
+use super::companion::Companion;
 use crate::error::{Error, Result};
 use crate::matrix::{Matrix, Vector};
 
@@ -221,6 +222,7 @@ pub struct Inputs<'a> {
     pub(crate) token_weights: Option<Vector<'a>>,
     pub(crate) ignored: Option<&'a [bool]>,
     pub(crate) selection: Selection<'a>,
+    pub(crate) companion: Option<Companion<'a>>,
     pub(crate) shard: Option<Shard>,
     pub(crate) target_logits: Option<Vector<'a>>,
     /// Whether f64 is asked for.
@@ -300,6 +302,7 @@ impl<'a> Inputs<'a> {
             token_weights: None,
             ignored: None,
             selection: Selection::All,
+            companion: None,
             shard: None,
             target_logits: None,
             double: false,
@@ -348,6 +351,22 @@ impl<'a> Inputs<'a> {
     /// ```
     pub fn token_weights(mut self, weights: impl Into<Vector<'a>>) -> Self {
         self.token_weights = Some(weights.into());
+        self
+    }
+
+    /// A number beside every logit, for a loss that depends on its mean under p.
+    ///
+    /// ```
+    /// use surprisal::loss::{Companion, ExpectedCost};
+    /// use surprisal::{Inputs, LinearCrossEntropy};
+    /// let loss = LinearCrossEntropy::builder().row_loss(ExpectedCost).build()?;
+    /// let (logits, costs) = (ndarray::arr2(&[[1.0_f64, 1.0]]), ndarray::arr1(&[0.0_f64, 1.0]));
+    /// let inputs = Inputs::from_logits(&logits, &[0_u32]).companion(Companion::classes(&costs));
+    /// assert!((loss.forward(&inputs)?.loss() - 0.5).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn companion(mut self, companion: Companion<'a>) -> Self {
+        self.companion = Some(companion);
         self
     }
 

@@ -1,5 +1,6 @@
 //! The fused linear cross-entropy: `E·Cᵀ` folded tile by tile, forward and backward.
 
+pub(crate) mod companion;
 mod doors;
 pub(crate) mod engine;
 pub(crate) mod filter;
@@ -11,6 +12,7 @@ pub(crate) mod row_loss;
 pub(crate) mod rows;
 mod shards;
 
+pub use companion::Companion;
 pub use engine::plan::Plan;
 pub use engine::shapes::{Pass, Shapes, Strategy};
 pub use forward::{DroppedMass, Forward, Statistic, TopK};
@@ -18,5 +20,5 @@ pub use gradients::{Gradients, Upstream};
 pub use inputs::{Classes, Inputs, Shard, Targets};
 pub use options::{Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};
 pub use row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
-pub use rows::{CrossEntropy, EntropyBonus, GeneralizedCrossEntropy, Sum};
+pub use rows::{CrossEntropy, EntropyBonus, ExpectedCost, GeneralizedCrossEntropy, Sum};
 pub use shards::Fold;

@@ -44,7 +44,7 @@ use crate::softmax::RowState;
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 pub trait RowLoss: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
-    /// What it needs beside s, lse and s_max.
+    /// What it needs beside s and lse.
     fn needs(&self) -> Needs {
         Needs::nothing()
     }
@@ -59,7 +59,8 @@ pub trait RowLoss: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
     }
 }
 
-/// What a [`RowLoss`] needs from the fold beside s, lse and s_max, which are always there.
+/// What a [`RowLoss`] needs from the fold beside s and lse, which are always there. What is not asked for is
+/// NaN in [`RowScalars`].
 ///
 /// ```
 /// use surprisal::loss::Needs;
@@ -70,7 +71,9 @@ pub trait RowLoss: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
 #[must_use]
 pub struct Needs {
     pub(crate) entropy: bool,
+    pub(crate) min_entropy: bool,
     pub(crate) deviation: bool,
+    pub(crate) companion: bool,
     pub(crate) soft_targets: bool,
     /// ε, of a loss that smooths its targets.
     pub(crate) label_smoothing: Option<f64>,
@@ -85,6 +88,18 @@ impl Needs {
     /// The entropy H: a second moment of each tile.
     pub fn entropy(mut self) -> Self {
         self.entropy = true;
+        self
+    }
+
+    /// The min-entropy s_max: it costs nothing, but goes with no filter, which may drop the arg-max.
+    pub fn min_entropy(mut self) -> Self {
+        self.min_entropy = true;
+        self
+    }
+
+    /// The mean X of a [`Companion`](super::Companion): a sum over each tile. It goes with no filter.
+    pub fn companion(mut self) -> Self {
+        self.companion = true;
         self
     }
 
@@ -136,12 +151,24 @@ pub struct RowScalars {
     vocabulary: usize,
     class_weight: f64,
     soft: bool,
+    needs: Needs,
 }
 
 impl RowScalars {
     /// Of a row with this state over a whole vocabulary, with a class weight of 1.
     pub fn new(state: &RowState, vocabulary: usize) -> Self {
-        Self { state: *state, vocabulary, class_weight: 1.0, soft: false }
+        let needs = Needs::nothing().entropy().min_entropy().deviation().companion();
+        Self { state: *state, vocabulary, class_weight: 1.0, soft: false, needs }
+    }
+
+    /// With what was asked for alone.
+    pub(crate) fn with_needs(mut self, needs: Needs) -> Self {
+        self.needs = needs;
+        self
+    }
+
+    fn asked(asked: bool, value: f64) -> f64 {
+        if asked { value } else { f64::NAN }
     }
 
     pub(crate) fn with_class_weight(mut self, class_weight: f64) -> Self {
@@ -158,7 +185,7 @@ impl RowScalars {
     /// cross-entropy. NaN where the row has no probabilities.
     pub fn surprisal(&self) -> f64 {
         match self.soft {
-            true => self.deviation(),
+            true => self.weighed(),
             false => self.state.surprisal().unwrap_or(f64::NAN),
         }
     }
@@ -181,19 +208,29 @@ impl RowScalars {
         self.state.log_sum_exp()
     }
 
-    /// s_max = −ln max p, the surprisal of the most likely class.
+    /// s_max = −ln max p, the surprisal of the most likely class; needs [`Needs::min_entropy`].
     pub fn min_entropy(&self) -> f64 {
-        self.state.min_entropy()
+        Self::asked(self.needs.min_entropy, self.state.min_entropy())
     }
 
     /// H = −Σ p ln p; needs [`Needs::entropy`].
     pub fn entropy(&self) -> f64 {
-        self.state.entropy()
+        Self::asked(self.needs.entropy, self.state.entropy())
     }
 
     /// D = Σ_v (lse − a_v), +∞ where a logit is −∞; needs [`Needs::deviation`].
     pub fn deviation(&self) -> f64 {
+        Self::asked(self.needs.deviation, self.weighed())
+    }
+
+    /// Σ_v w_v (lse − a_v), with what the fold weighs the classes with.
+    pub(crate) fn weighed(&self) -> f64 {
         self.state.weight * self.state.log_sum() + self.state.deviation
+    }
+
+    /// X = Σ_v p_v c_v, the mean of the companion; needs [`Needs::companion`].
+    pub fn companion(&self) -> f64 {
+        Self::asked(self.needs.companion, self.state.companion_mean())
     }
 
     /// w_y, the target's class weight; 1 without any, and with soft targets.
@@ -244,6 +281,7 @@ pub(crate) struct Slopes {
     pub(crate) min_entropy: f64,
     pub(crate) entropy: f64,
     pub(crate) deviation: f64,
+    pub(crate) companion: f64,
 }
 
 impl Slopes {
@@ -254,6 +292,7 @@ impl Slopes {
             min_entropy: f(self.min_entropy),
             entropy: f(self.entropy),
             deviation: f(self.deviation),
+            companion: f(self.companion),
         }
     }
 
@@ -264,6 +303,7 @@ impl Slopes {
             min_entropy: self.min_entropy + other.min_entropy,
             entropy: self.entropy + other.entropy,
             deviation: self.deviation + other.deviation,
+            companion: self.companion + other.companion,
         }
     }
 }
@@ -301,6 +341,12 @@ impl Term {
     /// With ∂L/∂D.
     pub fn by_deviation(mut self, slope: f64) -> Self {
         self.slopes.deviation = slope;
+        self
+    }
+
+    /// With ∂L/∂X.
+    pub fn by_companion(mut self, slope: f64) -> Self {
+        self.slopes.companion = slope;
         self
     }
 

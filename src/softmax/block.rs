@@ -2,7 +2,7 @@
 
 use crate::element::Real;
 use crate::simd::exp::exp;
-use crate::simd::{Isa, Kernel, Simd, Vector, for_each_vector, splat};
+use crate::simd::{Isa, Kernel, Simd, Vector, for_each_vector, read, splat};
 
 /// Which moments of `ln p` a fold carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,6 +161,36 @@ pub(crate) fn deviation<R: Real>(
     Weighed { deviation: sum, weight: total, other_weight: total }
 }
 
+/// Σ e^(x−m) c over all but the arg-max, where that is among these. What a vector would lose of so small a
+/// sum is summed in f64.
+pub(crate) fn companion<R: Real>(
+    isa: Isa,
+    logits: &[R],
+    maximum: R,
+    values: &[R],
+    argmax: Option<usize>,
+) -> f64 {
+    let m = maximum.to_f64();
+    if !m.is_finite() {
+        return 0.0;
+    }
+    if let Some(at) = argmax {
+        let part = |range: std::ops::Range<usize>| {
+            companion(isa, &logits[range.clone()], maximum, &values[range], None)
+        };
+        return part(0..at) + part(at + 1..logits.len());
+    }
+    let (sum, size) = isa.dispatch(Companion { logits, maximum, values });
+    if size.to_f64() >= R::FADED && sum.to_f64().is_finite() {
+        return sum.to_f64();
+    }
+    let term = |(x, c): (&R, &R)| match c.to_f64() {
+        0.0 => 0.0,
+        c => faded(m - x.to_f64(), c),
+    };
+    logits.iter().zip(values).map(term).sum()
+}
+
 /// How many logits are above `threshold`.
 pub(crate) fn count_above<R: Real>(isa: Isa, logits: &[R], threshold: R) -> usize {
     isa.dispatch(CountAbove { logits, threshold })
@@ -292,6 +322,32 @@ impl<R: Real> Kernel for Deviation<'_, R> {
             sum = sum.add(<R::Vector<S>>::select_less(zero, w, term, zero));
         });
         (sum.sum(), total.sum())
+    }
+}
+
+struct Companion<'a, R> {
+    logits: &'a [R],
+    maximum: R,
+    values: &'a [R],
+}
+
+impl<R: Real> Kernel for Companion<'_, R> {
+    /// The sum, and that of the magnitudes.
+    type Output = (R, R);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> (R, R) {
+        let zero = splat::<S, R>(simd, R::ZERO);
+        let m = splat::<S, R>(simd, self.maximum);
+        let lanes = <R::Vector<S>>::LANES;
+        let (mut sum, mut size) = (zero, zero);
+        for_each_vector!(R::Vector<S>, simd, self.logits, R::NEG_INFINITY, |x, offset| {
+            let c = read::<S, R>(simd, self.values, offset, offset + lanes <= self.values.len());
+            let term = exp::<S, R>(simd, x.sub(m)).mul(c);
+            sum = sum.add(term);
+            size = size.add(term.max(zero.sub(term)));
+        });
+        (sum.sum(), size.sum())
     }
 }
 

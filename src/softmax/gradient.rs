@@ -7,7 +7,7 @@ use crate::simd::{Isa, Kernel, Simd, Vector, read, splat};
 /// The scalars of one row, with u = a − m, p = e^u / (1 + r):
 ///
 /// ```text
-/// G = (p (A − h (u − μ)) − k w) da/dz
+/// G = (p (A − h (u − μ) + b (c − c̄)) − k w) da/dz
 /// ```
 ///
 /// p is 0 below the least normal number of the type (in f32 1.2·10⁻³⁸), in any order of the classes: the
@@ -26,6 +26,10 @@ pub(crate) struct RowGradient<R> {
     pub(crate) mean: R,
     /// k, the coefficient of the weights.
     pub(crate) weights: R,
+    /// b, the coefficient of the companion.
+    pub(crate) companion: R,
+    /// c̄ = Σ p c.
+    pub(crate) companion_mean: R,
 }
 
 /// `da/dz` of the logits of a row.
@@ -38,31 +42,50 @@ pub(crate) enum Slope<'a, R> {
 }
 
 impl<R: Real> RowGradient<R> {
-    /// Turns logits into G in place; with no `weights` each is 1.
+    /// Turns logits into G in place; with no `weights` each is 1, with no companions b is 0.
     pub(crate) fn apply(
         &self,
         isa: Isa,
         logits: &mut [R],
         slope: Slope<'_, R>,
         weights: Option<&[R]>,
+        companions: Option<&[R]>,
     ) {
-        isa.dispatch(Gradient { row: *self, logits, slope, weights });
+        match companions {
+            None => isa.dispatch(Gradient::<R, false> {
+                row: *self,
+                logits,
+                slope,
+                weights,
+                companions: &[],
+            }),
+            Some(companions) => {
+                isa.dispatch(Gradient::<R, true> {
+                    row: *self,
+                    logits,
+                    slope,
+                    weights,
+                    companions,
+                });
+            }
+        }
     }
 }
 
-struct Gradient<'a, R> {
+struct Gradient<'a, R, const COMPANIONS: bool> {
     row: RowGradient<R>,
     logits: &'a mut [R],
     slope: Slope<'a, R>,
     weights: Option<&'a [R]>,
+    companions: &'a [R],
 }
 
-impl<R: Real> Kernel for Gradient<'_, R> {
+impl<R: Real, const COMPANIONS: bool> Kernel for Gradient<'_, R, COMPANIONS> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { row, logits, slope, weights } = self;
+        let Self { row, logits, slope, weights, companions } = self;
         let lanes = <R::Vector<S>>::LANES;
         let m = splat::<S, R>(simd, row.maximum);
         let inverse = splat::<S, R>(simd, row.inverse);
@@ -70,6 +93,8 @@ impl<R: Real> Kernel for Gradient<'_, R> {
         let entropy = splat::<S, R>(simd, R::ZERO - row.entropy);
         let mean = splat::<S, R>(simd, row.mean);
         let k = splat::<S, R>(simd, R::ZERO - row.weights);
+        let companion = splat::<S, R>(simd, row.companion);
+        let companion_mean = splat::<S, R>(simd, row.companion_mean);
         let floor = splat::<S, R>(simd, R::from_f64(-1e4));
         let one = splat::<S, R>(simd, R::ONE);
         let mut offset = 0;
@@ -87,7 +112,11 @@ impl<R: Real> Kernel for Gradient<'_, R> {
             // A NaN row has m = NaN, and max would drop it: it comes back through `inverse`.
             let u = x.sub(m).max(floor);
             let p = exp::<S, R>(simd, u).mul(inverse);
-            let coefficient = entropy.mul_add(u.sub(mean), probability);
+            let mut coefficient = entropy.mul_add(u.sub(mean), probability);
+            if COMPANIONS {
+                let c = read::<S, R>(simd, companions, offset, whole);
+                coefficient = companion.mul_add(c.sub(companion_mean), coefficient);
+            }
             let g = p.mul_add(coefficient, k.mul(w)).mul(d);
             if whole {
                 g.store(&mut logits[offset..]);

@@ -65,6 +65,10 @@ pub struct RowState {
     pub weight: f64,
     /// Σ w_v over the classes seen but the arg-max: what its gradient is made of.
     pub other_weight: f64,
+    /// Σ e^u c over all classes seen but the arg-max, of a number c beside each.
+    pub companion: f64,
+    /// c of the arg-max.
+    pub companion_of_argmax: f64,
     /// The class of the maximum (the lowest of equals, the first NaN), −1 before any.
     pub argmax: i64,
     /// The target class, −1 for none.
@@ -100,6 +104,8 @@ impl RowState {
             deviation: 0.0,
             weight: 0.0,
             other_weight: 0.0,
+            companion: 0.0,
+            companion_of_argmax: 0.0,
             argmax: -1,
             target: -1,
             target_logit: None,
@@ -252,6 +258,10 @@ impl RowState {
         }
         let mean = self.first_moment / w;
         let other_mean = other.first_moment / (1.0 + other.remainder) - gap;
+        let companion = other.companion + other.companion_of_argmax;
+        if companion != 0.0 {
+            joined.companion += faded(gap, companion);
+        }
         joined.remainder += scaled;
         joined.first_moment += faded(gap, other.first_moment - gap * (1.0 + other.remainder));
         joined.second_moment += faded(gap, other.second_moment)
@@ -308,6 +318,20 @@ impl RowState {
         } else {
             f64::NAN
         }
+    }
+
+    /// Σ p_v c_v of the numbers beside the logits.
+    pub(crate) fn companion_mean(&self) -> f64 {
+        match self.maximum.is_finite() {
+            true => (self.companion_of_argmax + self.companion) / (1.0 + self.remainder),
+            false => f64::NAN,
+        }
+    }
+
+    /// c of the arg-max less that mean, to all digits where the arg-max has nearly all the probability.
+    pub(crate) fn companion_above_mean(&self) -> f64 {
+        let below = self.remainder * self.companion_of_argmax - self.companion;
+        below / (1.0 + self.remainder)
     }
 
     /// H_∞ = −ln max p.

@@ -18,6 +18,7 @@ mod io;
 mod properties;
 mod random;
 mod rooms;
+mod row_losses;
 mod shards;
 #[cfg(feature = "spectral")]
 mod spectrum;

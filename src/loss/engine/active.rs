@@ -37,10 +37,26 @@ pub(crate) struct Active<R> {
     /// k, the coefficient of the weights.
     pub(crate) weights: f64,
     pub(crate) entropy: f64,
+    /// b, the coefficient of the companion.
+    pub(crate) companion: f64,
+    pub(crate) companion_mean: f64,
+    /// c of the arg-max less the mean.
+    pub(crate) companion_above_mean: f64,
     pub(crate) remainder: f64,
     pub(crate) mean: f64,
     pub(crate) maximum: f64,
     pub(crate) argmax: i64,
+}
+
+/// What one class has of a row's gradient for itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    /// What it alone is weighed with.
+    pub(crate) picked: f64,
+    /// Its share of the smoothing.
+    pub(crate) spread: f64,
+    /// The number beside its logit.
+    pub(crate) companion: f64,
 }
 
 /// The rows that a gradient comes from, with their coefficients.
@@ -79,6 +95,7 @@ pub(crate) fn active_rows<R: Real>(
         let by_surprisal = |weights: &[f64]| slope(|slopes| slopes.surprisal, weights);
         let picked_of_argmax = slope(|slopes| slopes.min_entropy, &[weight]);
         let entropy = above.entropy + slope(|slopes| slopes.entropy, &[weight]);
+        let companion = slope(|slopes| slopes.companion, &[weight]);
         let by_deviation = slope(|slopes| slopes.deviation, &[weight]);
         let smoothing = problem.loss.needs.smoothing();
         let spread = |weight: f64| match hard {
@@ -132,6 +149,8 @@ pub(crate) fn active_rows<R: Real>(
                 probability: R::from_f64(picked + rest),
                 entropy: R::from_f64(entropy),
                 mean: R::from_f64(mean),
+                companion: R::from_f64(companion),
+                companion_mean: R::from_f64(state.companion_mean()),
                 weights: R::from_f64(weights),
             },
             picked,
@@ -142,6 +161,9 @@ pub(crate) fn active_rows<R: Real>(
             spread_of_argmax,
             weights,
             entropy,
+            companion,
+            companion_mean: state.companion_mean(),
+            companion_above_mean: state.companion_above_mean(),
             remainder: state.remainder,
             mean,
             maximum: state.maximum,
@@ -174,17 +196,25 @@ impl<R: Real> Active<R> {
         mass * coefficient * slope
     }
 
-    /// dL/da of one class in f64: `picked` is what it alone is weighed with, `spread` its share of
-    /// the smoothing.
-    pub(crate) fn exact_gradient(&self, class: usize, logit: f64, picked: f64, spread: f64) -> f64 {
+    /// dL/da of one class in f64.
+    pub(crate) fn exact_gradient(&self, class: usize, logit: f64, entry: Entry) -> f64 {
+        let Entry { picked, spread, companion } = entry;
         if !self.maximum.is_finite() {
             return f64::NAN;
         }
         let u = (logit - self.maximum).max(-1e4);
         let r = self.remainder;
         let p = u.exp() / (1.0 + r);
-        let rise = self.entropy * (u - self.mean);
-        if self.argmax == class as i64 {
+        let is_argmax = self.argmax == class as i64;
+        let mut rise = self.entropy * (u - self.mean);
+        if self.companion != 0.0 {
+            let above = match is_argmax {
+                true => self.companion_above_mean,
+                false => companion - self.companion_mean,
+            };
+            rise -= self.companion * above;
+        }
+        if is_argmax {
             // p (A − own) + (p − 1) own, where p − 1 = −r/(1+r) keeps the digits of a confident row.
             let own = picked + self.picked_of_argmax + self.spread_of_argmax;
             return p * (self.others - rise) - own * (r / (1.0 + r))

@@ -2,7 +2,8 @@
 
 use crate::element::Real;
 use crate::error::{Error, Result, short};
-use crate::loss::inputs::Targets;
+use crate::loss::companion::Companion;
+use crate::loss::inputs::{Inputs, Targets};
 use crate::loss::options::LinearCrossEntropy;
 use crate::matrix::{Matrix, Vector};
 
@@ -40,6 +41,85 @@ pub(super) fn expect_length(
         }),
         _ => Ok(()),
     }
+}
+
+/// Whether there is a companion where the loss needs one, and only there, and what is in it.
+pub(super) fn check_companion<R: Real>(
+    loss: &LinearCrossEntropy,
+    inputs: &Inputs<'_>,
+    rows: usize,
+    columns: usize,
+    vocabulary: usize,
+) -> Result<()> {
+    let conflict = |what: String| Err(Error::Conflict { what });
+    let companion = match (&inputs.companion, loss.needs.companion) {
+        (Some(companion), true) => companion,
+        (None, false) => return Ok(()),
+        (None, true) => {
+            let name = &loss.row_loss;
+            return conflict(format!("{name:?} needs a companion, expected one in the inputs"));
+        }
+        (Some(_), false) => {
+            let name = &loss.row_loss;
+            return conflict(format!("{name:?} takes no companion, expected none in the inputs"));
+        }
+    };
+    let shape = |argument, found: (usize, usize), expected: String| {
+        Err(Error::Shape { argument, found: vec![found.0, found.1], expected })
+    };
+    match companion {
+        Companion::Classes(values) => {
+            expect_length("the companion", Some(values), vocabulary, "classes")?;
+            check_vector::<R>("the companion", Some(values), Domain::Finite)
+        }
+        Companion::Entries(values) => {
+            if values.dim() != (rows, columns) {
+                let expected =
+                    format!("[{rows}, {columns}], a row each target and a column each class");
+                return shape("the companion", values.dim(), expected);
+            }
+            check_finite::<R>("the companion", values)
+        }
+        Companion::Listed { classes, values } => {
+            if classes.dim().0 != rows {
+                let expected = format!("{rows} rows, one for each target");
+                return shape("the companion's classes", classes.dim(), expected);
+            }
+            if values.dim() != classes.dim() {
+                let (n, k) = classes.dim();
+                let expected = format!("[{n}, {k}], as their classes are");
+                return shape("the companion's values", values.dim(), expected);
+            }
+            let beyond = |(_, class): &(_, &u32)| **class as usize >= vocabulary;
+            if let Some(((i, j), class)) = classes.indexed_iter().find(beyond) {
+                return Err(Error::Value {
+                    argument: "the companion's classes",
+                    index: vec![i, j],
+                    value: class.to_string(),
+                    expected: "a class of the vocabulary",
+                });
+            }
+            check_finite::<R>("the companion's values", values)
+        }
+    }
+}
+
+/// Whether all numbers are finite in the type that is computed in.
+fn check_finite<R: Real>(argument: &'static str, matrix: &Matrix<'_>) -> Result<()> {
+    let (rows, columns) = matrix.dim();
+    let mut row = vec![R::ZERO; columns];
+    for i in 0..rows {
+        matrix.read(i, 0..columns, &mut row);
+        if let Some(j) = row.iter().position(|value| !value.to_f64().is_finite()) {
+            return Err(Error::Value {
+                argument,
+                index: vec![i, j],
+                value: short(matrix.at(i, j)),
+                expected: Domain::Finite.words(matrix.at(i, j)),
+            });
+        }
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::active::Active;
+use super::active::{Active, Entry};
 use super::problem::Problem;
 use super::tile::{RowScratch, Weights};
 use crate::element::{Element, Operand, Real};
@@ -187,7 +187,7 @@ impl<R: Real> Problem<'_, R> {
         scratch: &mut RowScratch<R>,
     ) {
         let loss = &self.loss;
-        let RowScratch { slopes, weights: buffer, exacts } = scratch;
+        let RowScratch { slopes, weights: buffer, companions, exacts } = scratch;
         let width = columns.len();
         let slope = match loss.transform.slope() {
             Some(slope) => {
@@ -206,6 +206,10 @@ impl<R: Real> Problem<'_, R> {
             Weights::Each(weights) => Some(weights),
             Weights::Uniform | Weights::None => None,
         };
+        let companions = match active.companion {
+            0.0 => None,
+            _ => self.companions_of(&active.row, columns.clone(), companions),
+        };
         let first = self.first_class + columns.start;
         let exact = |class: usize, picked: f64, products: &[R]| {
             let at = class.wrapping_sub(first);
@@ -219,7 +223,9 @@ impl<R: Real> Problem<'_, R> {
                 Slope::Constant(slope) => slope,
                 Slope::Each(slopes) => slopes[at],
             };
-            let value = active.exact_gradient(class, logit, picked, spread);
+            let companion = companions.map_or(0.0, |values| values[at].to_f64());
+            let entry = Entry { picked, spread, companion };
+            let value = active.exact_gradient(class, logit, entry);
             Some((at, R::from_f64(value * slope.to_f64())))
         };
         // The entries that decide are worth more digits than the vectors carry. All are read
@@ -239,7 +245,7 @@ impl<R: Real> Problem<'_, R> {
             _ if sparse.iter().any(|&(class, _)| class as usize == argmax) => None,
             _ => exact(argmax, 0.0, products),
         };
-        active.gradient.apply(loss.isa, products, slope, each);
+        active.gradient.apply(loss.isa, products, slope, each, companions);
         for (at, value) in argmax.into_iter().chain(target).chain(exacts.drain(..)) {
             products[at] = value;
         }

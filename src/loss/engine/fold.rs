@@ -7,7 +7,7 @@ use super::few_rows::{FewRows, few_scratch};
 use super::grid::{TILE_GROUPS, TILE_ROWS, spans};
 use super::plan::Plan;
 use super::problem::{Problem, Row};
-use super::tile::{Hidden, Scratch, Weights, sized};
+use super::tile::{Hidden, RowScratch, Scratch, Weights, sized};
 use crate::element::{Element, Operand, Real};
 use crate::gemm::{GROUP, PANEL, steps_length};
 use crate::loss::filter::record::{Record, RecordPart};
@@ -295,9 +295,9 @@ impl<R: Real> Problem<'_, R> {
                 keep(group.clone(), columns.clone(), tile);
                 for (i, products) in group.zip(tile.chunks_mut(width)) {
                     let list = &mut top[i * k..(i + 1) * k];
-                    let (columns, weights) = (columns.clone(), &mut row.weights);
+                    let columns = columns.clone();
                     let maximum =
-                        self.fold_row(&rows[i], columns, products, weights, &mut states[i], list);
+                        self.fold_row(&rows[i], columns, products, row, &mut states[i], list);
                     if let Some(record) = &mut record {
                         record.put(self.loss.isa, t, i, products, maximum);
                     }
@@ -313,7 +313,7 @@ impl<R: Real> Problem<'_, R> {
         row: &Row,
         columns: Range<usize>,
         products: &mut [R],
-        buffer: &mut [R],
+        scratch: &mut RowScratch<R>,
         state: &mut RowState,
         top: &mut [Entry],
     ) -> R {
@@ -321,7 +321,8 @@ impl<R: Real> Problem<'_, R> {
         let first_class = self.first_class + columns.start;
         transform.apply(isa, self.bias_of(columns.clone()), products, None);
         let logits = products;
-        let weights = match self.weights_of(row, columns, buffer) {
+        let companions = self.companions_of(row, columns.clone(), &mut scratch.companions);
+        let weights = match self.weights_of(row, columns, &mut scratch.weights) {
             Weights::None => None,
             Weights::Uniform => Some(None),
             Weights::Each(weights) => Some(Some(weights)),
@@ -341,6 +342,9 @@ impl<R: Real> Problem<'_, R> {
                 state.weight += own.weight;
                 state.other_weight += own.weight;
             }
+            if let Some(values) = companions {
+                state.companion += block::companion(isa, logits, known, values, None);
+            }
             self.see_target(first_class, logits, state);
             if let (Some(logit), Some(above)) = (state.ahead, &mut state.above) {
                 *above += block::count_above(isa, logits, R::from_f64(logit)) as u64;
@@ -355,6 +359,11 @@ impl<R: Real> Problem<'_, R> {
             let own = block::deviation(isa, logits, block.maximum, weights, argmax);
             part.deviation = own.deviation;
             (part.weight, part.other_weight) = (own.weight, own.other_weight);
+        }
+        if let Some(values) = companions {
+            let (maximum, argmax) = (block.maximum, Some(block.argmax));
+            part.companion = block::companion(isa, logits, maximum, values, argmax);
+            part.companion_of_argmax = values[block.argmax].to_f64();
         }
         part.target = state.target;
         self.see_target(first_class, logits, &mut part);

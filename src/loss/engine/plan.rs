@@ -278,6 +278,7 @@ impl Sizes<'_> {
     /// A tile of logits with its companions, for one task.
     fn tile_slot(&self, columns: usize) -> Bytes {
         let Shapes { hidden, real_bytes, sparse_targets, .. } = *self.shapes;
+        let companions = usize::from(self.loss.needs.companion);
         let picks = sparse_targets > 0 || self.loss.statistics.rank;
         // A logit and a class, in vectors that grow by doubling, and a row of either matrix.
         let pick = Bytes(Some(2 * real_bytes + 40)).times(sparse_targets.saturating_add(2));
@@ -285,6 +286,7 @@ impl Sizes<'_> {
         Bytes::product(&[TILE_GROUPS * GROUP, columns, real_bytes])
             .plus(pick.times(usize::from(picks)))
             .plus(Bytes::product(&[2 * TILE_COLUMNS, real_bytes]))
+            .plus(Bytes::product(&[companions * TILE_COLUMNS, real_bytes]))
             .plus(Bytes(Some(SLOT_BOOKKEEPING)))
     }
 

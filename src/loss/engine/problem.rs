@@ -2,11 +2,14 @@
 
 use std::ops::Range;
 
-use super::checks::{Domain, check_options, check_targets, check_vector, expect_length};
+use super::checks::{
+    Domain, check_companion, check_options, check_targets, check_vector, expect_length,
+};
 use super::selected::Selected;
 use super::shapes::Shapes;
 use crate::element::Real;
 use crate::error::{Error, Result};
+use crate::loss::companion::Companion;
 use crate::loss::gradients::RowUpstream;
 use crate::loss::inputs::{Inputs, Selection, Source, Targets};
 use crate::loss::options::{Filter, LinearCrossEntropy, Reduction};
@@ -70,6 +73,8 @@ pub(crate) struct Problem<'a, R> {
     /// W, of the whole vocabulary.
     pub(crate) total_weight: f64,
     pub(crate) divisors: Divisors,
+    /// What the loss needs beside the logits.
+    pub(crate) companion: Option<Companion<'a>>,
     /// The logits of the targets as the caller gave them, one for each kept row.
     pub(crate) target_logits: Option<Vec<R>>,
     /// Of each row of sparse targets its classes, each once and in order, with (1−ε) t w.
@@ -157,6 +162,7 @@ impl<'a, R: Real> Problem<'a, R> {
                     .into(),
             });
         }
+        check_companion::<R>(loss, inputs, target_rows, columns, vocabulary)?;
         if loss.statistics.rank {
             let hard = matches!(inputs.targets, Targets::Hard(_));
             if !hard {
@@ -269,6 +275,7 @@ impl<'a, R: Real> Problem<'a, R> {
                 None => vocabulary as f64,
             },
             class_weights,
+            companion: inputs.companion,
             divisors,
             sparse,
             sparse_starts,
@@ -308,7 +315,7 @@ impl<'a, R: Real> Problem<'a, R> {
 
     /// What the row's loss is computed from.
     pub(crate) fn scalars(&self, row: &Row, state: &RowState) -> RowScalars {
-        let scalars = RowScalars::new(state, self.vocabulary);
+        let scalars = RowScalars::new(state, self.vocabulary).with_needs(self.loss.needs);
         match self.targets {
             Targets::Hard(_) => {
                 let weight = self.class_weight(row.target as usize);
@@ -378,6 +385,12 @@ fn threshold(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<Option<f6
     let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
     if matches!(inputs.targets, Targets::Soft(_)) {
         return conflict("a filter goes with hard or sparse targets: dense ones weigh every class");
+    }
+    if loss.needs.companion || loss.needs.min_entropy {
+        return conflict(
+            "a filter goes with losses that depend on the target and on sums over p alone: not \
+                         with the min-entropy, not with a companion",
+        );
     }
     if loss.needs.weighs() && loss.transform.softcap.is_some() {
         return conflict("a filter goes with label smoothing or with a softcap, not with both");

@@ -10,6 +10,7 @@ use crate::gemm::{
     Buffer, PANEL, Panels, Prefetch, Rows, dots, pack_pairs, pack_rows, pack_steps, padded_rows,
     panels_length, row_products, steps_length,
 };
+use crate::loss::companion::Companion;
 use crate::loss::inputs::{Source, Targets};
 use crate::matrix::Matrix;
 use crate::parallel;
@@ -32,6 +33,8 @@ pub(crate) struct RowScratch<R> {
     pub(crate) slopes: Vec<R>,
     /// What the classes are weighed with.
     pub(crate) weights: Vec<R>,
+    /// The numbers beside the logits.
+    pub(crate) companions: Vec<R>,
     /// The entries of G that were computed one by one, with their columns.
     pub(crate) exacts: Vec<(usize, R)>,
 }
@@ -45,6 +48,7 @@ impl<F: Operand> Scratch<F> {
             row: RowScratch {
                 slopes: vec![F::Sum::ZERO; TILE_COLUMNS],
                 weights: vec![F::Sum::ZERO; TILE_COLUMNS],
+                companions: Vec::new(),
                 exacts: Vec::new(),
             },
         };
@@ -339,6 +343,36 @@ impl<R: Real> Problem<'_, R> {
             _ if smoothing == 0.0 => Weights::Uniform,
             _ => class_weights.map_or(Weights::Uniform, Weights::Each),
         }
+    }
+
+    /// The numbers beside a row's logits of some of the shard's classes; `None` where the loss needs none.
+    pub(crate) fn companions_of<'w>(
+        &self,
+        row: &Row,
+        columns: Range<usize>,
+        buffer: &'w mut Vec<R>,
+    ) -> Option<&'w [R]> {
+        let companion = self.companion.as_ref()?;
+        let buffer = sized(buffer, TILE_COLUMNS);
+        let classes = columns.start + self.first_class..columns.end + self.first_class;
+        let buffer = &mut buffer[..columns.len()];
+        match companion {
+            Companion::Classes(values) => {
+                for (to, class) in buffer.iter_mut().zip(classes) {
+                    *to = R::from_f64(values.at(class));
+                }
+            }
+            Companion::Entries(values) => values.read(row.target_row, columns, buffer),
+            Companion::Listed { classes: listed, values } => {
+                buffer.fill(R::ZERO);
+                for (j, &class) in listed.row(row.target_row).iter().enumerate() {
+                    if let Some(to) = buffer.get_mut((class as usize).wrapping_sub(classes.start)) {
+                        *to += R::from_f64(values.at(row.target_row, j));
+                    }
+                }
+            }
+        }
+        Some(buffer)
     }
 
     /// The logits of one row at some of the shard's classes, with the bits that they have in

@@ -67,6 +67,8 @@ impl RowLoss for Sum {
             let own = part.needs();
             all.entropy |= own.entropy;
             all.deviation |= own.deviation;
+            all.min_entropy |= own.min_entropy;
+            all.companion |= own.companion;
             all.soft_targets &= own.soft_targets;
             all.label_smoothing = all.label_smoothing.or(own.label_smoothing);
         }
