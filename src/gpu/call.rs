@@ -60,6 +60,11 @@ pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()
             return conflict("a filter on the GPU goes without a tail correction");
         }
     }
+    if inputs.temperatures.is_some() {
+        return conflict(
+            "the GPU computes one temperature for all rows, expected that of the loss",
+        );
+    }
     if inputs.companion.is_some() {
         return conflict("a loss with a companion is computed on the CPU alone so far");
     }

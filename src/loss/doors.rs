@@ -281,12 +281,14 @@ impl LinearCrossEntropy {
         inputs: &Inputs<'_>,
         forward: &Forward,
         upstream: &Upstream<'_>,
-        gradients: Gradients<'_>,
+        mut gradients: Gradients<'_>,
     ) -> Result<()> {
         let plan = self.plan(&shapes_with::<R>(inputs, &gradients), Pass::Vjp)?;
         let problem = Problem::<R>::new(&self.without_rank(), inputs)?;
         gradients.check(inputs)?;
         forward.check_upstream(&problem, upstream)?;
+        problem.check_temperature_gradient(gradients.temperature.as_ref(), upstream)?;
+        problem.put_temperature_gradient(&forward.states, upstream, gradients.temperature.take());
         let active = active_rows(&problem, &forward.states, &problem.rows, upstream);
         let cut = ActiveFilter::new(&problem, forward.record.as_ref());
         in_format!(problem, recompute(&problem, &plan, active, cut.as_ref(), gradients));
@@ -329,13 +331,15 @@ impl LinearCrossEntropy {
         &self,
         inputs: &Inputs<'_>,
         upstream: &Upstream<'_>,
-        gradients: Gradients<'_>,
+        mut gradients: Gradients<'_>,
     ) -> Result<Forward> {
         inputs.check_whole()?;
         let plan = self.plan(&shapes_with::<R>(inputs, &gradients), Pass::LossAndGradients)?;
         let mut problem = Problem::<R>::new(self, inputs)?;
         upstream.check(&problem)?;
         gradients.check(inputs)?;
+        problem.check_temperature_gradient(gradients.temperature.as_ref(), upstream)?;
+        let of_temperature = gradients.temperature.take();
         let (folded, dropped) = match plan.strategy {
             Some(Strategy::Strip) => {
                 let folded = in_format!(problem, strip(&mut problem, &plan, upstream, gradients));
@@ -352,6 +356,7 @@ impl LinearCrossEntropy {
                 (folded, dropped)
             }
         };
+        problem.put_temperature_gradient(&folded.states, upstream, of_temperature);
         Ok(Forward::new(problem, folded, dropped))
     }
 }

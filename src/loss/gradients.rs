@@ -157,6 +157,7 @@ pub struct Gradients<'a> {
     pub(crate) classifier: Option<Sink<MatrixMut<'a>>>,
     pub(crate) bias: Option<Sink<VectorMut<'a>>>,
     pub(crate) logits: Option<Sink<MatrixMut<'a>>>,
+    pub(crate) temperature: Option<Sink<VectorMut<'a>>>,
 }
 
 macro_rules! sinks {
@@ -198,6 +199,18 @@ impl<'a> Gradients<'a> {
         logits,
         /// The derivative of given logits `[N,V]` is added.
         accumulate_logits: MatrixMut;
+        /// dL/dT_i `[N]` of each loss is assigned; without a temperature of each row their sum is the
+        /// derivative of the temperature of all. It needs the [entropy](crate::LinearCrossEntropyBuilder::entropy)
+        /// of the fold, and where the loss depends on the entropy its
+        /// [varentropy](crate::LinearCrossEntropyBuilder::varentropy); not with a softcap or a companion. Of
+        /// a shard it is that of the whole.
+        ///
+        /// ```text
+        /// dL/dT_i = −(1/T_i) Σ_v (dL/da_v) a_v
+        /// ```
+        temperature,
+        /// dL/dT_i `[N]` is added.
+        accumulate_temperature: VectorMut;
     }
 }
 

@@ -223,6 +223,7 @@ pub struct Inputs<'a> {
     pub(crate) ignored: Option<&'a [bool]>,
     pub(crate) selection: Selection<'a>,
     pub(crate) companion: Option<Companion<'a>>,
+    pub(crate) temperatures: Option<Vector<'a>>,
     pub(crate) shard: Option<Shard>,
     pub(crate) target_logits: Option<Vector<'a>>,
     /// Whether f64 is asked for.
@@ -303,6 +304,7 @@ impl<'a> Inputs<'a> {
             ignored: None,
             selection: Selection::All,
             companion: None,
+            temperatures: None,
             shard: None,
             target_logits: None,
             double: false,
@@ -351,6 +353,25 @@ impl<'a> Inputs<'a> {
     /// ```
     pub fn token_weights(mut self, weights: impl Into<Vector<'a>>) -> Self {
         self.token_weights = Some(weights.into());
+        self
+    }
+
+    /// `[N]` temperatures T_i, finite and above 0, one for each target: the scale of its row is divided by it, in
+    /// place of the [`temperature`](crate::LinearCrossEntropyBuilder::temperature) of the call. Not
+    /// on a GPU.
+    ///
+    /// ```
+    /// use surprisal::{Inputs, LinearCrossEntropy};
+    /// let logits = ndarray::arr2(&[[2.0_f64, 0.0], [2.0, 0.0]]);
+    /// let temperatures = ndarray::arr1(&[1.0_f64, 2.0]);
+    /// let inputs = Inputs::from_logits(&logits, &[0_u32, 0]).temperatures(&temperatures);
+    /// let losses = LinearCrossEntropy::builder().build()?.forward(&inputs)?.losses();
+    /// assert!((losses[0] - (-2.0_f64).exp().ln_1p()).abs() < 1e-15);
+    /// assert!((losses[1] - (-1.0_f64).exp().ln_1p()).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn temperatures(mut self, temperatures: impl Into<Vector<'a>>) -> Self {
+        self.temperatures = Some(temperatures.into());
         self
     }
 

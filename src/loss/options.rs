@@ -136,6 +136,9 @@ pub enum Filter {
 /// ```
 #[derive(Clone, Debug)]
 pub struct LinearCrossEntropy {
+    pub(crate) scale: f64,
+    pub(crate) temperature: f64,
+    /// Of rows without a temperature of their own.
     pub(crate) transform: Transform,
     pub(crate) row_loss: Arc<dyn RowLoss>,
     /// What that needs.
@@ -184,6 +187,7 @@ pub(crate) struct Statistics {
 #[must_use]
 pub struct LinearCrossEntropyBuilder {
     scale: f64,
+    temperature: f64,
     softcap: Option<f64>,
     label_smoothing: f64,
     z_loss: f64,
@@ -203,6 +207,7 @@ impl Default for LinearCrossEntropyBuilder {
     fn default() -> Self {
         Self {
             scale: 1.0,
+            temperature: 1.0,
             softcap: None,
             label_smoothing: 0.0,
             z_loss: 0.0,
@@ -247,6 +252,22 @@ impl LinearCrossEntropyBuilder {
     /// s, a finite factor on the logits after the bias (1 / temperature); 1 by default.
     pub fn scale(mut self, scale: f64) -> Self {
         self.scale = scale;
+        self
+    }
+
+    /// T, finite and above 0, by which the scale is divided: that of all rows without one of their own
+    /// ([`Inputs::temperatures`](crate::Inputs::temperatures)); 1 by default.
+    ///
+    /// ```
+    /// use surprisal::{Inputs, LinearCrossEntropy};
+    /// let logits = ndarray::arr2(&[[2.0_f64, 0.0]]);
+    /// let loss = LinearCrossEntropy::builder().temperature(2.0).build()?;
+    /// let value = loss.forward(&Inputs::from_logits(&logits, &[0_u32]))?.loss();
+    /// assert!((value - (-1.0_f64).exp().ln_1p()).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn temperature(mut self, temperature: f64) -> Self {
+        self.temperature = temperature;
         self
     }
 
@@ -405,6 +426,8 @@ impl LinearCrossEntropyBuilder {
             false => Err(Error::Option { name, value: short(value), expected }),
         };
         check("scale", self.scale, self.scale.is_finite(), "a finite number")?;
+        let good = self.temperature.is_finite() && self.temperature > 0.0;
+        check("temperature", self.temperature, good, "a finite number above 0")?;
         if let Some(softcap) = self.softcap {
             let good = softcap.is_finite() && softcap > 0.0;
             check("softcap", softcap, good, "a finite number above 0")?;
@@ -428,7 +451,9 @@ impl LinearCrossEntropyBuilder {
             check("divisor", divisor, good, "a finite number above 0")?;
         }
         Ok(LinearCrossEntropy {
-            transform: Transform { scale: self.scale, softcap: self.softcap },
+            transform: Transform { scale: self.scale / self.temperature, softcap: self.softcap },
+            scale: self.scale,
+            temperature: self.temperature,
             needs: row_loss.needs(),
             row_loss,
             ignore_index: self.ignore_index,

@@ -26,6 +26,8 @@ pub(crate) struct Active<R> {
     pub(crate) picked: f64,
     /// What a soft target's weights are multiplied with.
     pub(crate) soft: f64,
+    /// f_lse, with what comes in of the log-sum-exp.
+    pub(crate) by_log_sum_exp: f64,
     /// What the arg-max is weighed with because it is that.
     pub(crate) picked_of_argmax: f64,
     /// A without `picked`.
@@ -155,6 +157,7 @@ pub(crate) fn active_rows<R: Real>(
             },
             picked,
             soft: by_surprisal(&[]),
+            by_log_sum_exp,
             picked_of_argmax,
             rest,
             others,
@@ -185,12 +188,13 @@ impl<R: Real> Active<R> {
             let u = log_probability() + self.remainder.ln_1p();
             coefficient -= self.entropy * (u - self.mean);
         }
-        let slope = match problem.loss.transform.softcap {
-            None => problem.loss.transform.scale,
+        let transform = problem.transform_of(&self.row);
+        let slope = match transform.softcap {
+            None => transform.scale,
             Some(softcap) => {
                 let logit = log_probability() + self.log_sum_exp;
                 let t = (logit / softcap).clamp(-1.0, 1.0);
-                problem.loss.transform.scale * (1.0 - t * t)
+                transform.scale * (1.0 - t * t)
             }
         };
         mass * coefficient * slope

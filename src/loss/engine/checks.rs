@@ -43,6 +43,27 @@ pub(super) fn expect_length(
     }
 }
 
+/// Temperatures, and the scale that each makes.
+pub(super) fn check_temperatures<R: Real>(
+    loss: &LinearCrossEntropy,
+    inputs: &Inputs<'_>,
+    rows: usize,
+) -> Result<()> {
+    let Some(temperatures) = &inputs.temperatures else { return Ok(()) };
+    expect_length("temperatures", Some(temperatures), rows, "targets")?;
+    let scale = |i: usize| R::from_f64(loss.scale / temperatures.at(i)).to_f64();
+    let good = |i: &usize| temperatures.at(*i) > 0.0 && scale(*i).is_finite();
+    match (0..rows).find(|i| !good(i) || temperatures.at(*i).is_infinite()) {
+        None => Ok(()),
+        Some(i) => Err(Error::Value {
+            argument: "temperatures",
+            index: vec![i],
+            value: short(temperatures.at(i)),
+            expected: "a finite number above 0 by which the scale can be divided",
+        }),
+    }
+}
+
 /// Whether there is a companion where the loss needs one, and only there, and what is in it.
 pub(super) fn check_companion<R: Real>(
     loss: &LinearCrossEntropy,

@@ -189,15 +189,16 @@ impl<R: Real> Problem<'_, R> {
         let loss = &self.loss;
         let RowScratch { slopes, weights: buffer, companions, exacts } = scratch;
         let width = columns.len();
-        let slope = match loss.transform.slope() {
+        let transform = self.transform_of(&active.row);
+        let slope = match transform.slope() {
             Some(slope) => {
-                loss.transform.apply(loss.isa, self.bias_of(columns.clone()), products, None);
+                transform.apply(loss.isa, self.bias_of(columns.clone()), products, None);
                 Slope::Constant(R::from_f64(slope))
             }
             None => {
                 let slopes = &mut slopes[..width];
                 let bias = self.bias_of(columns.clone());
-                loss.transform.apply(loss.isa, bias, products, Some(&mut *slopes));
+                transform.apply(loss.isa, bias, products, Some(&mut *slopes));
                 Slope::Each(slopes)
             }
         };

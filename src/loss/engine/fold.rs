@@ -317,7 +317,8 @@ impl<R: Real> Problem<'_, R> {
         state: &mut RowState,
         top: &mut [Entry],
     ) -> R {
-        let (isa, transform, moments) = (self.loss.isa, self.loss.transform, self.loss.moments());
+        let (isa, transform) = (self.loss.isa, self.transform_of(row));
+        let moments = self.loss.moments();
         let first_class = self.first_class + columns.start;
         transform.apply(isa, self.bias_of(columns.clone()), products, None);
         let logits = products;

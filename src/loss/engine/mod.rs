@@ -15,4 +15,5 @@ mod selected;
 pub(crate) mod shapes;
 pub(crate) mod sinks;
 pub(crate) mod strip;
+pub(crate) mod temperature;
 pub(crate) mod tile;

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::checks::{
-    Domain, check_companion, check_options, check_targets, check_vector, expect_length,
+    Domain, check_companion, check_options, check_targets, check_temperatures, check_vector,
+    expect_length,
 };
 use super::selected::Selected;
 use super::shapes::Shapes;
@@ -17,6 +18,7 @@ use crate::loss::row_loss::RowScalars;
 use crate::matrix::Vector;
 use crate::quotient::{exponent, quotient, times_power};
 use crate::softmax::RowState;
+use crate::softmax::transform::Transform;
 
 /// A row that takes part.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +33,8 @@ pub(crate) struct Row {
     pub(crate) target: u32,
     /// τ.
     pub(crate) token_weight: f64,
+    /// T.
+    pub(crate) temperature: f64,
 }
 
 /// By what each part of the loss is divided.
@@ -162,6 +166,7 @@ impl<'a, R: Real> Problem<'a, R> {
                     .into(),
             });
         }
+        check_temperatures::<R>(loss, inputs, target_rows)?;
         check_companion::<R>(loss, inputs, target_rows, columns, vocabulary)?;
         if loss.statistics.rank {
             let hard = matches!(inputs.targets, Targets::Hard(_));
@@ -215,7 +220,8 @@ impl<'a, R: Real> Problem<'a, R> {
                 };
             }
             let token_weight = inputs.token_weights.map_or(1.0, |w| w.at(target_row));
-            rows.push(Row { hidden, output, target_row, target, token_weight });
+            let temperature = inputs.temperatures.map_or(loss.temperature, |t| t.at(target_row));
+            rows.push(Row { hidden, output, target_row, target, token_weight, temperature });
         }
         if columns == 0 && inputs.shard.is_none() && outputs > 0 {
             let (argument, found) = match &inputs.source {
@@ -310,6 +316,14 @@ impl<'a, R: Real> Problem<'a, R> {
         match self.loss.needs.smoothing() > 0.0 {
             true => self.total_weight,
             false => self.vocabulary as f64,
+        }
+    }
+
+    /// What makes logits of the row's products.
+    pub(crate) fn transform_of(&self, row: &Row) -> Transform {
+        match row.temperature == self.loss.temperature {
+            true => self.loss.transform,
+            false => Transform { scale: self.loss.scale / row.temperature, ..self.loss.transform },
         }
     }
 

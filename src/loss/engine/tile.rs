@@ -415,7 +415,7 @@ impl<R: Real> Problem<'_, R> {
         for (to, &column) in to.iter_mut().zip(columns) {
             let to = std::slice::from_mut(to);
             let at = column as usize..column as usize + 1;
-            self.loss.transform.apply(self.loss.isa, self.bias_of(at), to, None);
+            self.transform_of(row).apply(self.loss.isa, self.bias_of(at), to, None);
         }
     }
 }

@@ -39,9 +39,10 @@ impl<R: Real> SmoothingTerm<R> {
             return None;
         }
         let Source::Product { hidden, classifier } = &problem.source else { return None };
-        let (width, scale) = (problem.width, problem.loss.transform.scale);
+        let width = problem.width;
         let mut coefficients = Vec::with_capacity(active.len());
         for active in active.iter_mut() {
+            let scale = problem.transform_of(&active.row).scale;
             coefficients.push(scale * active.weights);
             active.weights = 0.0;
             active.gradient.weights = R::ZERO;
