@@ -11,6 +11,7 @@ mod dsmi;
 mod features;
 mod loss;
 mod numerals;
+mod oracle;
 mod output;
 mod parallel;
 mod plot;
@@ -69,6 +70,7 @@ enum Command {
     Dse(dse::Dse),
     Dsmi(dsmi::Dsmi),
     Loss(Box<loss::Loss>),
+    Oracle(oracle::Oracle),
     Spectrum(spectrum::Spectrum),
     Train(train::Train),
 }
@@ -111,7 +113,7 @@ fn main() -> ExitCode {
                 };
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => (
-                "a subcommand is missing, expected bench, devices, dse, dsmi, loss, spectrum or train; see --help"
+                "a subcommand is missing, expected bench, devices, dse, dsmi, loss, oracle, spectrum or train; see --help"
                     .into(),
                 2,
             ),
@@ -132,6 +134,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Dse(dse) => dse.run(&global),
         Command::Dsmi(dsmi) => dsmi.run(&global),
         Command::Loss(loss) => loss.run(&global),
+        Command::Oracle(oracle) => oracle.run(),
         Command::Spectrum(spectrum) => spectrum.run(&global),
         Command::Train(train) => train.run(&global),
     })

@@ -125,6 +125,10 @@ impl<'s, 'a, 'g> Pair<'s, 'a, 'g> {
         match self {
             Self::Host(inputs, gradients) => {
                 gradients.check(inputs)?;
+                if gradients.temperature.is_some() {
+                    let what = "the GPU computes no gradient of a temperature, expected the processor";
+                    return Err(Error::Conflict { what: what.into() });
+                }
                 Ok(To::Host(gradients))
             }
             Self::Device(_, gradients) => call.device_sums(gradients).map(To::Device),

@@ -20,5 +20,9 @@ pub use gradients::{Gradients, Upstream};
 pub use inputs::{Classes, Inputs, Shard, Targets};
 pub use options::{Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};
 pub use row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
-pub use rows::{CrossEntropy, EntropyBonus, ExpectedCost, GeneralizedCrossEntropy, Sum};
+pub use rows::{
+    AsymmetricGeneralizedCrossEntropy, AsymmetricUnhinged, CompSum, CrossEntropy, DirectCoverage,
+    EntropyBonus, ExpectedCost, Focal, GeneralizedCrossEntropy, HardSymmetricCrossEntropy,
+    MeanAbsoluteError, MixedCrossEntropy, Poly1, Sum, Tailored,
+};
 pub use shards::Fold;

@@ -1,0 +1,63 @@
+//! `surprisal oracle`: the functions of the library, asked by name from any language.
+
+mod answer;
+mod argument;
+mod contrastive;
+mod distributions;
+mod function;
+mod fused;
+mod json;
+mod logits;
+mod nearest;
+mod refusal;
+mod request;
+mod row_losses;
+mod table;
+mod target_losses;
+
+use clap::Args;
+use serde_json::{Value, json};
+use std::io::{BufRead, ErrorKind, Write};
+
+use crate::Failure;
+
+/// Answer requests for the library's functions, one JSON object a line from stdin to stdout
+///
+/// {"function": "list"} lists the functions with their arguments. What is no number is "nan", "inf" or
+/// "-inf", both ways. An error is a line too, and does not end the program.
+#[derive(Args)]
+pub struct Oracle {}
+
+impl Oracle {
+    pub fn run(&self) -> Result<(), Failure> {
+        let (mut stdin, mut stdout) = (std::io::stdin().lock(), std::io::stdout().lock());
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match stdin.read_until(b'\n', &mut line) {
+                Ok(0) => return Ok(()),
+                Ok(_) if line.iter().all(u8::is_ascii_whitespace) => continue,
+                Ok(_) => {}
+                Err(error) => {
+                    return Err(Failure::Other(format!("cannot read from stdin: {error}")));
+                }
+            }
+            let response = format!("{}\n", respond(&line));
+            match stdout.write_all(response.as_bytes()).and_then(|()| stdout.flush()) {
+                Ok(()) => {}
+                // Whoever has closed it does not want the rest.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => {
+                    return Err(Failure::Other(format!("cannot write to stdout: {error}")));
+                }
+            }
+        }
+    }
+}
+
+fn respond(line: &[u8]) -> Value {
+    match table::answer(line) {
+        Ok(answer) => answer.response(),
+        Err(refusal) => json!({ "error": refusal.line() }),
+    }
+}
