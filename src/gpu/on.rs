@@ -10,7 +10,7 @@ use super::plan::DevicePlan;
 use super::shader::Format;
 use super::waiting::{Waiting, now};
 use super::workspace::Workspace;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::loss::engine::problem::Problem;
 use crate::loss::filter::record::Dropped;
 use crate::loss::inputs::Source;
