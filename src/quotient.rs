@@ -28,6 +28,18 @@ pub(crate) fn times_power(value: f64, exponent: i64) -> f64 {
     value * 2_f64.powi(half) * 2_f64.powi(exponent - half)
 }
 
+/// e^x as `(factor, exponent)`, where the factor, near 1, is to be multiplied with 2^exponent: to all digits of
+/// the factor, also where e^x leaves f64.
+pub(crate) fn scaled_exp(x: f64) -> (f64, i64) {
+    // ln 2 in two parts, of which the first times a power within 2^20 has no error.
+    const LN_2: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
+    let power = (x * std::f64::consts::LOG2_E).round();
+    if power.is_nan() || power.abs() > 1e6 {
+        return (x.exp(), 0);
+    }
+    (((x - power * LN_2[0]) - power * LN_2[1]).exp(), power as i64)
+}
+
 /// Π `factors` / `divisor` · 2^`exponent`: the bits of the plain expression, from left to right,
 /// wherever no step of that leaves the normal numbers.
 pub(crate) fn quotient(factors: &[f64], divisor: f64, exponent: i64) -> f64 {

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
+use crate::quotient::{quotient, scaled_exp, times_power};
 use crate::softmax::RowState;
 
 /// A loss of one row of logits that depends on them through a few scalars alone.
@@ -358,28 +359,22 @@ impl Term {
 
     /// All of it times e^x, also where that leaves f64.
     pub fn times_exp(mut self, x: f64) -> Self {
-        let power = (x * std::f64::consts::LOG2_E).round();
-        // ln 2 in two parts, so that no digit of x is lost.
-        const LN_2: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
-        if !power.is_finite() || power.abs() > 1e15 {
-            self.factor *= x.exp();
-            return self;
-        }
-        self.factor *= ((x - power * LN_2[0]) - power * LN_2[1]).exp();
-        self.exponent += power as i64;
+        let (factor, exponent) = scaled_exp(x);
+        self.factor *= factor;
+        self.exponent += exponent;
         self
     }
 
     /// The value, with all that it is multiplied with.
     pub fn value(&self) -> f64 {
-        crate::quotient::quotient(&[self.factor, self.value], 1.0, self.exponent)
+        quotient(&[self.factor, self.value], 1.0, self.exponent)
     }
 
     /// The sum of two terms.
     fn plus(self, other: Self) -> Self {
         let exponent = self.exponent.max(other.exponent);
         let near = |term: Self| {
-            let factor = crate::quotient::times_power(term.factor, term.exponent - exponent);
+            let factor = times_power(term.factor, term.exponent - exponent);
             (
                 factor * term.value,
                 term.slopes.map(|slope| if slope == 0.0 { 0.0 } else { factor * slope }),

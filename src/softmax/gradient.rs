@@ -41,6 +41,16 @@ pub(crate) enum Slope<'a, R> {
     Each(&'a [R]),
 }
 
+impl<R: Real> Slope<'_, R> {
+    /// That of one logit.
+    pub(crate) fn at(&self, index: usize) -> R {
+        match self {
+            Slope::Constant(slope) => *slope,
+            Slope::Each(slopes) => slopes[index],
+        }
+    }
+}
+
 impl<R: Real> RowGradient<R> {
     /// Turns logits into G in place; with no `weights` each is 1, with no companions b is 0.
     pub(crate) fn apply(

@@ -406,6 +406,46 @@ fn a_coefficient_beyond_the_type_is_carried_by_its_exponent() {
     assert!((g[[0, 0]] / expected - 1.0).abs() < 1e-12, "{g:e} and {expected:e}");
 }
 
+/// p_v e^s of a class is a number where neither p_v nor e^s is one: in f32 from s = 89 on, in f64 from 710.
+#[test]
+fn a_product_that_the_type_holds_is_right_whatever_its_factors() {
+    let loss = LinearCrossEntropy::builder().row_loss(SumExponential).build().unwrap();
+    let run = |logits: &Array2<f64>, narrow: bool| {
+        let mut g = Array2::<f64>::zeros(logits.dim());
+        let single = logits.mapv(|x| x as f32);
+        let inputs = match narrow {
+            true => Inputs::from_logits(&single, &[1_u32]),
+            false => Inputs::from_logits(logits, &[1_u32]),
+        };
+        let gradients = Gradients::new().logits(&mut g);
+        loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
+        g
+    };
+    for (s, narrow, unit) in [(100.0, true, f64::from(f32::EPSILON)), (800.0, false, f64::EPSILON)]
+    {
+        let g = run(&arr2(&[[s, 0.0, -20.0, -3.0, f64::NEG_INFINITY]]), narrow);
+        assert_eq!((g[[0, 0]], g[[0, 1]]), (f64::INFINITY, f64::NEG_INFINITY));
+        // p_v e^s = e^(a_v − a_y).
+        for (v, expected) in [(2, (-20.0_f64).exp()), (3, (-3.0_f64).exp())] {
+            let a = g[[0, v]];
+            assert!((a / expected - 1.0).abs() < 8.0 * unit, "{a:e}, expected {expected:e}");
+        }
+        assert_eq!(g[[0, 4]], 0.0);
+    }
+    // Fused, by either strategy, the same.
+    let (hidden, classifier) = (arr2(&[[1.0_f32]]), arr2(&[[100.0_f32], [0.0], [-20.0]]));
+    for backward in [Backward::Strip, Backward::Recompute] {
+        let builder = LinearCrossEntropy::builder().row_loss(SumExponential).backward(backward);
+        let mut bias = Array1::<f32>::zeros(3);
+        let inputs = Inputs::new(&hidden, &classifier, &[1_u32]);
+        let gradients = Gradients::new().bias(&mut bias);
+        let loss = builder.build().unwrap();
+        loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
+        let (a, expected) = (f64::from(bias[2]), (-20.0_f64).exp());
+        assert!((a / expected - 1.0).abs() < 8.0 * f64::from(f32::EPSILON), "{bias:e}");
+    }
+}
+
 #[test]
 fn what_does_not_go_together_is_said() {
     let refused = |result: surprisal::Result<f64>, says: &str| {

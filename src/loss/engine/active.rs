@@ -8,6 +8,7 @@ use crate::loss::inputs::Targets;
 use crate::loss::options::Reduction;
 use crate::loss::row_loss::{Slopes, Terms};
 use crate::matrix::Vector;
+use crate::quotient::{scaled_exp, times_power};
 use crate::softmax::RowState;
 use crate::softmax::gradient::RowGradient;
 
@@ -19,6 +20,10 @@ pub(crate) struct Active<R> {
     pub(crate) row: Row,
     /// Its place among the kept rows.
     pub(crate) index: usize,
+    /// All coefficients are to be multiplied with 2 to this.
+    pub(crate) exponent: i64,
+    /// Whether they leave the type that is computed in: then G is computed number by number in f64.
+    pub(crate) carried: bool,
     /// lse.
     pub(crate) log_sum_exp: f64,
     pub(crate) gradient: RowGradient<R>,
@@ -78,102 +83,135 @@ pub(crate) fn active_rows<R: Real>(
             true => Terms::default(),
             false => problem.loss.row_loss.evaluate(&problem.scalars(row, state)),
         };
-        let hard = matches!(problem.targets, Targets::Hard(_));
-        let weight = if hard { problem.class_weight(row.target as usize) } else { 1.0 };
-        // The slope of both parts by one scalar, over their divisors; the weighted one times these factors.
-        let slope = |of: fn(&Slopes) -> f64, weights: &[f64]| {
-            let mut sum = 0.0;
-            if let Some(term) = terms.weighted.filter(|term| of(&term.slopes) != 0.0) {
-                let factors = [&[term.factor], weights, &[of(&term.slopes)]].concat();
-                sum += problem.share(&above, &factors, term.exponent);
+        let of = |exponent| active_row(problem, (index, row), state, &above, &terms, exponent);
+        let plain: Active<R> = of(0);
+        // What leaves the type is carried with a power of two, if there is one that takes it back.
+        let powers = (1..=MOST_POWERS).map(|power| of(power * POWERS));
+        let largest = plain.largest();
+        active.push(if R::from_f64(largest).to_f64().is_finite() {
+            plain
+        } else if largest.is_finite() {
+            Active { carried: true, ..plain }
+        } else {
+            match { powers }.find(|row| row.largest().is_finite()) {
+                Some(row) => Active { carried: true, ..row },
+                None => plain,
             }
-            if let Some(term) = terms.plain.filter(|term| of(&term.slopes) != 0.0) {
-                let factors = [term.factor, of(&term.slopes)];
-                sum += problem.plain_share(&above, &factors, term.exponent);
-            }
-            sum
-        };
-        let by_log_sum_exp = above.log_sum_exp + slope(|slopes| slopes.log_sum_exp, &[weight]);
-        let by_surprisal = |weights: &[f64]| slope(|slopes| slopes.surprisal, weights);
-        let picked_of_argmax = slope(|slopes| slopes.min_entropy, &[weight]);
-        let entropy = above.entropy + slope(|slopes| slopes.entropy, &[weight]);
-        let companion = slope(|slopes| slopes.companion, &[weight]);
-        let by_deviation = slope(|slopes| slopes.deviation, &[weight]);
-        let smoothing = problem.loss.needs.smoothing();
-        let spread = |weight: f64| match hard {
-            true => {
-                let factors = [terms.smoothing, 1.0 / problem.vocabulary as f64, weight];
-                let own = problem.share(&above, &factors, 0);
-                if by_deviation == 0.0 { own } else { own + by_deviation * weight }
-            }
-            false => by_surprisal(&[smoothing, 1.0 / problem.vocabulary as f64, weight]),
-        };
-        let (mut others, mut rest) = (by_log_sum_exp, by_log_sum_exp);
-        let (picked, weights) = match &problem.targets {
-            Targets::Hard(_) => {
-                let picked = by_surprisal(&[weight]);
-                others += spread(state.other_weight);
-                if state.argmax != i64::from(row.target) {
-                    others += picked;
-                }
-                (picked, spread(1.0))
-            }
-            Targets::Sparse { .. } => {
-                let targets = problem.sparse_of(row, 0..problem.columns);
-                let sum: f64 = targets.iter().map(|&(_, weight)| weight).sum();
-                others += by_surprisal(&[state.other_weight]);
-                (by_surprisal(&[sum]), spread(1.0))
-            }
-            Targets::Soft(_) => {
-                others += by_surprisal(&[state.other_weight]);
-                (by_surprisal(&[state.weight]), by_surprisal(&[]))
-            }
-        };
-        let mut spread_of_argmax = 0.0;
-        if !matches!(problem.targets, Targets::Soft(_)) {
-            rest += spread(problem.total_in_deviation());
-            let argmax = usize::try_from(state.argmax).ok().filter(|&v| v < problem.vocabulary);
-            spread_of_argmax = weights * argmax.map_or(0.0, |v| problem.weight_in_deviation(v));
-        }
-        rest += picked_of_argmax;
-        let mean = state.first_moment / (1.0 + state.remainder);
-        active.push(Active {
-            row: *row,
-            index,
-            log_sum_exp: state.log_sum_exp(),
-            gradient: RowGradient {
-                maximum: R::from_f64(state.maximum),
-                // A row without a finite maximum has no probabilities.
-                inverse: R::from_f64(match state.maximum.is_finite() {
-                    true => 1.0 / (1.0 + state.remainder),
-                    false => f64::NAN,
-                }),
-                probability: R::from_f64(picked + rest),
-                entropy: R::from_f64(entropy),
-                mean: R::from_f64(mean),
-                companion: R::from_f64(companion),
-                companion_mean: R::from_f64(state.companion_mean()),
-                weights: R::from_f64(weights),
-            },
-            picked,
-            soft: by_surprisal(&[]),
-            by_log_sum_exp,
-            picked_of_argmax,
-            rest,
-            others,
-            spread_of_argmax,
-            weights,
-            entropy,
-            companion,
-            companion_mean: state.companion_mean(),
-            companion_above_mean: state.companion_above_mean(),
-            remainder: state.remainder,
-            mean,
-            maximum: state.maximum,
-            argmax: state.argmax,
         });
     }
     active
+}
+
+/// Powers of two from one attempt to the next to carry coefficients that leave f64, and attempts: up to e^10000.
+const POWERS: i64 = 1000;
+const MOST_POWERS: i64 = 16;
+
+/// A row with its coefficients, all of them times 2^−`exponent`.
+fn active_row<R: Real>(
+    problem: &Problem<'_, R>,
+    (index, row): (usize, &Row),
+    state: &RowState,
+    above: &RowUpstream,
+    terms: &Terms,
+    exponent: i64,
+) -> Active<R> {
+    let hard = matches!(problem.targets, Targets::Hard(_));
+    let weight = if hard { problem.class_weight(row.target as usize) } else { 1.0 };
+    // The slope of both parts by one scalar, over their divisors; the weighted one times these factors.
+    let slope = |of: fn(&Slopes) -> f64, weights: &[f64]| {
+        let mut sum = 0.0;
+        if let Some(term) = terms.weighted.filter(|term| of(&term.slopes) != 0.0) {
+            let factors = [&[term.factor], weights, &[of(&term.slopes)]].concat();
+            sum += problem.share(above, &factors, term.exponent - exponent);
+        }
+        if let Some(term) = terms.plain.filter(|term| of(&term.slopes) != 0.0) {
+            let factors = [term.factor, of(&term.slopes)];
+            sum += problem.plain_share(above, &factors, term.exponent - exponent);
+        }
+        sum
+    };
+    let by_log_sum_exp =
+        times_power(above.log_sum_exp, -exponent) + slope(|slopes| slopes.log_sum_exp, &[weight]);
+    let by_surprisal = |weights: &[f64]| slope(|slopes| slopes.surprisal, weights);
+    let picked_of_argmax = slope(|slopes| slopes.min_entropy, &[weight]);
+    let entropy = times_power(above.entropy, -exponent) + slope(|slopes| slopes.entropy, &[weight]);
+    let companion = slope(|slopes| slopes.companion, &[weight]);
+    let by_deviation = slope(|slopes| slopes.deviation, &[weight]);
+    let smoothing = problem.loss.needs.smoothing();
+    let spread = |weight: f64| match hard {
+        true => {
+            let factors = [terms.smoothing, 1.0 / problem.vocabulary as f64, weight];
+            let own = problem.share(above, &factors, -exponent);
+            if by_deviation == 0.0 { own } else { own + by_deviation * weight }
+        }
+        false => by_surprisal(&[smoothing, 1.0 / problem.vocabulary as f64, weight]),
+    };
+    let (mut others, mut rest) = (by_log_sum_exp, by_log_sum_exp);
+    let (picked, weights) = match &problem.targets {
+        Targets::Hard(_) => {
+            let picked = by_surprisal(&[weight]);
+            others += spread(state.other_weight);
+            if state.argmax != i64::from(row.target) {
+                others += picked;
+            }
+            (picked, spread(1.0))
+        }
+        Targets::Sparse { .. } => {
+            let targets = problem.sparse_of(row, 0..problem.columns);
+            let sum: f64 = targets.iter().map(|&(_, weight)| weight).sum();
+            others += by_surprisal(&[state.other_weight]);
+            (by_surprisal(&[sum]), spread(1.0))
+        }
+        Targets::Soft(_) => {
+            others += by_surprisal(&[state.other_weight]);
+            (by_surprisal(&[state.weight]), by_surprisal(&[]))
+        }
+    };
+    let mut spread_of_argmax = 0.0;
+    if !matches!(problem.targets, Targets::Soft(_)) {
+        rest += spread(problem.total_in_deviation());
+        let argmax = usize::try_from(state.argmax).ok().filter(|&v| v < problem.vocabulary);
+        spread_of_argmax = weights * argmax.map_or(0.0, |v| problem.weight_in_deviation(v));
+    }
+    rest += picked_of_argmax;
+    let mean = state.first_moment / (1.0 + state.remainder);
+    Active {
+        row: *row,
+        index,
+        log_sum_exp: state.log_sum_exp(),
+        gradient: RowGradient {
+            maximum: R::from_f64(state.maximum),
+            // A row without a finite maximum has no probabilities.
+            inverse: R::from_f64(match state.maximum.is_finite() {
+                true => 1.0 / (1.0 + state.remainder),
+                false => f64::NAN,
+            }),
+            probability: R::from_f64(picked + rest),
+            entropy: R::from_f64(entropy),
+            mean: R::from_f64(mean),
+            companion: R::from_f64(companion),
+            companion_mean: R::from_f64(state.companion_mean()),
+            weights: R::from_f64(weights),
+        },
+        picked,
+        soft: by_surprisal(&[]),
+        by_log_sum_exp,
+        picked_of_argmax,
+        rest,
+        others,
+        spread_of_argmax,
+        weights,
+        entropy,
+        companion,
+        companion_mean: state.companion_mean(),
+        companion_above_mean: state.companion_above_mean(),
+        remainder: state.remainder,
+        mean,
+        maximum: state.maximum,
+        argmax: state.argmax,
+        exponent,
+        carried: false,
+    }
 }
 
 impl<R: Real> Active<R> {
@@ -197,7 +235,31 @@ impl<R: Real> Active<R> {
                 transform.scale * (1.0 - t * t)
             }
         };
-        mass * coefficient * slope
+        times_power(mass * coefficient * slope, self.exponent)
+    }
+
+    /// The largest of the coefficients; NaN is none, but for a sum that has become one.
+    fn largest(&self) -> f64 {
+        let all = [
+            self.picked,
+            self.rest,
+            self.picked + self.rest,
+            self.others,
+            self.soft,
+            self.weights,
+            self.entropy,
+            self.companion,
+            self.picked_of_argmax,
+            self.by_log_sum_exp,
+        ];
+        all.iter().fold(0.0, |most: f64, x| if x.is_nan() { most } else { most.max(x.abs()) })
+    }
+
+    /// p 2^exponent of a class, where u is its logit less the maximum: neither p nor the power may leave f64
+    /// alone.
+    fn carried_probability(&self, u: f64) -> f64 {
+        let (factor, power) = scaled_exp(u);
+        times_power(factor / (1.0 + self.remainder), power.saturating_add(self.exponent))
     }
 
     /// dL/da of one class in f64.
@@ -208,7 +270,6 @@ impl<R: Real> Active<R> {
         }
         let u = (logit - self.maximum).max(-1e4);
         let r = self.remainder;
-        let p = u.exp() / (1.0 + r);
         let is_argmax = self.argmax == class as i64;
         let mut rise = self.entropy * (u - self.mean);
         if self.companion != 0.0 {
@@ -218,14 +279,43 @@ impl<R: Real> Active<R> {
             };
             rise -= self.companion * above;
         }
+        let whole = |value: f64| times_power(value, self.exponent);
         if is_argmax {
             // p (A − own) + (p − 1) own, where p − 1 = −r/(1+r) keeps the digits of a confident row.
             let own = picked + self.picked_of_argmax + self.spread_of_argmax;
-            return p * (self.others - rise) - own * (r / (1.0 + r))
-                + (self.spread_of_argmax - spread)
-                + 0.0;
+            let p = if self.carried { self.carried_probability(u) } else { u.exp() / (1.0 + r) };
+            let mut value = p * (self.others - rise) - whole(own * (r / (1.0 + r)));
+            value += whole(self.spread_of_argmax - spread);
+            return value + 0.0;
         }
+        if self.carried {
+            // p (A − picked) − (1 − p) picked: no part of it is larger than the result.
+            let q = -(u - r.ln_1p()).exp_m1();
+            let p = self.carried_probability(u);
+            return p * (self.picked - picked + self.rest - rise)
+                - whole(picked * q)
+                - whole(spread);
+        }
+        let p = u.exp() / (1.0 + r);
         p * (self.picked + self.rest - rise) - picked - spread + 0.0
+    }
+
+    /// dL/da of a class that has nothing for itself, weighed with `weight`, where the coefficients leave the
+    /// type.
+    pub(crate) fn carried_gradient(&self, logit: f64, weight: f64, companion: f64) -> f64 {
+        if !self.maximum.is_finite() {
+            return f64::NAN;
+        }
+        let u = logit - self.maximum;
+        let mut coefficient = self.picked + self.rest;
+        if self.entropy != 0.0 {
+            coefficient -= self.entropy * (u.max(-1e4) - self.mean);
+        }
+        if self.companion != 0.0 {
+            coefficient += self.companion * (companion - self.companion_mean);
+        }
+        let spread = if self.weights == 0.0 { 0.0 } else { self.weights * weight };
+        self.carried_probability(u) * coefficient - times_power(spread, self.exponent)
     }
 }
 

@@ -220,14 +220,10 @@ impl<R: Real> Problem<'_, R> {
                 Targets::Soft(_) => (own, 0.0),
                 _ => (picked, own),
             };
-            let slope = match slope {
-                Slope::Constant(slope) => slope,
-                Slope::Each(slopes) => slopes[at],
-            };
             let companion = companions.map_or(0.0, |values| values[at].to_f64());
             let entry = Entry { picked, spread, companion };
             let value = active.exact_gradient(class, logit, entry);
-            Some((at, R::from_f64(value * slope.to_f64())))
+            Some((at, R::from_f64(value * slope.at(at).to_f64())))
         };
         // The entries that decide are worth more digits than the vectors carry. All are read
         // before any is written.
@@ -246,7 +242,16 @@ impl<R: Real> Problem<'_, R> {
             _ if sparse.iter().any(|&(class, _)| class as usize == argmax) => None,
             _ => exact(argmax, 0.0, products),
         };
-        active.gradient.apply(loss.isa, products, slope, each, companions);
+        if active.carried {
+            for (at, product) in products.iter_mut().enumerate() {
+                let weight = each.map_or(1.0, |weights| weights[at].to_f64());
+                let companion = companions.map_or(0.0, |values| values[at].to_f64());
+                let value = active.carried_gradient(product.to_f64(), weight, companion);
+                *product = R::from_f64(value * slope.at(at).to_f64());
+            }
+        } else {
+            active.gradient.apply(loss.isa, products, slope, each, companions);
+        }
         for (at, value) in argmax.into_iter().chain(target).chain(exacts.drain(..)) {
             products[at] = value;
         }

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::loss::gradients::{Sink, Upstream};
 use crate::loss::inputs::Targets;
 use crate::matrix::VectorMut;
+use crate::quotient::times_power;
 use crate::softmax::RowState;
 use crate::writing::{clear_vector, put_vector};
 
@@ -65,7 +66,8 @@ impl<R: Real> Problem<'_, R> {
         }
         for active in active_rows(self, states, &self.rows, upstream) {
             let sum = self.slope_by_logarithm(&active, &states[active.index]);
-            put_vector(&mut array, active.row.output, &[-sum / active.row.temperature], true);
+            let value = times_power(-sum / active.row.temperature, active.exponent);
+            put_vector(&mut array, active.row.output, &[value], true);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::loss::engine::tile::{Scratch, sized};
 use crate::loss::inputs::Source;
 use crate::matrix::Matrix;
 use crate::parallel;
+use crate::quotient::times_power;
 
 /// What label smoothing takes from every class, kept or not: a term of rank one.
 ///
@@ -43,7 +44,7 @@ impl<R: Real> SmoothingTerm<R> {
         let mut coefficients = Vec::with_capacity(active.len());
         for active in active.iter_mut() {
             let scale = problem.transform_of(&active.row).scale;
-            coefficients.push(scale * active.weights);
+            coefficients.push(times_power(scale * active.weights, active.exponent));
             active.weights = 0.0;
             active.gradient.weights = R::ZERO;
         }
