@@ -742,7 +742,14 @@ fn extreme_parameters() {
             let output = run(directory.path(), &format!("{arguments} --features f.npy --json"));
             let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
             match output.status.code() {
-                Some(0) => assert!(stderr.is_empty() && !stdout.contains("nan"), "{stdout}"),
+                Some(0) => {
+                    // No tolerance may be too small for a warning of one line.
+                    let warned = stderr.starts_with("warning: the error of ")
+                        && stderr.lines().count() == 1
+                        && arguments.contains("--tolerance");
+                    assert!(stderr.is_empty() || warned, "{stderr}");
+                    assert!(!stdout.contains("nan"), "{stdout}");
+                }
                 Some(2) => assert!(stderr.lines().count() == 1 && stdout.is_empty(), "{stderr}"),
                 other => panic!("{arguments}: {other:?} {stderr}"),
             }

@@ -12,7 +12,8 @@ use crate::loss::row_loss::{RowLoss, RowScalars, Term, Terms};
 ///
 /// s is in nats, L a number of no unit. Mao, Mohri and Zhong 2023, *Cross-Entropy Loss Functions:
 /// Theoretical Analysis and Applications*, where it is Φ^τ(Σ_{v≠y} e^(a_v − a_y)). For τ > 1 it is at most
-/// 1/(τ−1). For τ < 1 it has no bound: beyond f64, for (1−τ) s > 709, the value is +∞ and the gradient is none.
+/// 1/(τ−1). For τ < 1 it has no bound: for (1−τ) s > 709 the value is +∞, and so are the entries of the
+/// gradient that leave the type; the others are right.
 ///
 /// ```
 /// use surprisal::loss::CompSum;

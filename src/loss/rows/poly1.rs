@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn the_expansion_beyond_its_first_term_has_all_its_digits() {
-        for s in [1e-200_f64, 1e-9, 1e-3] {
+        // At 1e-4 what is left out is 3e-19 of it.
+        for s in [1e-200_f64, 1e-9, 1e-4] {
             let wanted = s * s / 2.0 * (1.0 - s / 3.0 * (1.0 - s / 4.0 * (1.0 - s / 5.0)));
             assert!((beyond_first(s) - wanted).abs() <= 1e-15 * wanted, "{s}");
         }
