@@ -126,7 +126,8 @@ impl<'s, 'a, 'g> Pair<'s, 'a, 'g> {
             Self::Host(inputs, gradients) => {
                 gradients.check(inputs)?;
                 if gradients.temperature.is_some() {
-                    let what = "the GPU computes no gradient of a temperature, expected the processor";
+                    let what =
+                        "the GPU computes no gradient of a temperature, expected the processor";
                     return Err(Error::Conflict { what: what.into() });
                 }
                 Ok(To::Host(gradients))
