@@ -52,7 +52,8 @@ pub enum Place<'s, 'a> {
 
 /// Inputs with the gradients that go with them.
 pub enum Pair<'s, 'a, 'g> {
-    Host(&'s Inputs<'a>, Gradients<'g>),
+    // In a box: this one has many fields, the other two references.
+    Host(&'s Inputs<'a>, Box<Gradients<'g>>),
     Device(&'s DeviceInputs<'a>, &'g DeviceGradients),
 }
 
@@ -70,7 +71,7 @@ impl<'a> AnyInputs<'a> for Inputs<'a> {
     }
 
     fn with<'g>(&self, gradients: Self::Gradients<'g>) -> Pair<'_, 'a, 'g> {
-        Pair::Host(self, gradients)
+        Pair::Host(self, Box::new(gradients))
     }
 }
 
@@ -130,7 +131,7 @@ impl<'s, 'a, 'g> Pair<'s, 'a, 'g> {
                         "the GPU computes no gradient of a temperature, expected the processor";
                     return Err(Error::Conflict { what: what.into() });
                 }
-                Ok(To::Host(gradients))
+                Ok(To::Host(*gradients))
             }
             Self::Device(_, gradients) => call.device_sums(gradients).map(To::Device),
         }

@@ -1,4 +1,180 @@
 //! The fused linear cross-entropy: `E·Cᵀ` folded tile by tile, forward and backward.
+//!
+//! # Write a loss
+//!
+//! A loss of one row of logits is often a function of a few numbers of the row. If yours is, write its value
+//! and its slopes by these numbers, and the kernels do the rest: the logits are never stored, and no
+//! derivative by a logit is yours to write.
+//!
+//! ## The scalars
+//!
+//! [`RowScalars`] has them, in nats and in f64 whatever the type of the logits. p is the softmax of the row's
+//! logits a, y its target.
+//!
+//! | scalar | formula | its slope | to be asked for |
+//! | --- | --- | --- | --- |
+//! | [`surprisal`](RowScalars::surprisal) s | −ln p_y | [`by_surprisal`](Term::by_surprisal) | no |
+//! | [`probability`](RowScalars::probability) | p_y = e^−s | that by s is −p_y times that by p_y | no |
+//! | [`others`](RowScalars::others) | 1 − p_y | that by s is p_y times that by 1 − p_y | no |
+//! | [`log_sum_exp`](RowScalars::log_sum_exp) lse | ln Σ_v e^a_v | [`by_log_sum_exp`](Term::by_log_sum_exp) | no |
+//! | [`entropy`](RowScalars::entropy) H | −Σ_v p_v ln p_v | [`by_entropy`](Term::by_entropy) | [`Needs::entropy`] |
+//! | [`min_entropy`](RowScalars::min_entropy) s_max | −ln max p | [`by_min_entropy`](Term::by_min_entropy) | [`Needs::min_entropy`] |
+//! | [`deviation`](RowScalars::deviation) D | Σ_v (lse − a_v) | [`by_deviation`](Term::by_deviation) | [`Needs::deviation`] |
+//! | [`companion`](RowScalars::companion) X | Σ_v p_v c_v | [`by_companion`](Term::by_companion) | [`Needs::companion`] |
+//!
+//! [`RowScalars::class_weight`], [`vocabulary`](RowScalars::vocabulary) and
+//! [`is_argmax`](RowScalars::is_argmax) are there too; they have no slope.
+//!
+//! ## The slopes
+//!
+//! Take the scalars for independent variables and differentiate by each. s and lse both move with the
+//! logits, but in a loss of s alone the slope by lse is 0: the kernels know how each scalar moves
+//! ([`RowLoss`] has the formula). A slope that is not set is 0. A factor that is a constant, such as a weight
+//! that is not to be differentiated, counts in the value and is left where it stands in the slope.
+//!
+//! ## Weighted or plain
+//!
+//! [`Terms::weighted`] is for what the class weights weigh, as they do the cross-entropy: in a mean it is
+//! divided by the sum of the weights. [`Terms::plain`] is for what has nothing to do with the target, such as
+//! a penalty on lse: in a mean it is divided by the number of rows. A loss may have one of each. Token
+//! weights weigh both. Do not multiply with any of these yourself.
+//!
+//! ## Companions
+//!
+//! A [`Companion`] is a number c_v beside every logit: a cost, a reward, a distance of classes. The loss has
+//! its mean X under p. The caller gives it with [`Inputs::companion`], for the classes, for every entry, or as
+//! lists; a loss that asks for one gets an error without, and the reverse.
+//!
+//! ## What to ask for
+//!
+//! [`RowLoss::needs`] names what is to be computed beside s and lse. What was not asked for is NaN, so a loss
+//! that forgets is NaN and not wrong. Ask for nothing that is not used: H costs a second moment of every tile,
+//! D and X a sum over it, and s_max and X go with no [`Filter`].
+//! [`Needs::soft_targets`] says that the formula holds for soft targets, whose s is their cross-entropy;
+//! without it they are refused.
+//!
+//! ## Digits
+//!
+//! s has all of its digits where p_y is nearly 1, and so should what is made of it. Where s = 10⁻²⁰, p_y is 1
+//! and `1.0 - row.probability()` is 0.
+//! - Take [`others`](RowScalars::others) for 1 − p_y.
+//! - Take `-(-q * s).exp_m1()` for 1 − p_y^q, and `(q * s).exp_m1()` for p_y^−q − 1.
+//! - Take `s` for −ln p_y, never the logarithm of [`probability`](RowScalars::probability), which is 0 from
+//!   s = 746 on.
+//! - Where a loss leaves f64, such as e^s, give what is left of it to [`Term::times_exp`]: gradients multiply
+//!   with p_y and are within it.
+//! - Look for 0 · ∞: s is +∞ where a target's logit is −∞.
+//!
+//! ## What you get for it
+//!
+//! - Forward and backward on the CPU with both strategies ([`Backward`]) under a budget of memory, on every
+//!   instruction set, from f64, f32, bf16 and f16, and from logits that are there already.
+//! - Shards of a vocabulary ([`LinearCrossEntropy::fold`]). Two losses of the same type are told apart by how
+//!   they are written ([`Debug`]): have all parameters there, or implement [`RowLoss::same`].
+//! - A node of the tape
+//!   ([`Variable::linear_cross_entropy`](crate::autodiff::Variable::linear_cross_entropy)), but for losses
+//!   with a companion.
+//! - A GPU (feature `gpu`, `LinearCrossEntropy::on`), but for losses with a companion: it computes the
+//!   scalars and G, your function runs on the CPU in between.
+//! - Bias, scale, softcap, temperatures, weights, ignored rows and all reductions; sums with other losses
+//!   ([`Sum`]).
+//!
+//! ## An example
+//!
+//! Unlikelihood of the most likely class where that is not the target, beside cross-entropy, with a penalty
+//! on lse:
+//!
+//! ```text
+//! L = s − λ [argmax ≠ y] ln(1 − e^−s_max)      and beside it      ζ lse²
+//! ```
+//!
+//! ```
+//! use ndarray::{Array2, arr2};
+//! use surprisal::loss::{Needs, RowLoss, RowScalars, Term, Terms};
+//! use surprisal::{Backward, Gradients, Inputs, LinearCrossEntropy, Upstream};
+//!
+//! #[derive(Debug)]
+//! struct Unlikelihood {
+//!     lambda: f64,
+//!     zeta: f64,
+//! }
+//!
+//! impl RowLoss for Unlikelihood {
+//!     fn needs(&self) -> Needs {
+//!         Needs::nothing().min_entropy()
+//!     }
+//!
+//!     fn evaluate(&self, row: &RowScalars) -> Terms {
+//!         let (s, lse, most) = (row.surprisal(), row.log_sum_exp(), row.min_entropy());
+//!         let mut term = Term::new(s).by_surprisal(1.0);
+//!         if !row.is_argmax() {
+//!             // 1 − e^−x with expm1: both are near 0 where the wrong class is nearly certain.
+//!             let left = -(-most).exp_m1();
+//!             term = Term::new(s - self.lambda * left.ln())
+//!                 .by_surprisal(1.0)
+//!                 .by_min_entropy(-self.lambda * (-most).exp() / left);
+//!         }
+//!         let z = Term::new(self.zeta * lse * lse).by_log_sum_exp(2.0 * self.zeta * lse);
+//!         Terms::weighted(term).with_plain(z)
+//!     }
+//! }
+//!
+//! let of = || LinearCrossEntropy::builder().row_loss(Unlikelihood { lambda: 0.5, zeta: 0.01 });
+//!
+//! // Against the formula, on given logits in f64.
+//! let logits = arr2(&[[1.0_f64, -0.5, 2.0]]);
+//! let direct = |a: &Array2<f64>| {
+//!     let lse = a.mapv(f64::exp).sum().ln();
+//!     (lse - a[[0, 0]]) - 0.5 * (1.0 - (a[[0, 2]] - lse).exp()).ln() + 0.01 * lse * lse
+//! };
+//! let mut g = Array2::<f64>::zeros((1, 3));
+//! let loss = of().build()?;
+//! let forward = loss.loss_and_gradients(
+//!     &Inputs::from_logits(&logits, &[0_u32]),
+//!     &Upstream::default(),
+//!     Gradients::new().logits(&mut g),
+//! )?;
+//! assert!((forward.loss() - direct(&logits)).abs() < 1e-14);
+//!
+//! // Its gradient against central differences of the formula.
+//! for v in 0..3 {
+//!     let moved = |h: f64| {
+//!         let mut logits = logits.clone();
+//!         logits[[0, v]] += h;
+//!         direct(&logits)
+//!     };
+//!     let numeric = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+//!     assert!((g[[0, v]] - numeric).abs() < 1e-9);
+//! }
+//!
+//! // Fused, it is what it is on the logits, with either strategy.
+//! let hidden = arr2(&[[1.0_f64, 0.5]]);
+//! let classifier = arr2(&[[1.0, 0.0], [-1.0, 1.0], [1.0, 2.0]]);
+//! for backward in [Backward::Strip, Backward::Recompute] {
+//!     let mut d_hidden = Array2::<f64>::zeros((1, 2));
+//!     let forward = of().backward(backward).build()?.loss_and_gradients(
+//!         &Inputs::new(&hidden, &classifier, &[0_u32]),
+//!         &Upstream::default(),
+//!         Gradients::new().hidden(&mut d_hidden),
+//!     )?;
+//!     assert!((forward.loss() - direct(&logits)).abs() < 1e-14);
+//!     assert!((d_hidden - g.dot(&classifier)).iter().all(|x| x.abs() < 1e-14));
+//! }
+//! # Ok::<(), surprisal::Error>(())
+//! ```
+//!
+//! ## How to test it
+//!
+//! As in the example, from the plain to the fast:
+//! 1. Given logits in f64 ([`Inputs::from_logits`]) against the formula in direct sums, for a few
+//!    vocabularies, from 2 classes on.
+//! 2. Its gradient against central differences of that formula. A slope that was forgotten shows here.
+//!    [`gradcheck`](crate::autodiff::gradcheck) does it on the tape.
+//! 3. A confident row, such as a target 40 above all else, against what the formula is there in the limit.
+//! 4. Fused against given, in f64; then in the types that you train in.
+//!
+//! Where a loss is one of this crate's, the oracle has it too: `surprisal oracle` answers for the scalars of a
+//! row and for the losses of a target's probability, from plain sums.
 
 pub(crate) mod companion;
 mod doors;

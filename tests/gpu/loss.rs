@@ -16,7 +16,7 @@ use testing::golden::{ErrorModel, cases};
 use testing::{Answer, Case, Stream, Wanted, assert_close, cast, close, inputs, inputs_with};
 
 /// The one context of this process, and how many tests have asked for it.
-fn context() -> &'static Context {
+pub(super) fn context() -> &'static Context {
     static CONTEXT: OnceLock<Context> = OnceLock::new();
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let context = CONTEXT.get_or_init(|| {

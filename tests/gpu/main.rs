@@ -2,5 +2,6 @@
 //! not compiled again with the feature.
 
 mod loss;
+mod row_loss;
 #[cfg(feature = "spectral")]
 mod spectra;

@@ -3,6 +3,7 @@
 
 use half::bf16;
 use ndarray::{Array1, Array2, ArrayView1, Axis, arr1, arr2, s};
+use surprisal::autodiff::{Tape, gradcheck};
 use surprisal::loss::{
     Companion, CrossEntropy, EntropyBonus, ExpectedCost, GeneralizedCrossEntropy, Needs, RowLoss,
     RowScalars, Sum, Term, Terms,
@@ -644,4 +645,37 @@ fn temperatures_have_gradients() {
         assert!(error.to_string().contains("temperatures[1]"), "{error}");
     }
     assert!(LinearCrossEntropy::builder().temperature(0.0).build().is_err());
+}
+
+/// As nodes of the tape: gradients of hidden states, classifier and bias against difference quotients.
+#[test]
+fn they_are_nodes_of_the_tape() {
+    let mut stream = Stream(17);
+    let inputs = [
+        stream.matrix(4, 3, 1.0).into_dyn(),
+        stream.matrix(7, 3, 1.0).into_dyn(),
+        stream.vector(7, 1.0).into_dyn(),
+    ];
+    let of = LinearCrossEntropy::builder;
+    for (name, builder, _, companion) in losses() {
+        for reduction in [Reduction::None, Reduction::Mean] {
+            if companion {
+                // The tape has no place for one.
+                continue;
+            }
+            let loss = builder.clone().reduction(reduction).build().unwrap();
+            let worst = gradcheck(
+                |_, x| x[0].linear_cross_entropy(x[1], Some(x[2]), &[3_u32, 0, 6, 3], &loss),
+                &inputs,
+            );
+            let worst = worst.unwrap();
+            assert!(worst.error < 1e-8, "{name}, {reduction:?}: {worst:?}");
+        }
+    }
+    let cost = of().row_loss(ExpectedCost).build().unwrap();
+    let tape = Tape::<f64>::new().unwrap();
+    let [hidden, classifier] = [&inputs[0], &inputs[1]].map(|x| tape.leaf(x.clone()));
+    let refused = hidden.linear_cross_entropy(classifier, None, &[3_u32, 0, 6, 3], &cost);
+    let message = refused.map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("needs a companion") && !message.contains('\n'), "{message}");
 }
