@@ -143,7 +143,7 @@ impl Needs {
 /// state.push(0, &[3.0_f64, 3.0, 3.0, 3.0])?;
 /// let row = RowScalars::new(&state, 4);
 /// assert!((row.surprisal() - 4_f64.ln()).abs() < 1e-15 && (row.others() - 0.75).abs() < 1e-15);
-/// assert!((row.entropy() - 4_f64.ln()).abs() < 1e-15);
+/// assert!((row.entropy() - 4_f64.ln()).abs() < 1e-15 && row.deviation().is_nan());
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -156,9 +156,10 @@ pub struct RowScalars {
 }
 
 impl RowScalars {
-    /// Of a row with this state over a whole vocabulary, with a class weight of 1.
+    /// Of a row with this state over a whole vocabulary, with a class weight of 1; D and X, which
+    /// [`RowState::push`] does not sum, are NaN.
     pub fn new(state: &RowState, vocabulary: usize) -> Self {
-        let needs = Needs::nothing().entropy().min_entropy().deviation().companion();
+        let needs = Needs::nothing().entropy().min_entropy();
         Self { state: *state, vocabulary, class_weight: 1.0, soft: false, needs }
     }
 
