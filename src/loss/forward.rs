@@ -221,19 +221,22 @@ impl Forward {
         Ok(())
     }
 
+    /// What the loss of a kept row is computed from.
+    fn scalars(&self, i: usize) -> RowScalars {
+        let scalars = RowScalars::new(&self.states[i], self.vocabulary).with_needs(self.loss.needs);
+        if self.soft {
+            return scalars.with_soft_targets();
+        }
+        let weight = self.class_weights_of_targets.as_ref().map_or(1.0, |w| w[i]);
+        scalars.with_class_weight(times_power(weight, self.divisors.of_weights))
+    }
+
     /// The weighted part (without the power of two of the divisors) and the plain part of a kept row,
     /// without its token weight.
     fn terms(&self, i: usize) -> (f64, Option<f64>) {
-        let state = &self.states[i];
-        let weight = self.class_weights_of_targets.as_ref().map_or(1.0, |w| w[i]);
-        let scalars = RowScalars::new(state, self.vocabulary).with_needs(self.loss.needs);
-        let (weight, scalars) = match self.soft {
-            true => (1.0, scalars.with_soft_targets()),
-            false => {
-                let real = times_power(weight, self.divisors.of_weights);
-                (weight, scalars.with_class_weight(real))
-            }
-        };
+        let scalars = self.scalars(i);
+        let weights = self.class_weights_of_targets.as_ref().filter(|_| !self.soft);
+        let weight = weights.map_or(1.0, |w| w[i]);
         let terms = self.loss.row_loss.evaluate(&scalars);
         let value = |term: Term, weight: f64| {
             times_power(scaled(term.factor * weight, term.value), term.exponent)
@@ -509,7 +512,7 @@ impl Forward {
             true => {
                 let plain =
                     self.class_weights_of_targets.is_none() && self.loss.needs.smoothing() == 0.0;
-                plain.then(|| self.mean(|i| self.terms(i).0))
+                plain.then(|| self.mean(|i| self.scalars(i).surprisal()))
             }
         }
     }

@@ -75,7 +75,8 @@
 //!   ([`Variable::linear_cross_entropy`](crate::autodiff::Variable::linear_cross_entropy)), but for losses
 //!   with a companion.
 //! - A GPU (feature `gpu`, `LinearCrossEntropy::on`), but for losses with a companion: it computes the
-//!   scalars and G, your function runs on the CPU in between.
+//!   scalars and G, your function runs on the CPU in between. Where a slope leaves f32, a GPU's G is not a
+//!   number; the CPU's is right wherever the result is one.
 //! - Bias, scale, softcap, temperatures, weights, ignored rows and all reductions; sums with other losses
 //!   ([`Sum`]).
 //!

@@ -111,7 +111,7 @@ impl Needs {
     }
 
     /// Nothing, and the loss is defined for soft targets too: s is then their cross-entropy
-    /// Σ_v t_v w_v (lse − a_v).
+    /// Σ_v t_v w_v (lse − a_v), and the loss must be linear in it. Not with the deviation.
     pub fn soft_targets(mut self) -> Self {
         self.soft_targets = true;
         self

@@ -492,6 +492,24 @@ fn what_does_not_go_together_is_said() {
     );
 }
 
+/// The perplexity of soft targets is theirs, whatever the loss makes of them.
+#[test]
+fn the_mean_surprisal_does_not_depend_on_the_loss() {
+    let logits = arr2(&[[1.0_f64, 2.0, 0.5], [0.0, -1.0, 3.0]]);
+    let soft = arr2(&[[0.5_f64, 0.25, 0.25], [0.0, 1.0, 0.0]]);
+    let sum = Sum::new().add(0.5, CrossEntropy::default()).unwrap();
+    let sum = sum.add(2.0, EntropyBonus::new(1.0).unwrap()).unwrap();
+    let of = |builder: LinearCrossEntropyBuilder| {
+        let inputs = Inputs::from_logits(&logits, surprisal::Targets::soft(&soft));
+        builder.build().unwrap().forward(&inputs).unwrap()
+    };
+    let (plain, other) =
+        (of(LinearCrossEntropy::builder()), of(LinearCrossEntropy::builder().row_loss(sum)));
+    assert_eq!(plain.mean_surprisal(), Some(plain.loss()));
+    assert_eq!(other.mean_surprisal(), plain.mean_surprisal());
+    assert!(other.loss() != plain.loss());
+}
+
 /// A scalar that was not asked for is NaN, not a number that means something else.
 #[test]
 fn what_is_not_asked_for_is_no_number() {

@@ -154,7 +154,8 @@ impl<'a, R: Real> Problem<'a, R> {
                 expected: format!("[{outputs}], one for each loss"),
             });
         }
-        if !loss.needs.soft_targets && !matches!(inputs.targets, Targets::Hard(_)) {
+        let soft = !matches!(inputs.targets, Targets::Hard(_));
+        if soft && (!loss.needs.soft_targets || loss.needs.deviation) {
             return Err(Error::Conflict {
                 what: format!("{:?} goes with hard targets, expected a class a row", loss.row_loss),
             });
