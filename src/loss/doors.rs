@@ -224,6 +224,7 @@ impl LinearCrossEntropy {
     /// and of the entropies to those of hidden states, classifier and bias.
     ///
     /// ```text
+    /// cross-entropy (any other loss: RowLoss):
     /// dL/da_v = p_v (A_i − h_i (ln p_v + H_i)) − k_i ((1−ε) w_y δ_vy + (ε/V) w_v)
     /// A_i = k_i ((1−ε) w_y + (ε/V) Σ w) + 2ζ lse_i g_i τ_i / n + d_i
     /// G = dL/da · da/dz      dE = G·C      dC = Gᵀ·E      db = Σ_i G_i

@@ -99,7 +99,7 @@ pub(super) fn check_companion<R: Real>(
                     format!("[{rows}, {columns}], a row each target and a column each class");
                 return shape("the companion", values.dim(), expected);
             }
-            check_finite::<R>("the companion", values)
+            check_matrix::<R>("the companion", values, Domain::Finite)
         }
         Companion::Listed { classes, values } => {
             if classes.dim().0 != rows {
@@ -120,27 +120,9 @@ pub(super) fn check_companion<R: Real>(
                     expected: "a class of the vocabulary",
                 });
             }
-            check_finite::<R>("the companion's values", values)
+            check_matrix::<R>("the companion's values", values, Domain::Finite)
         }
     }
-}
-
-/// Whether all numbers are finite in the type that is computed in.
-fn check_finite<R: Real>(argument: &'static str, matrix: &Matrix<'_>) -> Result<()> {
-    let (rows, columns) = matrix.dim();
-    let mut row = vec![R::ZERO; columns];
-    for i in 0..rows {
-        matrix.read(i, 0..columns, &mut row);
-        if let Some(j) = row.iter().position(|value| !value.to_f64().is_finite()) {
-            return Err(Error::Value {
-                argument,
-                index: vec![i, j],
-                value: short(matrix.at(i, j)),
-                expected: Domain::Finite.words(matrix.at(i, j)),
-            });
-        }
-    }
-    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -183,10 +165,19 @@ pub(super) fn check_vector<R: Real>(
     }
 }
 
-fn check_soft<R: Real>(argument: &'static str, matrix: &Matrix<'_>) -> Result<()> {
+/// Whether all numbers are of the domain in the type that is computed in.
+fn check_matrix<R: Real>(
+    argument: &'static str,
+    matrix: &Matrix<'_>,
+    domain: Domain,
+) -> Result<()> {
     let (rows, columns) = matrix.dim();
     let mut row = vec![R::ZERO; columns];
-    let good = |value: &R| *value >= R::ZERO && value.to_f64() < f64::INFINITY;
+    let least = match domain {
+        Domain::Finite => f64::MIN,
+        Domain::NonNegative => 0.0,
+    };
+    let good = |value: &R| value.to_f64() >= least && value.to_f64() < f64::INFINITY;
     for i in 0..rows {
         matrix.read(i, 0..columns, &mut row);
         // Without an early exit this is one pass of vector compares.
@@ -198,7 +189,7 @@ fn check_soft<R: Real>(argument: &'static str, matrix: &Matrix<'_>) -> Result<()
                 argument,
                 index: vec![i, j],
                 value: short(matrix.at(i, j)),
-                expected: Domain::NonNegative.words(matrix.at(i, j)),
+                expected: domain.words(matrix.at(i, j)),
             });
         }
     }
@@ -224,7 +215,7 @@ pub(super) fn check_targets<R: Real>(
             let (n, v) = weights.dim();
             shape("soft targets", vec![n, v], format!("[{rows}, {vocabulary}], rows and classes"))
         }
-        Targets::Soft(weights) => check_soft::<R>("soft targets", weights),
+        Targets::Soft(weights) => check_matrix::<R>("soft targets", weights, Domain::NonNegative),
         Targets::Sparse { classes, weights } => {
             let (n, k) = classes.dim();
             if n != rows {
@@ -245,7 +236,7 @@ pub(super) fn check_targets<R: Real>(
                     expected: "a class of the vocabulary",
                 });
             }
-            check_soft::<R>("sparse target weights", weights)
+            check_matrix::<R>("sparse target weights", weights, Domain::NonNegative)
         }
     }
 }
