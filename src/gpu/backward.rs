@@ -65,7 +65,7 @@ impl Call<'_, '_> {
         logits: &[[f32; 2]],
     ) -> ActiveRows {
         let problem = &self.problem;
-        let mut active = active_rows(problem, states, &problem.rows, upstream);
+        let mut active = active_rows(problem, states, &[], &problem.rows, upstream);
         let spread = match self.filtered() {
             true => SmoothingTerm::new(
                 problem,

@@ -36,7 +36,7 @@ pub(super) struct Chunk {
 
 /// A GPU does not do everything that the processor does.
 pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()> {
-    use crate::loss::inputs::Source;
+    use crate::loss::source::Source;
     let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
     if inputs.is_double() {
         return conflict("the GPU computes no f64, expected matrices of f32, bf16 or f16");
@@ -216,7 +216,7 @@ pub(super) fn shapes(
     formats: (usize, usize),
     gradients: bool,
 ) -> DeviceShapes {
-    use crate::loss::inputs::Source;
+    use crate::loss::source::Source;
     let rows = match &problem.source {
         Source::Product { hidden, .. } => hidden.dim().0,
         Source::Given(_) => 0,

@@ -13,7 +13,7 @@ use super::workspace::Workspace;
 use crate::error::{Error, Result};
 use crate::loss::engine::problem::Problem;
 use crate::loss::filter::record::Dropped;
-use crate::loss::inputs::Source;
+use crate::loss::source::Source;
 use crate::loss::{Forward, Gradients, Inputs, LinearCrossEntropy, Targets, Upstream};
 use crate::softmax::RowState;
 

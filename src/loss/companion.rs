@@ -2,6 +2,7 @@
 
 use ndarray::ArrayView2;
 
+use super::head::Head;
 use crate::matrix::{Matrix, Vector};
 
 /// A number c_v beside every logit of a row, of any sign, whose mean under p a loss may depend on.
@@ -38,6 +39,8 @@ pub enum Companion<'a> {
         /// `[N,K]`.
         values: Matrix<'a>,
     },
+    /// The logits of a second head, made in the same tiles and never stored.
+    Logits(Head<'a>),
 }
 
 impl<'a> Companion<'a> {
@@ -54,5 +57,11 @@ impl<'a> Companion<'a> {
     /// `[N,K]` classes with `[N,K]` numbers.
     pub fn listed(classes: impl Into<ArrayView2<'a, u32>>, values: impl Into<Matrix<'a>>) -> Self {
         Self::Listed { classes: classes.into(), values: values.into() }
+    }
+
+    /// The logits of a second head. A loss of their mean takes one sweep over both heads, one of a
+    /// [`Divergence`](super::Divergence) two.
+    pub fn logits(head: Head<'a>) -> Self {
+        Self::Logits(head)
     }
 }

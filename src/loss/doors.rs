@@ -3,9 +3,11 @@
 use ndarray::{Array1, Array2, ArrayView2};
 
 use super::engine::active::active_rows;
-use super::engine::fold::{fold_rows, log_probabilities, owned_target_logits};
+use super::engine::fold::{log_probabilities, owned_target_logits};
+use super::engine::pair::pairs;
 use super::engine::problem::Problem;
 use super::engine::recompute::recompute;
+use super::engine::second_head::fold_heads;
 use super::engine::shapes::{Pass, Shapes, Strategy};
 use super::engine::sinks::is_direct;
 use super::engine::strip::strip;
@@ -13,7 +15,7 @@ use super::filter::record::ActiveFilter;
 use super::forward::Forward;
 use super::gradients::{Gradients, Sink, Upstream};
 use super::inputs::{Inputs, Targets};
-use super::options::{LinearCrossEntropy, Statistics};
+use super::options::LinearCrossEntropy;
 use super::shards::Fold;
 use crate::element::Real;
 use crate::error::{Error, Result};
@@ -68,12 +70,6 @@ impl LinearCrossEntropy {
         self.fold(inputs)?.finish()
     }
 
-    /// The same without the rank, which asks for the target's logit ahead.
-    pub(crate) fn without_rank(&self) -> Self {
-        let statistics = Statistics { rank: false, ..self.statistics };
-        Self { statistics, ..self.clone() }
-    }
-
     /// The fold over the classes of one shard, to be merged with those of the others.
     ///
     /// ```
@@ -93,7 +89,7 @@ impl LinearCrossEntropy {
     fn fold_in<R: Real>(&self, inputs: &Inputs<'_>) -> Result<Fold> {
         let plan = self.plan(&Shapes::of(inputs), Pass::Forward)?;
         let problem = Problem::<R>::new(self, inputs)?;
-        let mut folded = in_format!(problem, fold_rows(&problem, &plan));
+        let mut folded = in_format!(problem, fold_heads(&problem, &plan));
         let record = folded.record.take();
         let cut = ActiveFilter::new(&problem, record.as_ref());
         let dropped = cut.map(|cut| cut.dropped(&problem, &folded.states, plan.slots));
@@ -290,9 +286,11 @@ impl LinearCrossEntropy {
         forward.check_upstream(&problem, upstream)?;
         problem.check_temperature_gradient(gradients.temperature.as_ref(), upstream)?;
         problem.put_temperature_gradient(&forward.states, upstream, gradients.temperature.take());
-        let active = active_rows(&problem, &forward.states, &problem.rows, upstream);
+        let (states, second) = (&forward.states, &forward.second);
+        let active = active_rows(&problem, states, second, &problem.rows, upstream);
+        let pairs = pairs(&problem, states, second, &problem.rows, upstream);
         let cut = ActiveFilter::new(&problem, forward.record.as_ref());
-        in_format!(problem, recompute(&problem, &plan, active, cut.as_ref(), gradients));
+        in_format!(problem, recompute(&problem, &plan, active, &pairs, cut.as_ref(), gradients));
         Ok(())
     }
 
@@ -348,11 +346,14 @@ impl LinearCrossEntropy {
             }
             _ => {
                 let forward = plan.of_forward();
-                let mut folded = in_format!(problem, fold_rows(&problem, &forward));
+                let mut folded = in_format!(problem, fold_heads(&problem, &forward));
                 let record = folded.record.take();
                 let cut = ActiveFilter::new(&problem, record.as_ref());
-                let active = active_rows(&problem, &folded.states, &problem.rows, upstream);
-                in_format!(problem, recompute(&problem, &plan, active, cut.as_ref(), gradients));
+                let (states, second) = (&folded.states, &folded.second);
+                let active = active_rows(&problem, states, second, &problem.rows, upstream);
+                let pairs = pairs(&problem, states, second, &problem.rows, upstream);
+                let cut_of = cut.as_ref();
+                in_format!(problem, recompute(&problem, &plan, active, &pairs, cut_of, gradients));
                 let dropped = cut.map(|cut| cut.dropped(&problem, &folded.states, plan.slots));
                 (folded, dropped)
             }

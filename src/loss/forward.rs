@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2};
 use std::ops::Range;
 
 use super::engine::fold::{Folded, scaled};
-use super::engine::problem::{Divisors, Problem, Row};
+use super::engine::problem::{Divisors, Problem, Row, SecondRow};
 use super::filter::record::{Dropped, Record};
 use super::gradients::Upstream;
 use super::inputs::Targets;
@@ -131,6 +131,8 @@ pub struct Forward {
     /// What a filter decides by, until shards are merged.
     pub(crate) record: Option<Record>,
     pub(super) dropped: Option<Dropped>,
+    /// Of each kept row, where the loss has divergences.
+    pub(crate) second: Vec<SecondRow>,
 }
 
 impl Forward {
@@ -151,7 +153,7 @@ impl Forward {
         folded: Folded,
         dropped: Option<Dropped>,
     ) -> Self {
-        let Folded { states, top, .. } = folded;
+        let Folded { states, top, second, .. } = folded;
         let soft = !matches!(problem.targets, Targets::Hard(_));
         let class_weights_of_targets = problem
             .class_weights
@@ -170,6 +172,7 @@ impl Forward {
             soft,
             divisors: problem.divisors,
             record: None,
+            second,
             rows: problem.rows,
         }
     }
@@ -223,7 +226,11 @@ impl Forward {
 
     /// What the loss of a kept row is computed from.
     fn scalars(&self, i: usize) -> RowScalars {
-        let scalars = RowScalars::new(&self.states[i], self.vocabulary).with_needs(self.loss.needs);
+        let divergences = self.second.get(i).map(|row| row.divergences).unwrap_or_default();
+        let scalars = RowScalars::new(&self.states[i], self.vocabulary)
+            .with_needs(self.loss.needs)
+            .with_temperature(self.rows[i].temperature)
+            .with_divergences(divergences);
         if self.soft {
             return scalars.with_soft_targets();
         }

@@ -1,6 +1,7 @@
 //! Where gradients go, and what comes in from above.
 
-use super::inputs::{Inputs, Source};
+use super::inputs::Inputs;
+use super::source::Source;
 use crate::error::{Error, Result};
 use crate::matrix::{MatrixMut, Vector, VectorMut};
 

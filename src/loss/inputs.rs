@@ -3,6 +3,8 @@
 use ndarray::{Array1, ArrayView1, ArrayView2};
 
 use super::companion::Companion;
+use super::head::Head;
+use super::source::Source;
 use crate::error::{Error, Result};
 use crate::matrix::{Matrix, Vector};
 
@@ -166,13 +168,6 @@ impl Shard {
     }
 }
 
-/// Where the logits come from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Source<'a> {
-    Product { hidden: Matrix<'a>, classifier: Matrix<'a> },
-    Given(Matrix<'a>),
-}
-
 /// Which rows of the hidden states take part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Selection<'a> {
@@ -286,12 +281,17 @@ impl<'a> Inputs<'a> {
     /// assert!(!surprisal::Inputs::from_logits(&logits, &[0_u32]).is_double());
     /// ```
     pub fn is_double(&self) -> bool {
-        let double = |matrix: &Matrix<'_>| matches!(matrix, Matrix::F64(_));
         self.double
-            || match &self.source {
-                Source::Product { hidden, classifier } => double(hidden) || double(classifier),
-                Source::Given(logits) => double(logits),
-            }
+            || self.source.is_double()
+            || self.second_head().is_some_and(|head| head.source.is_double())
+    }
+
+    /// The second head, where the companion is one.
+    pub(crate) fn second_head(&self) -> Option<&Head<'a>> {
+        match &self.companion {
+            Some(Companion::Logits(head)) => Some(head),
+            _ => None,
+        }
     }
 
     fn with_source(source: Source<'a>, targets: Targets<'a>) -> Self {

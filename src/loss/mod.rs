@@ -21,9 +21,11 @@
 //! | [`min_entropy`](RowScalars::min_entropy) s_max | −ln max p | [`by_min_entropy`](Term::by_min_entropy) | [`Needs::min_entropy`] |
 //! | [`deviation`](RowScalars::deviation) D | Σ_v (lse − a_v) | [`by_deviation`](Term::by_deviation) | [`Needs::deviation`] |
 //! | [`companion`](RowScalars::companion) X | Σ_v p_v c_v | [`by_companion`](Term::by_companion) | [`Needs::companion`] |
+//! | [`divergence`](RowScalars::divergence) K | KL(P‖p) and its kin | [`by_divergence`](Term::by_divergence) | [`Needs::divergence`] |
 //!
-//! [`RowScalars::class_weight`], [`vocabulary`](RowScalars::vocabulary) and
-//! [`is_argmax`](RowScalars::is_argmax) are there too; they have no slope.
+//! [`RowScalars::class_weight`], [`vocabulary`](RowScalars::vocabulary),
+//! [`temperature`](RowScalars::temperature) and [`is_argmax`](RowScalars::is_argmax) are there too; they have
+//! no slope.
 //!
 //! ## The slopes
 //!
@@ -42,8 +44,12 @@
 //! ## Companions
 //!
 //! A [`Companion`] is a number c_v beside every logit: a cost, a reward, a distance of classes. The loss has
-//! its mean X under p. The caller gives it with [`Inputs::companion`], for the classes, for every entry, or as
-//! lists; a loss that asks for one gets an error without, and the reverse.
+//! its mean X under p. The caller gives it with [`Inputs::companion`], for the classes, for every entry, as
+//! lists, or as a second [`Head`], whose logits are made in the same tiles; a loss that asks for one gets an
+//! error without, and the reverse.
+//!
+//! A [`Divergence`] K is that of p from the softmax P of a second head, such as a teacher's or that of a
+//! reference policy.
 //!
 //! ## What to ask for
 //!
@@ -72,8 +78,8 @@
 //! - Shards of a vocabulary ([`LinearCrossEntropy::fold`]). Two losses of the same type are told apart by how
 //!   they are written ([`Debug`]): have all parameters there, or implement [`RowLoss::same`].
 //! - A node of the tape
-//!   ([`Variable::linear_cross_entropy`](crate::autodiff::Variable::linear_cross_entropy)), but for losses
-//!   with a companion.
+//!   ([`Variable::linear_cross_entropy`](crate::autodiff::Variable::linear_cross_entropy), and with a companion
+//!   [`linear_cross_entropy_beside`](crate::autodiff::Variable::linear_cross_entropy_beside)).
 //! - A GPU (feature `gpu`, `LinearCrossEntropy::on`), but for losses with a companion: it computes the
 //!   scalars and G, your function runs on the CPU in between. Where a slope leaves f32, a GPU's G is not a
 //!   number; the CPU's is right wherever the result is one.
@@ -183,23 +189,28 @@ pub(crate) mod engine;
 pub(crate) mod filter;
 pub(crate) mod forward;
 pub(crate) mod gradients;
+pub(crate) mod head;
 pub(crate) mod inputs;
 mod options;
 pub(crate) mod row_loss;
 pub(crate) mod rows;
 mod shards;
+pub(crate) mod source;
 
 pub use companion::Companion;
 pub use engine::plan::Plan;
 pub use engine::shapes::{Pass, Shapes, Strategy};
 pub use forward::{DroppedMass, Forward, Statistic, TopK};
 pub use gradients::{Gradients, Upstream};
+pub use head::Head;
 pub use inputs::{Classes, Inputs, Shard, Targets};
 pub use options::{Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};
 pub use row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
 pub use rows::{
     AsymmetricGeneralizedCrossEntropy, AsymmetricUnhinged, CompSum, CrossEntropy, DirectCoverage,
     EntropyBonus, ExpectedCost, Focal, GeneralizedCrossEntropy, HardSymmetricCrossEntropy,
-    MeanAbsoluteError, MixedCrossEntropy, Poly1, Sum, Tailored,
+    KullbackLeibler, MeanAbsoluteError, MixedCrossEntropy, Poly1, Sum, Tailored,
 };
 pub use shards::Fold;
+
+pub use crate::softmax::divergence::Divergence;

@@ -85,7 +85,7 @@ pub enum Backward {
 /// smoothing's part other than rank one: neither (the latter together with smoothing) goes with a
 /// filter.
 ///
-/// The idea, for tiles of 128 × 128, is that of *ActiveFilter Your Losses in Large-Vocabulary Language Models*
+/// The idea, for tiles of 128 × 128, is that of *Cut Your Losses in Large-Vocabulary Language Models*
 /// (Wijmans et al., 2024).
 ///
 /// ```
@@ -119,7 +119,7 @@ pub enum Filter {
 /// stored; the same options serve [`forward`](Self::forward), [`vjp`](Self::vjp) and
 /// [`loss_and_gradients`](Self::loss_and_gradients).
 ///
-/// The loss is that of *ActiveFilter Your Losses in Large-Vocabulary Language Models* (Wijmans et al.,
+/// The loss is that of *Cut Your Losses in Large-Vocabulary Language Models* (Wijmans et al.,
 /// 2024); the conventions of smoothing, weights and reductions are those of PyTorch's
 /// `cross_entropy`.
 ///
@@ -235,6 +235,12 @@ impl LinearCrossEntropy {
         self.transform == other.transform
             && self.row_loss.same(&*other.row_loss)
             && self.reduction == other.reduction
+    }
+
+    /// The same without the rank, which asks for the target's logit ahead.
+    pub(crate) fn without_rank(&self) -> Self {
+        let statistics = Statistics { rank: false, ..self.statistics };
+        Self { statistics, ..self.clone() }
     }
 
     /// The options, each at its default: a plain mean cross-entropy.
@@ -442,6 +448,10 @@ impl LinearCrossEntropyBuilder {
                 return Err(Error::Conflict { what: what.into() });
             }
         };
+        if row_loss.needs().too_many_divergences {
+            let what = format!("{row_loss:?} has more divergences than it may, expected at most 4");
+            return Err(Error::Conflict { what });
+        }
         if let Some(Filter::Below(threshold)) = self.filter {
             let good = (0.0..=1.0).contains(&threshold);
             check("filter", threshold, good, "a number from 0 to 1")?;

@@ -5,15 +5,18 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use crate::quotient::{quotient, scaled_exp, times_power};
 use crate::softmax::RowState;
+use crate::softmax::divergence::Divergence;
 
 /// A loss of one row of logits that depends on them through a few scalars alone.
 ///
 /// ```text
-/// L = f(s, lse, H, s_max, D, X)
+/// L = f(s, lse, H, s_max, D, X, K)
 /// s = −ln p_y      H = −Σ p ln p      s_max = −ln max p      D = Σ_v (lse − a_v)      X = Σ_v p_v c_v
-/// dL/da_v = p_v (A − h (ln p_v + H) + b (c_v − X)) − k − g [v = y] − g_max [v = argmax]
+/// dL/da_v = p_v (A − h (ln p_v + H) + b (c_v − X)) − k − g [v = y] − g_max [v = argmax] + f_K dK/da_v
 /// A = f_s + f_lse + f_{s_max} + V f_D,  h = f_H,  b = f_X,  k = f_D,  g = f_s,  g_max = f_{s_max}
 /// ```
+///
+/// K is a [`Divergence`](super::Divergence) from a second head, which has its own dK/da_v.
 ///
 /// with f_s the slope of f by s, and so on: all that the fused kernels need is the value and these
 /// slopes. Whoever implements this trait has the loss over any classifier, forward and backward,
@@ -60,6 +63,48 @@ pub trait RowLoss: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
     }
 }
 
+/// Different divergences that one loss may depend on.
+pub(crate) const DIVERGENCES: usize = 4;
+
+/// A number for each of a few divergences.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct PerDivergence([Option<(Divergence, f64)>; DIVERGENCES]);
+
+impl PerDivergence {
+    pub(crate) fn get(&self, divergence: Divergence) -> Option<f64> {
+        self.iter().find(|&(own, _)| own == divergence).map(|(_, value)| value)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Divergence, f64)> + '_ {
+        self.0.iter().flatten().copied()
+    }
+
+    /// Adds to the number of a divergence; whether there was room.
+    pub(crate) fn add(&mut self, divergence: Divergence, value: f64) -> bool {
+        for place in &mut self.0 {
+            match place {
+                Some((own, sum)) if *own == divergence => {
+                    *sum += value;
+                    return true;
+                }
+                Some(_) => {}
+                None => {
+                    *place = Some((divergence, value));
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn map(mut self, f: impl Fn(f64) -> f64) -> Self {
+        for (_, value) in self.0.iter_mut().flatten() {
+            *value = f(*value);
+        }
+        self
+    }
+}
+
 /// What a [`RowLoss`] needs from the fold beside s and lse, which are always there. What is not asked for is
 /// NaN in [`RowScalars`].
 ///
@@ -76,6 +121,10 @@ pub struct Needs {
     pub(crate) deviation: bool,
     pub(crate) companion: bool,
     pub(crate) soft_targets: bool,
+    /// Which divergences from a second head.
+    pub(crate) divergences: PerDivergence,
+    /// Whether there are more of them than one loss may have.
+    pub(crate) too_many_divergences: bool,
     /// ε, of a loss that smooths its targets.
     pub(crate) label_smoothing: Option<f64>,
 }
@@ -102,6 +151,19 @@ impl Needs {
     pub fn companion(mut self) -> Self {
         self.companion = true;
         self
+    }
+
+    /// A divergence K from the second head that is in the companion
+    /// ([`Companion::logits`](super::Companion::logits)): one more sweep over both heads. Up to four different
+    /// ones; they go with no filter and with no shard.
+    pub fn divergence(mut self, divergence: Divergence) -> Self {
+        self.too_many_divergences |= !self.divergences.add(divergence, 0.0);
+        self
+    }
+
+    /// Whether there is any divergence.
+    pub(crate) fn diverges(&self) -> bool {
+        self.divergences.iter().next().is_some()
     }
 
     /// The deviation D: a sum over each tile.
@@ -153,6 +215,8 @@ pub struct RowScalars {
     class_weight: f64,
     soft: bool,
     needs: Needs,
+    temperature: f64,
+    divergences: PerDivergence,
 }
 
 impl RowScalars {
@@ -160,7 +224,25 @@ impl RowScalars {
     /// [`RowState::push`] does not sum, are NaN.
     pub fn new(state: &RowState, vocabulary: usize) -> Self {
         let needs = Needs::nothing().entropy().min_entropy();
-        Self { state: *state, vocabulary, class_weight: 1.0, soft: false, needs }
+        Self {
+            state: *state,
+            vocabulary,
+            class_weight: 1.0,
+            soft: false,
+            needs,
+            temperature: 1.0,
+            divergences: PerDivergence::default(),
+        }
+    }
+
+    pub(crate) fn with_temperature(mut self, temperature: f64) -> Self {
+        self.temperature = temperature;
+        self
+    }
+
+    pub(crate) fn with_divergences(mut self, divergences: PerDivergence) -> Self {
+        self.divergences = divergences;
+        self
     }
 
     /// With what was asked for alone.
@@ -235,6 +317,16 @@ impl RowScalars {
         Self::asked(self.needs.companion, self.state.companion_mean())
     }
 
+    /// K, a divergence from the second head, in nats; needs [`Needs::divergence`].
+    pub fn divergence(&self, divergence: Divergence) -> f64 {
+        self.divergences.get(divergence).unwrap_or(f64::NAN)
+    }
+
+    /// T, the temperature of the row; it has no slope here.
+    pub fn temperature(&self) -> f64 {
+        self.temperature
+    }
+
     /// w_y, the target's class weight; 1 without any, and with soft targets.
     pub fn class_weight(&self) -> f64 {
         self.class_weight
@@ -284,6 +376,7 @@ pub(crate) struct Slopes {
     pub(crate) entropy: f64,
     pub(crate) deviation: f64,
     pub(crate) companion: f64,
+    pub(crate) divergences: PerDivergence,
 }
 
 impl Slopes {
@@ -295,11 +388,17 @@ impl Slopes {
             entropy: f(self.entropy),
             deviation: f(self.deviation),
             companion: f(self.companion),
+            divergences: self.divergences.map(f),
         }
     }
 
     fn plus(self, other: Self) -> Self {
+        let mut divergences = self.divergences;
+        for (divergence, slope) in other.divergences.iter() {
+            divergences.add(divergence, slope);
+        }
         Self {
+            divergences,
             surprisal: self.surprisal + other.surprisal,
             log_sum_exp: self.log_sum_exp + other.log_sum_exp,
             min_entropy: self.min_entropy + other.min_entropy,
@@ -349,6 +448,12 @@ impl Term {
     /// With ∂L/∂X.
     pub fn by_companion(mut self, slope: f64) -> Self {
         self.slopes.companion = slope;
+        self
+    }
+
+    /// With ∂L/∂K. A divergence that the loss has not asked for ([`Needs::divergence`]) has none.
+    pub fn by_divergence(mut self, divergence: Divergence, slope: f64) -> Self {
+        self.slopes.divergences.add(divergence, slope);
         self
     }
 

@@ -92,3 +92,30 @@ pub(super) const TANH_F64: TanhConstants<f64> = TanhConstants {
         -0.3333333333333333,
     ],
 };
+
+/// The coefficients 1/(k+2)! of (eˣ − 1 − x)/x², from the highest power down; as many as |x| ≤ 1 needs.
+const fn remainder_coefficients<const N: usize>() -> [f64; N] {
+    let mut all = [0.0; N];
+    let (mut factorial, mut k) = (2.0, 0);
+    while k < N {
+        all[N - 1 - k] = 1.0 / factorial;
+        k += 1;
+        factorial *= (k + 2) as f64;
+    }
+    all
+}
+
+/// The first that is left out is 1/20! = 4·10⁻¹⁹.
+pub(super) const REMAINDER_F64: &[f64] = &remainder_coefficients::<18>();
+
+/// The first that is left out is 1/12! = 2·10⁻⁹.
+pub(super) const REMAINDER_F32: &[f32] = &{
+    let wide = remainder_coefficients::<10>();
+    let mut all = [0.0; 10];
+    let mut k = 0;
+    while k < 10 {
+        all[k] = wide[k] as f32;
+        k += 1;
+    }
+    all
+};

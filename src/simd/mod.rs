@@ -11,6 +11,7 @@ mod isa;
 mod kernel;
 mod peak;
 mod portable;
+pub(crate) mod remainder;
 pub(crate) mod tanh;
 mod vector;
 

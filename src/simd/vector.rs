@@ -1,6 +1,8 @@
 //! What a kernel may ask of a vector.
 
-use super::constants::{EXP_F32, EXP_F64, ExpConstants, TANH_F32, TANH_F64, TanhConstants};
+use super::constants::{
+    EXP_F32, EXP_F64, ExpConstants, REMAINDER_F32, REMAINDER_F64, TANH_F32, TANH_F64, TanhConstants,
+};
 
 /// An instruction set, as a token whose existence proves that the processor has it.
 pub trait Simd: Copy + Send + Sync + 'static {
@@ -18,18 +20,22 @@ pub trait SimdReal: Copy + 'static {
     const EXP: ExpConstants<Self>;
     /// The constants of `tanh` for this scalar.
     const TANH: TanhConstants<Self>;
+    /// The coefficients of `(eˣ − 1 − x)/x²`, from the highest power down.
+    const REMAINDER: &'static [Self];
 }
 
 impl SimdReal for f32 {
     type Vector<S: Simd> = S::F32;
     const EXP: ExpConstants<f32> = EXP_F32;
     const TANH: TanhConstants<f32> = TANH_F32;
+    const REMAINDER: &'static [f32] = REMAINDER_F32;
 }
 
 impl SimdReal for f64 {
     type Vector<S: Simd> = S::F64;
     const EXP: ExpConstants<f64> = EXP_F64;
     const TANH: TanhConstants<f64> = TANH_F64;
+    const REMAINDER: &'static [f64] = REMAINDER_F64;
 }
 
 /// A few numbers that are worked on at once.

@@ -2,6 +2,7 @@
 //! reductions are joined.
 
 pub(crate) mod block;
+pub(crate) mod divergence;
 pub(crate) mod gradient;
 mod row_state;
 pub(crate) mod segments;

@@ -3,6 +3,7 @@
 use crate::counting::{alone, peak};
 use half::bf16;
 use ndarray::{Array1, Array2};
+use surprisal::loss::{Companion, ExpectedCost, Head, KullbackLeibler, Sum};
 use testing::Stream;
 
 use surprisal::{
@@ -120,6 +121,60 @@ fn the_heap_stays_under_the_plan() {
     soft_targets();
     what_is_not_seen_in_shapes();
     strips_follow_the_budget();
+    second_heads();
+}
+
+/// Its mean, its divergences, and both; as products and as logits, under ample and small budgets.
+fn second_heads() {
+    for (rows, widths, classes) in
+        [(1, [1, 1], 1), (300, [20, 90], 3000), (1100, [33, 8], 700), (700, [300, 40], 2100)]
+    {
+        let data = Data::<f32>::new(rows, widths[0], classes);
+        let other = Data::<f32>::new(rows, widths[1], classes);
+        let logits = other.hidden.dot(&other.classifier.t());
+        let product = Head::new(&other.hidden, &other.classifier).bias(&other.bias);
+        for (head, given) in [(product, false), (Head::from_logits(&logits), true)] {
+            let inputs = data.inputs(false).companion(Companion::logits(head));
+            let both = Sum::new()
+                .add(1.0, ExpectedCost)
+                .and_then(|sum| sum.add(1.0, KullbackLeibler::reverse()))
+                .unwrap();
+            let of = LinearCrossEntropy::builder;
+            for (name, builder) in [
+                ("mean", of().row_loss(ExpectedCost)),
+                ("divergence", of().row_loss(KullbackLeibler::forward())),
+                ("both", of().row_loss(both)),
+            ] {
+                for budget in [256 << 20, 6 << 20, 3 << 20] {
+                    let name = format!("{name} {rows}×{widths:?}×{classes} {given} {budget}");
+                    check_second(&name, &inputs, builder.clone().memory_budget(budget));
+                }
+            }
+        }
+    }
+}
+
+fn check_second(name: &str, inputs: &Inputs<'_>, builder: LinearCrossEntropyBuilder) {
+    let shapes = Shapes::of(inputs);
+    let mut d_hidden = Array2::<f32>::zeros((shapes.rows, shapes.hidden));
+    let mut d_classifier = Array2::<f32>::zeros((shapes.vocabulary, shapes.hidden));
+    let upstream = Upstream::default();
+    let loss = builder.clone().build().unwrap();
+    let plan = loss.plan(&shapes, Pass::Forward).unwrap();
+    let (forward, bytes) = peak(|| loss.forward(inputs).unwrap());
+    within(&format!("{name}, forward"), bytes, plan.workspace_bytes);
+    if let Ok(plan) = loss.plan(&shapes, Pass::Vjp) {
+        let gradients = Gradients::new().hidden(&mut d_hidden).classifier(&mut d_classifier);
+        let ((), bytes) = peak(|| loss.vjp(inputs, &forward, &upstream, gradients).unwrap());
+        within(&format!("{name}, vjp"), bytes, plan.workspace_bytes);
+    }
+    for backward in [Backward::Recompute, Backward::Strip, Backward::Auto] {
+        let loss = builder.clone().backward(backward).build().unwrap();
+        let Ok(plan) = loss.plan(&shapes, Pass::LossAndGradients) else { continue };
+        let gradients = Gradients::new().hidden(&mut d_hidden).classifier(&mut d_classifier);
+        let (_, bytes) = peak(|| loss.loss_and_gradients(inputs, &upstream, gradients).unwrap());
+        within(&format!("{name}, {backward:?}"), bytes, plan.workspace_bytes);
+    }
 }
 
 /// All of it kept, some, and next to nothing; with masks, with the term of rank one.

@@ -1,14 +1,14 @@
 //! The fused linear cross-entropy as one node.
 
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Ix1, Ix2};
+use ndarray::{Array1, Array2, ArrayView1, Ix1, Ix2};
 
 use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
+use crate::autodiff::ops::loss_inputs::{OwnedCompanion, OwnedTargets, companion_shorter, shorter};
 use crate::autodiff::tape::{Variable, shape_error};
-use crate::element::{Element, Real, compiled};
+use crate::element::{Real, compiled};
 use crate::error::Result;
-use crate::loss::{Classes, Gradients, Inputs, LinearCrossEntropy, Reduction, Targets, Upstream};
-use crate::matrix::{Matrix, each};
+use crate::loss::{Companion, Gradients, Inputs, LinearCrossEntropy, Reduction, Targets, Upstream};
 
 impl<'t, T: Real> Variable<'t, T> {
     /// The linear cross-entropy of hidden states `self`, `[.., D]`, with a classifier `[V, D]`, a bias
@@ -44,13 +44,46 @@ impl<'t, T: Real> Variable<'t, T> {
         loss: &LinearCrossEntropy,
     ) -> Result<Self> {
         let node = Node { hidden: self, classifier, bias };
-        compiled!(
-            ['t, 'a, 'l] T: (Node<'t, T>, Targets<'a>, &'l LinearCrossEntropy) => Result<Variable<'t, T>>,
-            |(node, targets, loss)| node.push(targets, loss),
-            (node, targets.into(), loss)
-        )
+        node.compiled((targets.into(), None), loss)
+    }
+
+    /// The same of a loss that needs a [`Companion`]: costs, or a second head, such as a teacher's values.
+    /// It gets no gradient. With [`Reduction::None`] the tape keeps a copy of it.
+    ///
+    /// ```
+    /// use ndarray::arr2;
+    /// use surprisal::loss::{Companion, Head, KullbackLeibler};
+    /// use surprisal::{LinearCrossEntropy, autodiff::Tape};
+    /// let tape = Tape::<f64>::new()?;
+    /// let hidden = tape.leaf(arr2(&[[1.0, -0.5], [0.3, 2.0]]));
+    /// let classifier = tape.leaf(arr2(&[[0.5, 1.0], [-1.0, 0.2], [0.7, 0.1]]));
+    /// let (wide, teacher) = (arr2(&[[1.0], [2.0]]), arr2(&[[0.5], [1.0], [-1.0]]));
+    /// let options = LinearCrossEntropy::builder().row_loss(KullbackLeibler::forward()).build()?;
+    /// let companion = Companion::logits(Head::new(&wide, &teacher));
+    /// let targets = [0_u32, 0];
+    /// let loss = hidden
+    ///     .linear_cross_entropy_beside(classifier, None, &targets, companion, &options)?;
+    /// assert!(loss.backward()?.of(hidden).unwrap().iter().any(|&g| g != 0.0));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`linear_cross_entropy`](Self::linear_cross_entropy).
+    pub fn linear_cross_entropy_beside<'a>(
+        self,
+        classifier: Self,
+        bias: Option<Self>,
+        targets: impl Into<Targets<'a>>,
+        companion: Companion<'a>,
+        loss: &LinearCrossEntropy,
+    ) -> Result<Self> {
+        let node = Node { hidden: self, classifier, bias };
+        node.compiled((targets.into(), Some(companion)), loss)
     }
 }
+
+/// What a loss is of beside the operands.
+type Beside<'a> = (Targets<'a>, Option<Companion<'a>>);
 
 /// The operands of a loss.
 struct Node<'t, T> {
@@ -60,7 +93,19 @@ struct Node<'t, T> {
 }
 
 impl<'t, T: Real> Node<'t, T> {
-    fn push(self, targets: Targets<'_>, loss: &LinearCrossEntropy) -> Result<Variable<'t, T>> {
+    fn compiled(self, beside: Beside<'_>, loss: &LinearCrossEntropy) -> Result<Variable<'t, T>> {
+        compiled!(
+            ['t, 'a, 'l] T: (Node<'t, T>, Beside<'a>, &'l LinearCrossEntropy) => Result<Variable<'t, T>>,
+            |(node, beside, loss)| node.push(beside, loss),
+            (self, beside, loss)
+        )
+    }
+
+    fn push(
+        self,
+        (targets, companion): Beside<'_>,
+        loss: &LinearCrossEntropy,
+    ) -> Result<Variable<'t, T>> {
         let Self { hidden: this, classifier, bias } = self;
         this.on_the_same_tape("the classifier", classifier)?;
         let hidden = lanes::standard(this.value());
@@ -84,8 +129,8 @@ impl<'t, T: Real> Node<'t, T> {
             }
             arrays.bias = Some(value);
         }
-        let (targets, loss) = (targets, loss.clone());
-        let inputs = arrays.inputs(shorter(&targets));
+        let loss = loss.clone();
+        let inputs = arrays.inputs(shorter(&targets), companion.as_ref().map(companion_shorter));
         let operands = [Some(this), Some(classifier), bias];
         let wanted = operands.map(|of| of.is_some_and(|of| of.is_differentiable()));
         let present: Vec<Variable<'t, T>> = operands.into_iter().flatten().collect();
@@ -97,12 +142,13 @@ impl<'t, T: Real> Node<'t, T> {
                 &axes,
                 forward.losses().mapv(T::from_f64).into_raw_vec_and_offset().0,
             );
-            let targets = Owned::of(targets);
+            let targets = OwnedTargets::of(targets);
+            let companion = companion.map(OwnedCompanion::of);
             return Ok(this.tape.push(losses, &present, move |gradient, flow| {
                 let upstream = ArrayView1::from(array::slice(&gradient));
                 let mut parts = Parts::new(&arrays, wanted);
                 loss.vjp(
-                    &arrays.inputs(targets.view()),
+                    &arrays.inputs(targets.view(), companion.as_ref().map(OwnedCompanion::view)),
                     &forward,
                     &Upstream::rows(upstream),
                     parts.gradients(),
@@ -152,12 +198,15 @@ struct Arrays<T> {
 }
 
 impl<T: Real> Arrays<T> {
-    fn inputs<'a>(&'a self, targets: Targets<'a>) -> Inputs<'a> {
+    fn inputs<'a>(&'a self, targets: Targets<'a>, companion: Option<Companion<'a>>) -> Inputs<'a> {
         let matrix = |array: &'a Shared<T>| {
             T::matrix(array.view().into_dimensionality::<Ix2>().expect("two axes"))
         };
         let (hidden, classifier) = (matrix(&self.hidden), matrix(&self.classifier));
-        let inputs = Inputs::new(hidden, classifier, targets);
+        let mut inputs = Inputs::new(hidden, classifier, targets);
+        if let Some(companion) = companion {
+            inputs = inputs.companion(companion);
+        }
         match &self.bias {
             Some(bias) => {
                 inputs.bias(T::vector(bias.view().into_dimensionality::<Ix1>().expect("one axis")))
@@ -210,55 +259,5 @@ impl<T: Real> Parts<T> {
             self.classifier.map(|array| array.into_dyn().into_shared()),
             self.bias.map(|array| array.into_dyn().into_shared()),
         ]
-    }
-}
-
-/// The same targets for a shorter time.
-fn shorter<'b>(targets: &'b Targets<'_>) -> Targets<'b> {
-    fn matrix<'b>(matrix: &'b Matrix<'_>) -> Matrix<'b> {
-        each!(matrix, Matrix, view => view.view().into())
-    }
-    match targets {
-        Targets::Hard(Classes::U32(classes)) => Targets::from(classes.view()),
-        Targets::Hard(Classes::I64(classes)) => Targets::from(classes.view()),
-        Targets::Soft(weights) => Targets::Soft(matrix(weights)),
-        Targets::Sparse { classes, weights } => {
-            Targets::Sparse { classes: classes.view(), weights: matrix(weights) }
-        }
-    }
-}
-
-/// Targets that outlive the caller's.
-enum Owned {
-    Unsigned(Array1<u32>),
-    Signed(Array1<i64>),
-    Soft(Array2<f64>),
-    Sparse(Array2<u32>, Array2<f64>),
-}
-
-impl Owned {
-    fn of(targets: Targets<'_>) -> Self {
-        fn wide<E: Element>(view: ArrayView2<'_, E>) -> Array2<f64> {
-            view.mapv(E::to_f64)
-        }
-        match targets {
-            Targets::Hard(Classes::U32(classes)) => Self::Unsigned(classes.to_owned()),
-            Targets::Hard(Classes::I64(classes)) => Self::Signed(classes.to_owned()),
-            Targets::Soft(weights) => Self::Soft(each!(weights, Matrix, view => wide(view))),
-            Targets::Sparse { classes, weights } => {
-                Self::Sparse(classes.to_owned(), each!(weights, Matrix, view => wide(view)))
-            }
-        }
-    }
-
-    fn view(&self) -> Targets<'_> {
-        match self {
-            Self::Unsigned(classes) => Targets::from(classes),
-            Self::Signed(classes) => Targets::from(classes),
-            Self::Soft(weights) => Targets::Soft(weights.view().into()),
-            Self::Sparse(classes, weights) => {
-                Targets::Sparse { classes: classes.view(), weights: weights.view().into() }
-            }
-        }
     }
 }

@@ -7,6 +7,7 @@ mod dropout;
 mod elementwise;
 mod gather;
 mod loss;
+mod loss_inputs;
 mod matmul;
 mod norm;
 mod reduce;

@@ -1,6 +1,6 @@
 //! The rows that a gradient comes from, with their coefficients.
 
-use super::problem::{Problem, Row};
+use super::problem::{Problem, Row, SecondRow};
 use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::loss::gradients::{Loss, RowUpstream, Upstream};
@@ -70,6 +70,7 @@ pub(crate) struct Entry {
 pub(crate) fn active_rows<R: Real>(
     problem: &Problem<'_, R>,
     states: &[RowState],
+    second: &[SecondRow],
     rows: &[Row],
     upstream: &Upstream<'_>,
 ) -> Vec<Active<R>> {
@@ -81,7 +82,10 @@ pub(crate) fn active_rows<R: Real>(
         }
         let terms = match above.has_no_loss() {
             true => Terms::default(),
-            false => problem.loss.row_loss.evaluate(&problem.scalars(row, state)),
+            false => {
+                let scalars = problem.scalars(row, state, second.get(index));
+                problem.loss.row_loss.evaluate(&scalars)
+            }
         };
         let of = |exponent| active_row(problem, (index, row), state, &above, &terms, exponent);
         let plain: Active<R> = of(0);
@@ -116,7 +120,7 @@ fn active_row<R: Real>(
     exponent: i64,
 ) -> Active<R> {
     let hard = matches!(problem.targets, Targets::Hard(_));
-    let weight = if hard { problem.class_weight(row.target as usize) } else { 1.0 };
+    let weight = problem.class_weight_of(row);
     // The slope of both parts by one scalar, over their divisors; the weighted one times these factors.
     let slope = |of: fn(&Slopes) -> f64, weights: &[f64]| {
         let mut sum = 0.0;
@@ -236,6 +240,13 @@ impl<R: Real> Active<R> {
             }
         };
         times_power(mass * coefficient * slope, self.exponent)
+    }
+
+    /// Whether the row has no gradient but that of divergences.
+    pub(crate) fn is_nothing(&self) -> bool {
+        let all = [self.picked, self.rest, self.others, self.soft, self.weights, self.entropy];
+        let rest = [self.companion, self.picked_of_argmax, self.spread_of_argmax];
+        all.iter().chain(&rest).all(|&coefficient| coefficient == 0.0)
     }
 
     /// The largest of the coefficients; NaN is none, but for a sum that has become one.

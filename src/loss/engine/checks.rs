@@ -5,6 +5,7 @@ use crate::error::{Error, Result, short};
 use crate::loss::companion::Companion;
 use crate::loss::inputs::{Inputs, Targets};
 use crate::loss::options::LinearCrossEntropy;
+use crate::loss::source::Source;
 use crate::matrix::{Matrix, Vector};
 
 /// Scale and softcap as numbers of the type that is computed in.
@@ -73,7 +74,14 @@ pub(super) fn check_companion<R: Real>(
     vocabulary: usize,
 ) -> Result<()> {
     let conflict = |what: String| Err(Error::Conflict { what });
-    let companion = match (&inputs.companion, loss.needs.companion) {
+    if loss.needs.diverges() && inputs.second_head().is_none() {
+        let name = &loss.row_loss;
+        return conflict(format!(
+            "{name:?} needs the logits of a second head, expected them as the companion"
+        ));
+    }
+    let needed = loss.needs.companion || loss.needs.diverges();
+    let companion = match (&inputs.companion, needed) {
         (Some(companion), true) => companion,
         (None, false) => return Ok(()),
         (None, true) => {
@@ -89,6 +97,7 @@ pub(super) fn check_companion<R: Real>(
         Err(Error::Shape { argument, found: vec![found.0, found.1], expected })
     };
     match companion {
+        Companion::Logits(_) => Ok(()),
         Companion::Classes(values) => {
             expect_length("the companion", Some(values), vocabulary, "classes")?;
             check_vector::<R>("the companion", Some(values), Domain::Finite)
@@ -123,6 +132,86 @@ pub(super) fn check_companion<R: Real>(
             check_matrix::<R>("the companion's values", values, Domain::Finite)
         }
     }
+}
+
+/// Whether a classifier is as wide as the hidden states.
+pub(super) fn check_source(
+    argument: &'static str,
+    hidden_is: &str,
+    source: &Source<'_>,
+) -> Result<()> {
+    let Source::Product { hidden, classifier } = source else { return Ok(()) };
+    let (width, (v, found)) = (hidden.dim().1, classifier.dim());
+    if found != width {
+        return Err(Error::Shape {
+            argument,
+            found: vec![v, found],
+            expected: format!("{width} columns, as {hidden_is} has"),
+        });
+    }
+    Ok(())
+}
+
+/// Whether a second head fits the first, and its numbers what is computed in.
+pub(super) fn check_second_head<R: Real>(
+    loss: &LinearCrossEntropy,
+    inputs: &Inputs<'_>,
+    rows: usize,
+) -> Result<()> {
+    let Some(head) = inputs.second_head() else { return Ok(()) };
+    if inputs.shard.is_some() {
+        return Err(Error::Conflict {
+            what: "a second head goes with a whole vocabulary, expected no shard".into(),
+        });
+    }
+    let name = "the classifier of the second head";
+    check_source(name, "its hidden", &head.source)?;
+    let (n, v) = (inputs.source.sizes().0, inputs.source.sizes().2);
+    let (found_n, found_width, found_v) = head.source.sizes();
+    if let Source::Given(_) = head.source
+        && (found_n, found_v) != (n, v)
+    {
+        return Err(Error::Shape {
+            argument: "the logits of the second head",
+            found: vec![found_n, found_v],
+            expected: format!("[{n}, {v}], the rows and classes of the first"),
+        });
+    }
+    if found_n != n {
+        return Err(Error::Shape {
+            argument: "the hidden states of the second head",
+            found: vec![found_n, found_width],
+            expected: format!("{n} rows, as the first head has"),
+        });
+    }
+    if found_v != v {
+        return Err(Error::Shape {
+            argument: name,
+            found: vec![found_v, found_width],
+            expected: format!("{v} rows, the number of classes of the first head"),
+        });
+    }
+    expect_length("the bias of the second head", head.bias.as_ref(), v, "classes")?;
+    let scale = |temperature: f64| R::from_f64(head.scale / temperature).to_f64();
+    let each = |i: usize| inputs.temperatures.map_or(loss.temperature, |t| t.at(i));
+    if !(scale(loss.temperature).is_finite() && (0..rows).all(|i| scale(each(i)).is_finite())) {
+        return Err(Error::Option {
+            name: "the scale of the second head",
+            value: short(head.scale),
+            expected: "a finite number that the temperatures can divide",
+        });
+    }
+    if let Some(softcap) = head.softcap {
+        let rounded = R::from_f64(softcap).to_f64();
+        if !(rounded.is_finite() && rounded > 0.0) {
+            return Err(Error::Option {
+                name: "the softcap of the second head",
+                value: short(softcap),
+                expected: "a finite number above 0 that is not beyond what is computed in",
+            });
+        }
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq)]

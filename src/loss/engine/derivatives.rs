@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use super::active::{Active, Entry};
+use super::grid::TILE_COLUMNS;
+use super::pair::Pair;
 use super::problem::Problem;
-use super::tile::{RowScratch, Weights};
+use super::tile::{RowScratch, Weights, sized};
 use crate::element::{Element, Operand, Real};
 use crate::gemm::{Buffer, PANEL, Panels, padded_rows};
 use crate::loss::filter::record::Lists;
@@ -152,6 +154,15 @@ impl<F: Operand> Derivatives<F> {
     }
 }
 
+/// What the rows of a tile have beside their own logits.
+#[derive(Clone, Copy)]
+pub(crate) struct BesideTile<'b, R> {
+    /// The logits of a second head, as far apart as the tile's own.
+    pub(crate) second: &'b [R],
+    /// By the place of the row among the kept ones; empty without divergences.
+    pub(crate) pairs: &'b [Pair<R>],
+}
+
 /// G of a group of rows in `tile`, from products or logits in place; rows `stride` apart, zero where
 /// there is none. `sums` takes the sums of its columns.
 pub(crate) fn gradient_group<'r, F: Operand>(
@@ -159,6 +170,7 @@ pub(crate) fn gradient_group<'r, F: Operand>(
     active: impl Fn(usize) -> Option<&'r Active<F::Sum>>,
     columns: Range<usize>,
     (tile, stride): (&mut [F::Sum], usize),
+    beside: Option<BesideTile<'_, F::Sum>>,
     scratch: &mut RowScratch<F::Sum>,
     sums: &mut [f64],
 ) {
@@ -166,7 +178,12 @@ pub(crate) fn gradient_group<'r, F: Operand>(
     for (i, products) in tile.chunks_mut(stride).enumerate() {
         match active(i) {
             Some(active) => {
-                problem.row_gradient(active, columns.clone(), &mut products[..width], scratch);
+                let beside = beside.map(|beside| BesideRow {
+                    second: &beside.second[i * stride..][..width],
+                    pair: beside.pairs.get(active.index),
+                });
+                let products_of_row = &mut products[..width];
+                problem.row_gradient(active, columns.clone(), products_of_row, beside, scratch);
                 products[width..].fill(F::Sum::ZERO);
                 for (sum, value) in sums.iter_mut().zip(&*products) {
                     *sum += value.to_f64();
@@ -177,6 +194,14 @@ pub(crate) fn gradient_group<'r, F: Operand>(
     }
 }
 
+/// What one row has beside its own logits.
+#[derive(Clone, Copy)]
+pub(crate) struct BesideRow<'b, R> {
+    /// The logits of a second head.
+    second: &'b [R],
+    pair: Option<&'b Pair<R>>,
+}
+
 impl<R: Real> Problem<'_, R> {
     /// Turns the products of a row into G, in place; logits where they have been transformed.
     pub(crate) fn row_gradient(
@@ -184,10 +209,11 @@ impl<R: Real> Problem<'_, R> {
         active: &Active<R>,
         columns: Range<usize>,
         products: &mut [R],
+        beside: Option<BesideRow<'_, R>>,
         scratch: &mut RowScratch<R>,
     ) {
         let loss = &self.loss;
-        let RowScratch { slopes, weights: buffer, companions, exacts } = scratch;
+        let RowScratch { slopes, weights: buffer, companions, divergences, exacts } = scratch;
         let width = columns.len();
         let transform = self.transform_of(&active.row);
         let slope = match transform.slope() {
@@ -202,6 +228,15 @@ impl<R: Real> Problem<'_, R> {
                 Slope::Each(slopes)
             }
         };
+        let divergences = beside.and_then(|BesideRow { second, pair }| {
+            let to = &mut sized(divergences, TILE_COLUMNS)[..width];
+            to.fill(R::ZERO);
+            pair?.add_derivatives(loss.isa, (products, second), slope, to);
+            Some(&*to)
+        });
+        if let Some(divergences) = divergences.filter(|_| active.is_nothing()) {
+            return products.copy_from_slice(divergences);
+        }
         let weights = self.weights_of(&active.row, columns.clone(), buffer);
         let each = match weights {
             Weights::Each(weights) => Some(weights),
@@ -209,7 +244,10 @@ impl<R: Real> Problem<'_, R> {
         };
         let companions = match active.companion {
             0.0 => None,
-            _ => self.companions_of(&active.row, columns.clone(), companions),
+            _ => {
+                let second = beside.map(|beside| beside.second);
+                self.companions_of(&active.row, columns.clone(), second, companions)
+            }
         };
         let first = self.first_class + columns.start;
         let exact = |class: usize, picked: f64, products: &[R]| {
@@ -254,6 +292,9 @@ impl<R: Real> Problem<'_, R> {
         }
         for (at, value) in argmax.into_iter().chain(target).chain(exacts.drain(..)) {
             products[at] = value;
+        }
+        for (product, own) in products.iter_mut().zip(divergences.unwrap_or_default()) {
+            *product += *own;
         }
     }
 }

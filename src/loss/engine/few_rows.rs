@@ -12,7 +12,7 @@ use super::problem::{Problem, Row};
 use super::tile::Lines;
 use crate::element::Operand;
 use crate::gemm::{Buffer, GROUP, PANEL, line_products, pack_steps, steps_length};
-use crate::loss::inputs::Source;
+use crate::loss::source::Source;
 
 /// Rows of hidden states that are few: reading the classifier as it stands is faster than packing it. Three
 /// tiles of rows. The forward of 64 × 256 × 4096 came from 38 to 60 % of the peak on Zen 5 with this and huge

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::few_rows::{FewRows, few_scratch};
 use super::grid::{TILE_GROUPS, TILE_ROWS, spans};
 use super::plan::Plan;
-use super::problem::{Problem, Row};
+use super::problem::{Problem, Row, SecondRow};
 use super::tile::{Hidden, RowScratch, Scratch, Weights, sized};
 use crate::element::{Element, Operand, Real};
 use crate::gemm::{GROUP, PANEL, steps_length};
@@ -90,13 +90,22 @@ pub(crate) struct Folded {
     pub(crate) top: Vec<Entry>,
     /// What a filter decides by.
     pub(crate) record: Option<Record>,
+    /// What the kept rows have from a second head, where the loss has divergences.
+    pub(crate) second: Vec<SecondRow>,
 }
 
 impl Folded {
     /// Nothing but what must be known ahead: the targets, and for the rank their logits.
     pub(crate) fn new<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Self {
         let top = vec![Entry::empty(); problem.rows.len() * problem.loss.statistics.top_k];
-        Self { states: initial_states::<F>(problem, plan), top, record: None }
+        Self { states: initial_states::<F>(problem, plan), top, record: None, second: Vec::new() }
+    }
+
+    /// Nothing of some rows with hard targets, of which nothing must be known ahead.
+    pub(crate) fn of_rows<R: Real>(problem: &Problem<'_, R>, rows: &[Row]) -> Self {
+        let top = vec![Entry::empty(); rows.len() * problem.loss.statistics.top_k];
+        let states = rows.iter().map(|row| RowState::with_target(row.target)).collect();
+        Self { states, top, record: None, second: Vec::new() }
     }
 
     /// Joins in what each of some columns has made of these rows, in the order of the columns.
@@ -122,7 +131,8 @@ impl Folded {
 pub(crate) fn fold_rows<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Folded {
     let mut folded = Folded::new::<F>(problem, plan);
     let mut slots = Scratch::several(plan.slots);
-    let mut hidden = Hidden::<F>::new();
+    let (mut hidden, mut second_hidden) = (Hidden::<F>::new(), Hidden::<F>::new());
+    let second = problem.second_in_fold();
     let mut partial = Partial::new(problem, plan);
     let (kept, wave) = (problem.rows.len(), plan.rows_at_once);
     let mut record =
@@ -143,7 +153,11 @@ pub(crate) fn fold_rows<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) 
                 task.record = Some(part);
             }
         }
-        let from = (&hidden, few.as_ref());
+        if let Some(second) = &second {
+            second_hidden.pack(second, rows, plan.slots);
+        }
+        let second = second.map(|_| &second_hidden);
+        let from = PackedRows { hidden: &hidden, few: few.as_ref(), second };
         parallel::for_each(&mut slots, tasks, |slot, task| {
             problem.fold_span(from, rows, task, plan.tile_columns, slot, |_, _, _| {});
         });
@@ -152,6 +166,16 @@ pub(crate) fn fold_rows<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) 
     add_sparse_targets(problem, &mut slots, &mut folded.states, &problem.rows);
     folded.record = record;
     folded
+}
+
+/// Rows of hidden states that are packed.
+#[derive(Clone, Copy)]
+pub(crate) struct PackedRows<'h, 'p, F: Operand> {
+    pub(crate) hidden: &'h Hidden<F>,
+    /// The same rows the other way, where they are few.
+    pub(crate) few: Option<&'h FewRows<'p, F>>,
+    /// Those of the second head, where the fold needs its logits.
+    pub(crate) second: Option<&'h Hidden<F>>,
 }
 
 /// Rows that are to be folded over some columns, from nothing on.
@@ -254,7 +278,7 @@ impl<R: Real> Problem<'_, R> {
     /// products of each group of rows, with their columns, before they are folded.
     pub(crate) fn fold_span<F: Operand<Real = R, Sum = R>>(
         &self,
-        (hidden, few): (&Hidden<F>, Option<&FewRows<'_, F>>),
+        PackedRows { hidden, few, second }: PackedRows<'_, '_, F>,
         rows: &[Row],
         task: FoldTask<'_>,
         tile_columns: usize,
@@ -267,7 +291,14 @@ impl<R: Real> Problem<'_, R> {
         for (t, start) in columns.clone().step_by(tile_columns).enumerate() {
             let columns = start..(start + tile_columns).min(columns.end);
             let width = columns.len();
-            let Scratch { packed, lines, tile, row, .. } = &mut *slot;
+            let Scratch { packed, lines, tile, second_packed, second_tile, row } = &mut *slot;
+            let second = second.map(|hidden| {
+                let head = self.second.as_deref().expect("packed rows of a second head");
+                let length = width.div_ceil(PANEL) * steps_length::<F>(head.width);
+                let packed = second_packed.sized(length);
+                head.pack_classes(columns.clone(), lines, packed);
+                (head, hidden, &*packed)
+            });
             let packed = match few {
                 None => {
                     let packed = packed.sized(width.div_ceil(PANEL) * length);
@@ -293,11 +324,25 @@ impl<R: Real> Problem<'_, R> {
                     self.products(hidden, rows, group.clone(), columns.clone(), packed, to);
                 }
                 keep(group.clone(), columns.clone(), tile);
-                for (i, products) in group.zip(tile.chunks_mut(width)) {
+                let second = second.map(|(head, hidden, packed)| {
+                    let tile = &mut sized(second_tile, most)[..group.len() * width];
+                    let to = (&mut *tile, width);
+                    head.logits(hidden, rows, group.clone(), columns.clone(), packed, to);
+                    &*tile
+                });
+                for (at, (i, products)) in group.zip(tile.chunks_mut(width)).enumerate() {
+                    let second = second.map(|tile| &tile[at * width..(at + 1) * width]);
                     let list = &mut top[i * k..(i + 1) * k];
                     let columns = columns.clone();
-                    let maximum =
-                        self.fold_row(&rows[i], columns, products, row, &mut states[i], list);
+                    let maximum = self.fold_row(
+                        &rows[i],
+                        columns,
+                        products,
+                        second,
+                        row,
+                        &mut states[i],
+                        list,
+                    );
                     if let Some(record) = &mut record {
                         record.put(self.loss.isa, t, i, products, maximum);
                     }
@@ -307,12 +352,15 @@ impl<R: Real> Problem<'_, R> {
     }
 
     /// Turns some products of a row into logits, in place, and folds them into its state. Returns
-    /// a number that none of them is above, the largest of this block or of those before.
+    /// a number that none of them is above, the largest of this block or of those before. `second` are the
+    /// logits of a second head.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn fold_row(
         &self,
         row: &Row,
         columns: Range<usize>,
         products: &mut [R],
+        second: Option<&[R]>,
         scratch: &mut RowScratch<R>,
         state: &mut RowState,
         top: &mut [Entry],
@@ -322,7 +370,7 @@ impl<R: Real> Problem<'_, R> {
         let first_class = self.first_class + columns.start;
         transform.apply(isa, self.bias_of(columns.clone()), products, None);
         let logits = products;
-        let companions = self.companions_of(row, columns.clone(), &mut scratch.companions);
+        let companions = self.companions_of(row, columns.clone(), second, &mut scratch.companions);
         let weights = match self.weights_of(row, columns, &mut scratch.weights) {
             Weights::None => None,
             Weights::Uniform => Some(None),

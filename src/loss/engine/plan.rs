@@ -6,7 +6,8 @@ use super::grid::{
     BLOCK, CHUNK_ROWS, GROUPS, STRIP_COLUMNS, TILE_COLUMNS, TILE_GROUPS, WAVE, spans_count,
     strip_classes,
 };
-use super::problem::Row;
+use super::pair::{DivergenceSums, PAIR_BYTES};
+use super::problem::{Row, SecondRow};
 use super::shapes::{Pass, Shapes, Strategy};
 use crate::error::{Error, Result};
 use crate::gemm::{GROUP, PANEL, padded_rows};
@@ -39,7 +40,8 @@ pub struct Plan {
     /// The rows of one strip, of one block of G when recomputing, or of one wave of the forward.
     pub rows_at_once: usize,
     /// Floating-point operations: 2·N·D·V forward, 8 recompute, 6 strip and for a vjp alone; as if
-    /// no row were ignored and every gradient wanted.
+    /// no row were ignored and every gradient wanted. A second head of width D′ adds 2·N·D′·V to each pass;
+    /// divergences from it 4·N·D′·V and 2·N·D·V to the forward, and 2·N·D′·V to a backward.
     pub operations: u128,
     /// How many tasks run at a time at most.
     pub(crate) slots: usize,
@@ -250,7 +252,12 @@ impl Sizes<'_> {
 
     /// Rows of the classifier in steps along k.
     fn steps(&self, columns: usize) -> Bytes {
-        let depth = in_units(self.shapes.hidden, 2);
+        self.steps_of(self.shapes.hidden, columns)
+    }
+
+    /// The same of a classifier of another width.
+    fn steps_of(&self, width: usize, columns: usize) -> Bytes {
+        let depth = in_units(width, 2);
         Bytes::product(&[in_units(columns, PANEL), depth, self.stored()])
     }
 
@@ -268,9 +275,57 @@ impl Sizes<'_> {
         Bytes::product(&[PANEL.min(columns), self.shapes.hidden, self.stored()])
     }
 
+    /// What a second head adds to the rows that a pass takes at once, for tiles and for blocks of so many
+    /// columns: whatever runs, and for each task.
+    fn second(&self, rows_at_once: usize, columns: usize, spans: usize) -> [Bytes; 2] {
+        let Shapes { rows, vocabulary, real_bytes, second_head, .. } = *self.shapes;
+        let Some(width) = second_head else { return [Bytes(Some(0)); 2] };
+        let wide =
+            Bytes::product(&[padded_rows(rows_at_once), in_units(width, PANEL), self.stored()]);
+        let few = self.steps_of(width, rows_at_once.min(FEW));
+        let lines = Bytes::product(&[PANEL, width, self.stored()]);
+        let tile_columns = columns.max(TILE_COLUMNS);
+        let diverges = usize::from(self.loss.needs.diverges());
+        let of_row = Bytes(Some(2 * size_of::<SecondRow>() + PAIR_BYTES)).plus(self.state());
+        let at_once = self
+            .state()
+            .plus(Bytes(Some(size_of::<DivergenceSums>())))
+            .times(spans)
+            .plus(Bytes(Some(PAIR_BYTES)));
+        let fixed = wide
+            .plus(few)
+            .plus(lines)
+            .plus(Bytes::product(&[rows, size_of::<Row>()]))
+            .plus(Bytes::product(&[vocabulary, real_bytes]))
+            .plus(of_row.times(rows).times(diverges))
+            .plus(at_once.times(rows_at_once))
+            .plus(Bytes::product(&[spans, TASK]));
+        let slot = Bytes::product(&[TILE_GROUPS * GROUP, tile_columns, real_bytes])
+            .plus(self.steps_of(width, tile_columns))
+            .plus(lines.times(2))
+            .plus(Bytes::product(&[2 * TILE_COLUMNS, real_bytes]));
+        [fixed, slot]
+    }
+
+    /// Operations of a second head and of the sweep for its divergences, of a forward or of what the backward
+    /// adds.
+    fn second_operations(&self, strategy: Option<Strategy>) -> u128 {
+        let Shapes { rows, hidden, vocabulary, second_head, .. } = *self.shapes;
+        let Some(width) = second_head else { return 0 };
+        let times = |factor: u128, width: usize| {
+            let sizes = [rows, width, vocabulary];
+            sizes.iter().fold(factor, |product, &size| product.saturating_mul(size as u128))
+        };
+        match (strategy, self.loss.needs.diverges()) {
+            (None, true) => times(2, hidden).saturating_add(times(4, width)),
+            _ => times(2, width),
+        }
+    }
+
     /// The columns of a tile: fewer where rows are long, so that what is packed for it stays near.
     fn tile_columns(&self) -> usize {
-        let most = (4 << 20) / self.steps(PANEL).0.unwrap_or(usize::MAX).max(1);
+        let widest = self.shapes.hidden.max(self.shapes.second_head.unwrap_or(0));
+        let most = (4 << 20) / self.steps_of(widest, PANEL).0.unwrap_or(usize::MAX).max(1);
         let vocabulary = self.shapes.vocabulary.div_ceil(PANEL).max(1);
         (TILE_COLUMNS / PANEL).min(most).min(vocabulary).max(1) * PANEL
     }
@@ -303,7 +358,8 @@ impl Sizes<'_> {
         let Shapes { rows, hidden, vocabulary, .. } = *self.shapes;
         let operations = [rows, hidden, vocabulary]
             .iter()
-            .fold(factor, |product, &factor| product.saturating_mul(factor as u128));
+            .fold(factor, |product, &factor| product.saturating_mul(factor as u128))
+            .saturating_add(self.second_operations(strategy));
         let workspace_bytes = need.fixed + slots * need.slot;
         let (tile_columns, block_columns) = (self.tile_columns(), self.tile_columns());
         Plan {
@@ -355,6 +411,8 @@ impl Sizes<'_> {
             .plus(self.state().times(wave).times(spans))
             .plus(Bytes::product(&[spans, TASK]));
         let slot = self.tile_slot(tile).plus(self.steps(tile)).plus(self.lines(tile)).plus(scratch);
+        let [second, second_slot] = self.second(wave, tile, spans);
+        let (fixed, slot) = (fixed.plus(second), slot.plus(second_slot));
         Need::new(fixed, slot)
     }
 
@@ -411,6 +469,9 @@ impl Sizes<'_> {
         let steps = Bytes::product(&[filters]).times(self.steps(PANEL).0.unwrap_or(usize::MAX));
         let line = line.plus(steps);
         let line = line.plus(Bytes::product(&[tail, 4 * padded_rows(PANEL), PANEL, real_bytes]));
+        let [second, second_slot] = self.second(chunk, TILE_COLUMNS, 0);
+        let steps = self.shapes.second_head.map_or(Bytes(Some(0)), |d| self.steps_of(d, block));
+        let (fixed, line) = (fixed.plus(second).plus(steps), line.plus(second_slot));
         Need::new(fixed, self.tile_slot(TILE_COLUMNS).plus(self.lines(block)).plus(line))
     }
 
@@ -489,6 +550,10 @@ impl Sizes<'_> {
             .plus(Bytes(Some(forward.max(backward))))
             .plus(Bytes::product(&[3 * STRIP_COLUMNS, self.stored()]))
             .plus(copied);
+        let [second, second_slot] = self.second(strip, tile, spans);
+        let kept = usize::from(self.shapes.second_head.is_some());
+        let kept = Bytes::product(&[kept, height, panels, PANEL, real_bytes]);
+        let (fixed, slot) = (fixed.plus(second).plus(kept), slot.plus(second_slot));
         Need::new(fixed, slot)
     }
 

@@ -1,10 +1,11 @@
 //! Options and arrays, checked and put into the form that the loops read.
 
+use ndarray::ArrayView1;
 use std::ops::Range;
 
 use super::checks::{
-    Domain, check_companion, check_options, check_targets, check_temperatures, check_vector,
-    expect_length,
+    Domain, check_companion, check_options, check_second_head, check_source, check_targets,
+    check_temperatures, check_vector, expect_length,
 };
 use super::selected::Selected;
 use super::shapes::Shapes;
@@ -12,9 +13,11 @@ use crate::element::Real;
 use crate::error::{Error, Result};
 use crate::loss::companion::Companion;
 use crate::loss::gradients::RowUpstream;
-use crate::loss::inputs::{Inputs, Selection, Source, Targets};
+use crate::loss::head::Head;
+use crate::loss::inputs::{Classes, Inputs, Selection, Targets};
 use crate::loss::options::{Filter, LinearCrossEntropy, Reduction};
-use crate::loss::row_loss::RowScalars;
+use crate::loss::row_loss::{Needs, PerDivergence, RowScalars};
+use crate::loss::source::Source;
 use crate::matrix::Vector;
 use crate::quotient::{exponent, quotient, times_power};
 use crate::softmax::RowState;
@@ -35,6 +38,17 @@ pub(crate) struct Row {
     pub(crate) token_weight: f64,
     /// T.
     pub(crate) temperature: f64,
+}
+
+/// What a row has from the second head.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct SecondRow {
+    /// Its largest logit.
+    pub(crate) maximum: f64,
+    /// r, as of the row's own state.
+    pub(crate) remainder: f64,
+    /// Those that the loss needs.
+    pub(crate) divergences: PerDivergence,
 }
 
 /// By what each part of the loss is divided.
@@ -79,6 +93,8 @@ pub(crate) struct Problem<'a, R> {
     pub(crate) divisors: Divisors,
     /// What the loss needs beside the logits.
     pub(crate) companion: Option<Companion<'a>>,
+    /// The second head, as a call of its own over the same rows.
+    pub(crate) second: Option<Box<Self>>,
     /// The logits of the targets as the caller gave them, one for each kept row.
     pub(crate) target_logits: Option<Vec<R>>,
     /// Of each row of sparse targets its classes, each once and in order, with (1−ε) t w.
@@ -90,20 +106,8 @@ pub(crate) struct Problem<'a, R> {
 impl<'a, R: Real> Problem<'a, R> {
     pub(crate) fn new(loss: &LinearCrossEntropy, inputs: &Inputs<'a>) -> Result<Self> {
         check_options::<R>(loss)?;
-        let (hidden_rows, width, columns) = match &inputs.source {
-            Source::Product { hidden, classifier } => {
-                let ((n, d), (v, classifier_width)) = (hidden.dim(), classifier.dim());
-                if classifier_width != d {
-                    return Err(Error::Shape {
-                        argument: "classifier",
-                        found: vec![v, classifier_width],
-                        expected: format!("{d} columns, as hidden has"),
-                    });
-                }
-                (n, d, v)
-            }
-            Source::Given(logits) => (logits.dim().0, 0, logits.dim().1),
-        };
+        check_source("classifier", "hidden", &inputs.source)?;
+        let (hidden_rows, width, columns) = inputs.source.sizes();
         let (first_class, vocabulary) = match inputs.shard {
             None => (0, columns),
             Some(shard) => {
@@ -169,6 +173,7 @@ impl<'a, R: Real> Problem<'a, R> {
         }
         check_temperatures::<R>(loss, inputs, target_rows)?;
         check_companion::<R>(loss, inputs, target_rows, columns, vocabulary)?;
+        check_second_head::<R>(loss, inputs, target_rows)?;
         if loss.statistics.rank {
             let hard = matches!(inputs.targets, Targets::Hard(_));
             if !hard {
@@ -265,7 +270,7 @@ impl<'a, R: Real> Problem<'a, R> {
             (Reduction::Mean, _) => (kept, of_weights, kept),
         };
         let divisors = Divisors { weighted, of_weights, exponent, plain };
-        Ok(Self {
+        let mut problem = Self {
             loss: loss.clone(),
             source: inputs.source,
             targets: inputs.targets,
@@ -283,6 +288,7 @@ impl<'a, R: Real> Problem<'a, R> {
             },
             class_weights,
             companion: inputs.companion,
+            second: None,
             divisors,
             sparse,
             sparse_starts,
@@ -290,7 +296,46 @@ impl<'a, R: Real> Problem<'a, R> {
                 .target_logits
                 .map(|logits| rows.iter().map(|row| R::from_f64(logits.at(row.output))).collect()),
             rows,
-        })
+        };
+        problem.second = inputs.second_head().map(|head| Box::new(problem.of_second_head(head)));
+        Ok(problem)
+    }
+
+    /// The same rows over a second head, for its logits and their log-sum-exp.
+    fn of_second_head(&self, head: &Head<'a>) -> Self {
+        let mut loss = self.loss.without_rank();
+        let scale = head.scale / loss.temperature;
+        (loss.scale, loss.transform) = (head.scale, Transform { scale, softcap: head.softcap });
+        (loss.filter, loss.needs) =
+            (None, Needs { entropy: loss.needs.entropy, ..Needs::nothing() });
+        Self {
+            loss,
+            source: head.source,
+            // The fold keeps the logit of a hard target, which costs nothing; soft ones it would weigh.
+            targets: Targets::Hard(Classes::U32(ArrayView1::from(&[]))),
+            rows: self.rows.clone(),
+            outputs: self.outputs,
+            width: head.source.sizes().1,
+            narrow: self.narrow,
+            threshold: None,
+            columns: self.columns,
+            first_class: self.first_class,
+            vocabulary: self.vocabulary,
+            bias: head.bias.map(|bias| bias.to_vec()),
+            class_weights: None,
+            total_weight: self.vocabulary as f64,
+            divisors: self.divisors,
+            companion: None,
+            second: None,
+            target_logits: None,
+            sparse: Vec::new(),
+            sparse_starts: Vec::new(),
+        }
+    }
+
+    /// The second head, where the fold itself needs its logits.
+    pub(crate) fn second_in_fold(&self) -> Option<&Self> {
+        self.second.as_deref().filter(|_| self.loss.needs.companion)
     }
 
     /// The classes of a row's sparse target within a range, with (1−ε) t w of each.
@@ -305,6 +350,14 @@ impl<'a, R: Real> Problem<'a, R> {
     /// w_v, without the power of two that is in the divisors.
     pub(crate) fn class_weight(&self, class: usize) -> f64 {
         self.class_weights.as_ref().map_or(1.0, |weights| weights[class].to_f64())
+    }
+
+    /// That of a row's hard target; 1 of soft ones.
+    pub(crate) fn class_weight_of(&self, row: &Row) -> f64 {
+        match self.targets {
+            Targets::Hard(_) => self.class_weight(row.target as usize),
+            _ => 1.0,
+        }
     }
 
     /// What the class is weighed with in the deviation: its class weight where that is smoothing, else 1.
@@ -329,8 +382,16 @@ impl<'a, R: Real> Problem<'a, R> {
     }
 
     /// What the row's loss is computed from.
-    pub(crate) fn scalars(&self, row: &Row, state: &RowState) -> RowScalars {
-        let scalars = RowScalars::new(state, self.vocabulary).with_needs(self.loss.needs);
+    pub(crate) fn scalars(
+        &self,
+        row: &Row,
+        state: &RowState,
+        second: Option<&SecondRow>,
+    ) -> RowScalars {
+        let scalars = RowScalars::new(state, self.vocabulary)
+            .with_needs(self.loss.needs)
+            .with_temperature(row.temperature)
+            .with_divergences(second.map(|row| row.divergences).unwrap_or_default());
         match self.targets {
             Targets::Hard(_) => {
                 let weight = self.class_weight(row.target as usize);
@@ -401,10 +462,10 @@ fn threshold(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<Option<f6
     if matches!(inputs.targets, Targets::Soft(_)) {
         return conflict("a filter goes with hard or sparse targets: dense ones weigh every class");
     }
-    if loss.needs.companion || loss.needs.min_entropy {
+    if loss.needs.companion || loss.needs.diverges() || loss.needs.min_entropy {
         return conflict(
             "a filter goes with losses that depend on the target and on sums over p alone: not \
-                         with the min-entropy, not with a companion",
+                         with the min-entropy, not with a companion, not with a divergence",
         );
     }
     if loss.needs.weighs() && loss.transform.softcap.is_some() {

@@ -2,11 +2,13 @@
 
 use super::active::Active;
 use super::block::{Block, pack_block};
-use super::derivatives::{Derivatives, PanelPart, gradient_group};
+use super::derivatives::{BesideTile, Derivatives, PanelPart, gradient_group};
 use super::given::given;
 use super::grid::{GROUPS, TILE_COLUMNS};
+use super::pair::Pair;
 use super::plan::Plan;
 use super::problem::{Problem, Row};
+use super::second_head::SecondBlock;
 use super::sinks::{HiddenPart, Sinks, Task, TaskSize, put_classifier};
 use super::tile::{Hidden, Scratch, sized};
 use crate::element::Operand;
@@ -18,18 +20,19 @@ use crate::loss::filter::record::{ActiveFilter, Lists};
 use crate::loss::filter::smoothing::SmoothingTerm;
 use crate::loss::filter::tail::Tail;
 use crate::loss::gradients::Gradients;
-use crate::loss::inputs::Source;
+use crate::loss::source::Source;
 use crate::parallel;
 
 pub(crate) fn recompute<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     plan: &Plan,
     mut active: Vec<Active<F::Sum>>,
+    pairs: &[Pair<F::Sum>],
     cut: Option<&ActiveFilter<'_>>,
     gradients: Gradients<'_>,
 ) {
     if let Source::Given(_) = problem.source {
-        return given::<F>(problem, plan, &active, gradients);
+        return given::<F>(problem, plan, &active, pairs, gradients);
     }
     let (width, columns) = (problem.width, problem.columns);
     let (chunk, isa) = (plan.rows_at_once, problem.loss.isa);
@@ -62,9 +65,13 @@ pub(crate) fn recompute<F: Operand>(
     let classes_at_once = if tail.is_some() { block_columns } else { TILE_COLUMNS };
     let size = TaskSize { hidden: PANEL, classifier: PANEL, classes: classes_at_once };
     let mut partial_sums = Vec::new();
+    let mut second = SecondBlock::new(problem, block_columns);
     if active.len() <= chunk {
         hidden.pack(problem, &rows, plan.slots);
         hidden.pair(isa, plan.slots);
+        if let Some(second) = &mut second {
+            second.hidden.pack(second.head, &rows, plan.slots);
+        }
     }
     for start in (0..columns).step_by(block_columns) {
         let block = start..(start + block_columns).min(columns);
@@ -73,12 +80,18 @@ pub(crate) fn recompute<F: Operand>(
         let steps = steps.sized(panels * length);
         let classes = classes.sized(panels_length(height, width));
         let mut packed = false;
+        if let Some(second) = &mut second {
+            second.pack_classes(&block, &mut slots);
+        }
         for first in (0..active.len()).step_by(chunk) {
             let at = first..(first + chunk).min(active.len());
             let (active, chunk_rows) = (&active[at.clone()], &rows[at.clone()]);
             if rows.len() > chunk {
                 hidden.pack(problem, chunk_rows, plan.slots);
                 hidden.pair(isa, plan.slots);
+                if let Some(second) = &mut second {
+                    second.hidden.pack(second.head, chunk_rows, plan.slots);
+                }
             }
             let mut sparse = false;
             if let Some(cut) = cut {
@@ -122,8 +135,9 @@ pub(crate) fn recompute<F: Operand>(
             }
             g.resize(active.len(), block.columns.len());
             let partial = (&mut sinks.sums[..], &mut partial_sums);
+            let beside = second.as_ref().map(|second| (second, pairs));
             fill_gradient(
-                problem, active, chunk_rows, &hidden, &block, &mut g, partial, &mut slots,
+                problem, active, chunk_rows, &hidden, &block, beside, &mut g, partial, &mut slots,
             );
             if cut.is_some() && mixed {
                 masked.mask(&g, &lists, active.len());
@@ -170,6 +184,7 @@ pub(crate) fn fill_gradient<F: Operand>(
     rows: &[Row],
     hidden: &Hidden<F>,
     block: &Block<'_, F>,
+    beside: Option<(&SecondBlock<'_, '_, F>, &[Pair<F::Sum>])>,
     g: &mut Derivatives<F>,
     (sums, partial): (&mut [f64], &mut Vec<f64>),
     slots: &mut [Scratch<F>],
@@ -184,7 +199,7 @@ pub(crate) fn fill_gradient<F: Operand>(
     let tasks = parts.into_iter().zip(partial.chunks_mut(TILE_COLUMNS)).enumerate().collect();
     let work = |slot: &mut Scratch<F>,
                 (i, (mut panels, sums)): (usize, (Vec<PanelPart<'_, F>>, _))| {
-        let Scratch { tile, row, .. } = slot;
+        let Scratch { tile, second_tile, row, .. } = slot;
         let start = i / rows_of_parts * TILE_COLUMNS;
         let columns = block.start + start..(block.start + start + TILE_COLUMNS).min(block.end);
         let stride = panels.len() * PANEL;
@@ -202,9 +217,14 @@ pub(crate) fn fill_gradient<F: Operand>(
             (packed, Prefetch::nothing()),
             to,
         );
+        let beside = beside.map(|(second, pairs)| {
+            let tile = &mut sized(second_tile, ROWS * TILE_COLUMNS)[..height * stride];
+            second.logits(rows, all.clone(), columns.clone(), start, (&mut *tile, stride));
+            BesideTile { second: &*tile, pairs }
+        });
         let of = |i| active[all.clone()].get(i);
         let to = (&mut *tile, stride);
-        gradient_group::<F>(problem, of, columns.clone(), to, row, sums);
+        gradient_group::<F>(problem, of, columns.clone(), to, beside, row, sums);
         for (p, panel) in panels.iter_mut().enumerate() {
             put_rows(problem.loss.isa, &tile[p * PANEL..], stride, panel.rows, panel.pairs);
         }

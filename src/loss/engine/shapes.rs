@@ -1,7 +1,6 @@
 //! The sizes and types of a call.
 
-use crate::loss::inputs::{Inputs, Source, Targets};
-use crate::matrix::Matrix;
+use crate::loss::inputs::{Inputs, Targets};
 
 /// How the gradients of a call are computed.
 ///
@@ -67,7 +66,7 @@ pub struct Shapes {
     pub vocabulary: usize,
     /// Bytes of a number that is computed in: 4 or 8.
     pub real_bytes: usize,
-    /// Whether hidden states and classifier both are bf16.
+    /// Whether hidden states and classifier both are bf16, those of a second head too.
     pub bf16: bool,
     /// Whether the hidden gradient holds another type than is computed in, or its rows are not
     /// contiguous.
@@ -82,6 +81,8 @@ pub struct Shapes {
     pub soft_targets: bool,
     /// K of sparse soft targets, else 0.
     pub sparse_targets: usize,
+    /// D′ of a second head: 0 where its logits are given, `None` without one.
+    pub second_head: Option<usize>,
 }
 
 macro_rules! setters {
@@ -117,6 +118,7 @@ impl Shapes {
             class_weights: 0,
             soft_targets: false,
             sparse_targets: 0,
+            second_head: None,
         }
     }
 
@@ -138,6 +140,8 @@ impl Shapes {
         soft_targets: bool;
         /// K of sparse soft targets; 0, the default, for none.
         sparse_targets: usize;
+        /// D′ of a second head, 0 where its logits are given; `None`, the default, without one.
+        second_head: Option<usize>;
     }
 
     /// The shapes of these inputs, with gradients of the type that is computed in.
@@ -151,19 +155,16 @@ impl Shapes {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn of(inputs: &Inputs<'_>) -> Self {
-        let (rows, hidden, vocabulary, bf16) = match &inputs.source {
-            Source::Product { hidden, classifier } => {
-                let bf16 = [hidden, classifier].iter().all(|m| matches!(m, Matrix::Bf16(_)));
-                (hidden.dim().0, hidden.dim().1, classifier.dim().0, bf16)
-            }
-            Source::Given(logits) => (logits.dim().0, 0, logits.dim().1, false),
-        };
+        let (rows, hidden, vocabulary) = inputs.source.sizes();
+        let second = inputs.second_head().map(|head| &head.source);
+        let bf16 = inputs.source.is_bf16() && second.is_none_or(|second| second.is_bf16());
         Self {
             real_bytes: if inputs.is_double() { 8 } else { 4 },
             bf16: bf16 && !inputs.is_double(),
             bias: inputs.bias.is_some(),
             class_weights: inputs.class_weights.map_or(0, |weights| weights.len()),
             soft_targets: matches!(inputs.targets, Targets::Soft(_)),
+            second_head: second.map(|second| second.sizes().1),
             sparse_targets: match &inputs.targets {
                 Targets::Sparse { classes, .. } => classes.dim().1,
                 _ => 0,

@@ -3,12 +3,14 @@
 use std::ops::Range;
 
 use super::active::{Active, active_rows};
-use super::derivatives::{Derivatives, gradient_group};
+use super::derivatives::{BesideTile, Derivatives, gradient_group};
 use super::few_rows::FewRows;
-use super::fold::{Folded, Partial, add_sparse_targets};
+use super::fold::{Folded, PackedRows, Partial, add_sparse_targets};
 use super::grid::{STRIP_COLUMNS, TILE_COLUMNS, strip_classes};
+use super::pair::{Pair, pairs};
 use super::plan::Plan;
 use super::problem::Problem;
+use super::second_strip::{SecondStrip, keep_tile};
 use super::sinks::{HiddenPart, Sinks, Task, TaskSize, put_classifier};
 use super::tile::{Hidden, Scratch, sized};
 use crate::element::Operand;
@@ -44,6 +46,9 @@ pub(crate) fn strip<F: Operand>(
     problem.rows.sort_by_key(|row| row.output);
     let k = problem.loss.statistics.top_k;
     folded.states = order.iter().map(|&i| folded.states[i]).collect();
+    if !folded.second.is_empty() {
+        folded.second = order.iter().map(|&i| folded.second[i]).collect();
+    }
     folded.top = order.iter().flat_map(|&i| &folded.top[i * k..(i + 1) * k]).copied().collect();
     folded
 }
@@ -64,6 +69,7 @@ pub(crate) fn strip_in_order<F: Operand>(
     let mut hidden = Hidden::<F>::new();
     let mut g = Derivatives::<F>::new(strip_rows, columns);
     let mut partial = Partial::new(problem, plan);
+    let mut second = SecondStrip::new(problem, plan, strip_rows);
     let mut sinks = Sinks::new(gradients, active, width, columns);
     let strips = |rows: Range<usize>| {
         let starts = rows.clone().step_by(strip_rows.max(1));
@@ -83,34 +89,42 @@ pub(crate) fn strip_in_order<F: Operand>(
         });
         let tasks = tasks.collect();
         let few = FewRows::new(problem, rows);
-        let from = (&hidden, few.as_ref());
+        if let Some(second) = &mut second {
+            second.fold(rows, plan, &mut slots);
+        }
+        let beside = problem.second_in_fold().and(second.as_ref()).map(|second| &second.hidden);
+        let from = PackedRows { hidden: &hidden, few: few.as_ref(), second: beside };
         parallel::for_each(&mut slots, tasks, |slot, (task, own): (_, &mut [F::Sum])| {
             let first = task.columns.start;
             problem.fold_span(from, rows, task, plan.tile_columns, slot, |group, columns, tile| {
-                let from = tile.chunks(columns.len());
-                for (i, from) in group.zip(from) {
-                    let panel = (columns.start - first) / PANEL;
-                    for (p, from) in (panel..).zip(from.chunks(PANEL)) {
-                        let to = (p * height + i) * PANEL;
-                        own[to..to + from.len()].copy_from_slice(from);
-                    }
-                }
+                keep_tile(own, height, first, group, columns, tile);
             });
         });
         folded.merge(at.clone(), &partial.states, &partial.top);
         let states = &mut folded.states[at.clone()];
         add_sparse_targets(problem, &mut slots, states, rows);
+        let states = &*states;
+        let mut beside = Vec::new();
+        if let Some(second) = second.as_ref().filter(|_| problem.loss.needs.diverges()) {
+            let products = (&*g.products(), height);
+            let tile_columns = plan.tile_columns;
+            beside = second.divergences(problem, states, rows, products, tile_columns, &mut slots);
+            folded.second.extend_from_slice(&beside);
+        }
         if at.start >= active {
             continue;
         }
         hidden.pair(isa, plan.slots);
-        let active = active_rows(problem, states, rows, upstream);
+        let active = active_rows(problem, states, &beside, rows, upstream);
+        let pairs = pairs(problem, states, &beside, rows, upstream);
         let tasks = g.products().chunks_mut(TILE_COLUMNS * height);
         let tasks = tasks.zip(sinks.sums.chunks_mut(TILE_COLUMNS)).enumerate().collect();
+        let beside = second.as_ref().map(|second| (second, &pairs[..]));
         parallel::for_each(&mut slots, tasks, |slot, (i, (panels, sums))| {
             let first = i * TILE_COLUMNS;
             let columns = first..(first + TILE_COLUMNS).min(problem.columns);
-            strip_gradient::<F>(problem, &active, columns, panels, height, sums, slot);
+            let panels = (panels, height);
+            strip_gradient::<F>(problem, &active, beside, columns, panels, sums, slot);
         });
 
         let size = TaskSize { hidden: STRIP_COLUMNS, classifier: width, classes: TILE_COLUMNS };
@@ -167,13 +181,13 @@ pub(crate) fn strip_in_order<F: Operand>(
 pub(crate) fn strip_gradient<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     active: &[Active<F::Sum>],
+    beside: Option<(&SecondStrip<'_, '_, F>, &[Pair<F::Sum>])>,
     columns: Range<usize>,
-    panels: &mut [F::Sum],
-    height: usize,
+    (panels, height): (&mut [F::Sum], usize),
     sums: &mut [f64],
     slot: &mut Scratch<F>,
 ) {
-    let Scratch { tile, row, .. } = slot;
+    let Scratch { tile, second_tile, row, .. } = slot;
     let stride = columns.len().next_multiple_of(PANEL);
     let copied = if F::DEPTH > 1 { panels.len() } else { 0 };
     let scratch = sized(tile, GROUP * TILE_COLUMNS + copied);
@@ -192,10 +206,16 @@ pub(crate) fn strip_gradient<F: Operand>(
                 to[p * PANEL..(p + 1) * PANEL].copy_from_slice(from);
             }
         }
+        let beside = beside.map(|(second, pairs)| {
+            let tile = &mut sized(second_tile, GROUP * TILE_COLUMNS)[..GROUP * stride];
+            let rows = active.iter().map(|active| &active.row).skip(first).take(GROUP);
+            second.logits(rows, first, columns.clone(), (&mut *tile, stride));
+            BesideTile { second: &*tile, pairs }
+        });
         let group = first.min(active.len())..(first + GROUP).min(active.len());
         let to = (&mut *tile, stride);
         let of = |i| active[group.clone()].get(i);
-        gradient_group::<F>(problem, of, columns.clone(), to, row, sums);
+        gradient_group::<F>(problem, of, columns.clone(), to, beside, row, sums);
         for (p, panel) in panels.chunks_mut(height * PANEL).enumerate() {
             let panel: &mut [F] = bytemuck::cast_slice_mut(panel);
             let (rows, pairs) = panel.split_at_mut(height * PANEL);

@@ -31,7 +31,7 @@ impl<R: Real> Problem<'_, R> {
         if loss.transform.softcap.is_some() {
             return conflict("the gradient of a temperature goes without a softcap");
         }
-        if loss.needs.companion {
+        if loss.needs.companion || loss.needs.diverges() {
             return conflict("the gradient of a temperature goes without a companion");
         }
         let of_entropy = loss.needs.entropy || upstream.has_entropy();
@@ -64,7 +64,7 @@ impl<R: Real> Problem<'_, R> {
         if !accumulate {
             clear_vector(&mut array);
         }
-        for active in active_rows(self, states, &self.rows, upstream) {
+        for active in active_rows(self, states, &[], &self.rows, upstream) {
             let sum = self.slope_by_logarithm(&active, &states[active.index]);
             let value = times_power(-sum / active.row.temperature, active.exponent);
             put_vector(&mut array, active.row.output, &[value], true);

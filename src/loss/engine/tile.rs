@@ -11,7 +11,8 @@ use crate::gemm::{
     panels_length, row_products, steps_length,
 };
 use crate::loss::companion::Companion;
-use crate::loss::inputs::{Source, Targets};
+use crate::loss::inputs::Targets;
+use crate::loss::source::Source;
 use crate::matrix::Matrix;
 use crate::parallel;
 use crate::simd::Isa;
@@ -24,6 +25,10 @@ pub(crate) struct Scratch<F: Operand> {
     pub(crate) lines: Buffer<F>,
     /// Logits, or what becomes of them.
     pub(crate) tile: Vec<F::Sum>,
+    /// Some of the classifier of a second head, in steps.
+    pub(crate) second_packed: Buffer<F>,
+    /// Logits of a second head.
+    pub(crate) second_tile: Vec<F::Sum>,
     pub(crate) row: RowScratch<F::Sum>,
 }
 
@@ -35,6 +40,8 @@ pub(crate) struct RowScratch<R> {
     pub(crate) weights: Vec<R>,
     /// The numbers beside the logits.
     pub(crate) companions: Vec<R>,
+    /// What divergences add to G.
+    pub(crate) divergences: Vec<R>,
     /// The entries of G that were computed one by one, with their columns.
     pub(crate) exacts: Vec<(usize, R)>,
 }
@@ -45,10 +52,13 @@ impl<F: Operand> Scratch<F> {
             packed: Buffer::new(),
             lines: Buffer::new(),
             tile: Vec::new(),
+            second_packed: Buffer::new(),
+            second_tile: Vec::new(),
             row: RowScratch {
                 slopes: vec![F::Sum::ZERO; TILE_COLUMNS],
                 weights: vec![F::Sum::ZERO; TILE_COLUMNS],
                 companions: Vec::new(),
+                divergences: Vec::new(),
                 exacts: Vec::new(),
             },
         };
@@ -305,6 +315,37 @@ impl<R: Real> Problem<'_, R> {
         }
     }
 
+    /// A tile of logits: products, transformed.
+    pub(crate) fn logits<F: Operand<Real = R, Sum = R>>(
+        &self,
+        hidden: &Hidden<F>,
+        rows: &[Row],
+        group: Range<usize>,
+        columns: Range<usize>,
+        packed: &[F],
+        (tile, stride): (&mut [R], usize),
+    ) {
+        let packed = (packed, Prefetch::nothing());
+        let to = (&mut *tile, stride);
+        self.products(hidden, rows, group.clone(), columns.clone(), packed, to);
+        self.transform(&rows[group], columns, tile, stride);
+    }
+
+    /// Turns the products of some rows into logits.
+    pub(crate) fn transform(
+        &self,
+        rows: &[Row],
+        columns: Range<usize>,
+        tile: &mut [R],
+        stride: usize,
+    ) {
+        for (row, products) in rows.iter().zip(tile.chunks_mut(stride)) {
+            let bias = self.bias_of(columns.clone());
+            let transform = self.transform_of(row);
+            transform.apply(self.loss.isa, bias, &mut products[..columns.len()], None);
+        }
+    }
+
     /// The biases of some of the shard's classes.
     pub(crate) fn bias_of(&self, columns: Range<usize>) -> Option<&[R]> {
         self.bias.as_ref().map(|bias| &bias[columns])
@@ -345,14 +386,19 @@ impl<R: Real> Problem<'_, R> {
         }
     }
 
-    /// The numbers beside a row's logits of some of the shard's classes; `None` where the loss needs none.
+    /// The numbers beside a row's logits of some of the shard's classes, where `second` are those of a second
+    /// head; `None` where the loss needs none.
     pub(crate) fn companions_of<'w>(
         &self,
         row: &Row,
         columns: Range<usize>,
+        second: Option<&'w [R]>,
         buffer: &'w mut Vec<R>,
     ) -> Option<&'w [R]> {
-        let companion = self.companion.as_ref()?;
+        let companion = self.companion.as_ref().filter(|_| self.loss.needs.companion)?;
+        if let Companion::Logits(_) = companion {
+            return second;
+        }
         let buffer = sized(buffer, TILE_COLUMNS);
         let classes = columns.start + self.first_class..columns.end + self.first_class;
         let buffer = &mut buffer[..columns.len()];
@@ -363,6 +409,7 @@ impl<R: Real> Problem<'_, R> {
                 }
             }
             Companion::Entries(values) => values.read(row.target_row, columns, buffer),
+            Companion::Logits(_) => {}
             Companion::Listed { classes: listed, values } => {
                 buffer.fill(R::ZERO);
                 for (j, &class) in listed.row(row.target_row).iter().enumerate() {

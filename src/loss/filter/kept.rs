@@ -15,7 +15,7 @@ use crate::loss::engine::grid::TILE_COLUMNS;
 use crate::loss::engine::problem::Problem;
 use crate::loss::engine::sinks::{HiddenPart, Task};
 use crate::loss::engine::tile::{Hidden, Scratch, sized};
-use crate::loss::inputs::Source;
+use crate::loss::source::Source;
 use crate::parallel;
 use crate::pieces::split;
 
@@ -63,7 +63,7 @@ pub(crate) fn fill_kept<F: Operand>(
     let panels = g.kept_panels(lists);
     let tasks = panels.into_iter().zip(sums.chunks_mut(PANEL)).enumerate().collect();
     parallel::for_each(slots, tasks, |slot, (p, (panel, sums)): (usize, (PanelPart<'_, F>, _))| {
-        let Scratch { tile, row, packed, lines } = slot;
+        let Scratch { tile, row, packed, lines, .. } = slot;
         let first = block.columns.start + p * PANEL;
         let columns = first..block.columns.end.min(first + PANEL);
         let tile = &mut sized(tile, GROUP * TILE_COLUMNS)[..GROUP * PANEL];
@@ -90,7 +90,7 @@ pub(crate) fn fill_kept<F: Operand>(
             }
             let of = |i: usize| active.get(names[i] as usize);
             let to = (&mut *tile, PANEL);
-            gradient_group::<F>(problem, of, columns.clone(), to, row, sums);
+            gradient_group::<F>(problem, of, columns.clone(), to, None, row, sums);
             let at = i * GROUP * PANEL..(i + 1) * GROUP * PANEL;
             let pairs = panel.pairs.get_mut(at.clone()).unwrap_or_default();
             put_rows(isa, tile, PANEL, &mut panel.rows[at], pairs);

@@ -9,7 +9,7 @@ use crate::loss::engine::grid::STRIP_COLUMNS;
 use crate::loss::engine::problem::Problem;
 use crate::loss::engine::sinks::HiddenPart;
 use crate::loss::engine::tile::{Scratch, sized};
-use crate::loss::inputs::Source;
+use crate::loss::source::Source;
 use crate::matrix::Matrix;
 use crate::parallel;
 use crate::quotient::times_power;

@@ -15,7 +15,7 @@ use crate::loss::engine::derivatives::{Derivatives, PanelPart};
 use crate::loss::engine::problem::Problem;
 use crate::loss::engine::sinks::{HiddenPart, Task};
 use crate::loss::engine::tile::{Hidden, Lines, Scratch};
-use crate::loss::inputs::Source;
+use crate::loss::source::Source;
 use crate::parallel;
 use crate::pieces::split;
 

@@ -69,6 +69,10 @@ impl RowLoss for Sum {
             all.deviation |= own.deviation;
             all.min_entropy |= own.min_entropy;
             all.companion |= own.companion;
+            for (divergence, _) in own.divergences.iter() {
+                all = all.divergence(divergence);
+            }
+            all.too_many_divergences |= own.too_many_divergences;
             all.soft_targets &= own.soft_targets;
             all.label_smoothing = all.label_smoothing.or(own.label_smoothing);
         }

@@ -1,0 +1,128 @@
+//! What two heads make of a row: its divergences, and what their derivatives are made with.
+
+use super::problem::{Problem, Row, SecondRow};
+use crate::element::Real;
+use crate::loss::gradients::Upstream;
+use crate::loss::row_loss::{DIVERGENCES, PerDivergence};
+use crate::simd::Isa;
+use crate::softmax::RowState;
+use crate::softmax::divergence::{Divergence, PairRow};
+use crate::softmax::gradient::Slope;
+
+/// The bytes that the backward keeps of a row for its divergences.
+pub(crate) const PAIR_BYTES: usize = size_of::<Pair<f64>>();
+
+/// What the derivatives of a row's divergences are made with.
+pub(crate) struct Pair<R> {
+    row: PairRow<R>,
+    /// Those that have a slope: with it, and with their value.
+    terms: [Option<(Divergence, f64, f64)>; DIVERGENCES],
+}
+
+impl<R: Real> Pair<R> {
+    /// Adds their derivatives by some logits of the row; of both heads.
+    pub(crate) fn add_derivatives(
+        &self,
+        isa: Isa,
+        logits: (&[R], &[R]),
+        slope: Slope<'_, R>,
+        to: &mut [R],
+    ) {
+        for &(divergence, coefficient, value) in self.terms.iter().flatten() {
+            let of = (coefficient, value);
+            self.row.add_derivative(isa, divergence, of, logits, slope, to);
+        }
+    }
+}
+
+/// A pair for each of these rows; none where the loss has no divergences.
+pub(crate) fn pairs<R: Real>(
+    problem: &Problem<'_, R>,
+    states: &[RowState],
+    second: &[SecondRow],
+    rows: &[Row],
+    upstream: &Upstream<'_>,
+) -> Vec<Pair<R>> {
+    let of = |((state, second), row): ((&RowState, &SecondRow), &Row)| {
+        let above = upstream.of(row);
+        let mut terms = [None; DIVERGENCES];
+        if !above.has_no_loss() {
+            let scalars = problem.scalars(row, state, Some(second));
+            let all = problem.loss.row_loss.evaluate(&scalars);
+            let weight = problem.class_weight_of(row);
+            for (to, (divergence, value)) in terms.iter_mut().zip(second.divergences.iter()) {
+                let mut slope = 0.0;
+                if let Some(term) = &all.weighted
+                    && let Some(own) = term.slopes.divergences.get(divergence)
+                {
+                    slope += problem.share(&above, &[term.factor, weight, own], term.exponent);
+                }
+                if let Some(term) = &all.plain
+                    && let Some(own) = term.slopes.divergences.get(divergence)
+                {
+                    slope += problem.plain_share(&above, &[term.factor, own], term.exponent);
+                }
+                // A row that is infinitely far has no gradient.
+                if slope != 0.0 && !value.is_infinite() {
+                    *to = Some((divergence, slope, value));
+                }
+            }
+        }
+        Pair { row: pair_row(state, second.maximum, second.remainder), terms }
+    };
+    states.iter().zip(second).zip(rows).map(of).collect()
+}
+
+fn pair_row<R: Real>(state: &RowState, maximum: f64, remainder: f64) -> PairRow<R> {
+    PairRow::new((state.maximum, state.remainder), (maximum, remainder))
+}
+
+impl SecondRow {
+    /// Of the states of a second head; the divergences are 0.
+    pub(crate) fn of<R: Real>(problem: &Problem<'_, R>, states: &[RowState]) -> Vec<Self> {
+        let divergences = problem.loss.needs.divergences;
+        let of = |state: &RowState| Self {
+            maximum: state.maximum,
+            remainder: state.remainder,
+            divergences,
+        };
+        states.iter().map(of).collect()
+    }
+}
+
+/// What some columns add to the divergences of some rows.
+pub(crate) type DivergenceSums = [f64; DIVERGENCES];
+
+impl<R: Real> Problem<'_, R> {
+    /// Adds what some columns of a row have of each divergence; logits of both heads.
+    pub(crate) fn add_divergences(
+        &self,
+        row: &PairRow<R>,
+        logits: &[R],
+        second: &[R],
+        sums: &mut DivergenceSums,
+    ) {
+        for (sum, (divergence, _)) in sums.iter_mut().zip(self.loss.needs.divergences.iter()) {
+            *sum += row.sum(self.loss.isa, divergence, logits, second);
+        }
+    }
+}
+
+/// Adds the sums of each of some columns to the divergences of rows, in the order of the columns.
+pub(crate) fn add_sums(rows: &mut [SecondRow], sums: &[DivergenceSums]) {
+    for sums in sums.chunks(rows.len().max(1)) {
+        for (row, sums) in rows.iter_mut().zip(sums) {
+            let mut all = PerDivergence::default();
+            for ((divergence, value), sum) in row.divergences.iter().zip(sums) {
+                all.add(divergence, value + sum);
+            }
+            row.divergences = all;
+        }
+    }
+}
+
+/// The constants of each row's pair, for the sums.
+pub(crate) fn pair_rows<R: Real>(states: &[RowState], second: &[SecondRow]) -> Vec<PairRow<R>> {
+    let of = |(state, row): (&RowState, &SecondRow)| pair_row(state, row.maximum, row.remainder);
+    states.iter().zip(second).map(of).collect()
+}
