@@ -5,6 +5,7 @@ use dashu_float::round::mode::HalfEven;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::exp::exp;
+use super::remainder::remainder;
 use super::tanh::tanh_with_derivative;
 use super::{Isa, Kernel, Precision, Simd, SimdReal, Vector};
 use crate::element::Real;
@@ -38,6 +39,21 @@ impl<R: Real> Kernel for Tanh<'_, R> {
                 tanh_with_derivative::<S, R>(simd, <R::Vector<S>>::load(simd, x));
             value.store(x);
             derivative.store(d);
+        }
+    }
+}
+
+/// Applies `remainder` in place.
+struct Remainder<'a, R>(&'a mut [R]);
+
+impl<R: SimdReal> Kernel for Remainder<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let lanes = <R::Vector<S>>::LANES;
+        for chunk in self.0.chunks_exact_mut(lanes) {
+            remainder::<S, R>(simd, <R::Vector<S>>::load(simd, chunk)).store(chunk);
         }
     }
 }
@@ -205,6 +221,29 @@ fn check_tanh<R: Real>(ulp: impl Fn(f64) -> f64) {
 fn tanh_and_its_derivative() {
     check_tanh::<f32>(ulp_f32);
     check_tanh::<f64>(ulp_f64);
+}
+
+/// Against the series with 25 terms in many digits.
+#[test]
+fn what_the_exponential_has_beyond_its_tangent() {
+    fn check<R: Real>(ulp: impl Fn(f64) -> f64) {
+        let xs: Vec<R> = (-1024..=1023).map(|k| R::from_f64(f64::from(k) / 1024.0)).collect();
+        for isa in Isa::available() {
+            let mut ys = xs.clone();
+            isa.dispatch(Remainder(&mut ys));
+            for (x, y) in xs.iter().zip(ys) {
+                let (mut sum, mut factor) = (Big::ZERO, Big::ONE / big(2.0));
+                for k in 0..25 {
+                    sum += &factor;
+                    factor = factor * big(x.to_f64()) / big(f64::from(k + 3));
+                }
+                let far = (big(y.to_f64()) - &sum).to_f64().value().abs();
+                assert!(far <= 4.0 * ulp(y.to_f64()), "{isa:?}: {y:e} at {x:e}, {far:e} off");
+            }
+        }
+    }
+    check::<f64>(ulp_f64);
+    check::<f32>(ulp_f32);
 }
 
 #[test]

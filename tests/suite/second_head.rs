@@ -52,8 +52,8 @@ impl Heads {
     fn logits(&self) -> (Array2<f64>, Array2<f64>) {
         let own = self.hidden.dot(&self.classifier.t()) + &self.bias;
         let other = self.wide.dot(&self.teacher.t()) + &self.teacher_bias;
-        let own = own / &self.temperatures.view().insert_axis(Axis(1));
-        let other = other * SCALE / &self.temperatures.view().insert_axis(Axis(1));
+        let own = own / self.temperatures.view().insert_axis(Axis(1));
+        let other = other * SCALE / self.temperatures.view().insert_axis(Axis(1));
         (own, other.mapv(|u| SOFTCAP * (u / SOFTCAP).tanh()))
     }
 

@@ -8,7 +8,7 @@ use super::grid::{GROUPS, TILE_COLUMNS};
 use super::pair::Pair;
 use super::plan::Plan;
 use super::problem::{Problem, Row};
-use super::second_head::SecondBlock;
+use super::second_head::{BesideBlock, SecondBlock};
 use super::sinks::{HiddenPart, Sinks, Task, TaskSize, put_classifier};
 use super::tile::{Hidden, Scratch, sized};
 use crate::element::Operand;
@@ -184,7 +184,7 @@ pub(crate) fn fill_gradient<F: Operand>(
     rows: &[Row],
     hidden: &Hidden<F>,
     block: &Block<'_, F>,
-    beside: Option<(&SecondBlock<'_, '_, F>, &[Pair<F::Sum>])>,
+    beside: Option<BesideBlock<'_, '_, '_, F>>,
     g: &mut Derivatives<F>,
     (sums, partial): (&mut [f64], &mut Vec<f64>),
     slots: &mut [Scratch<F>],

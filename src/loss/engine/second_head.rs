@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use super::fold::{Folded, fold_rows};
 use super::grid::{TILE_GROUPS, spans};
-use super::pair::{DivergenceSums, add_sums, pair_rows};
+use super::pair::{DivergenceSums, Pair, add_sums, pair_rows};
 use super::plan::Plan;
 use super::problem::{Problem, Row, SecondRow};
 use super::tile::{Hidden, Scratch, sized};
-use crate::element::Operand;
+use crate::element::{Element, Operand};
 use crate::gemm::{Buffer, GROUP, PANEL, steps_length};
 use crate::loss::row_loss::DIVERGENCES;
 use crate::parallel;
@@ -94,6 +94,10 @@ fn sum_span<F: Operand>(
         }
     }
 }
+
+/// That side with the pairs of the rows.
+pub(crate) type BesideBlock<'b, 'p, 'a, F> =
+    (&'b SecondBlock<'p, 'a, F>, &'b [Pair<<F as Element>::Real>]);
 
 /// The second head's side of a block of classes, for all chunks of rows.
 pub(crate) struct SecondBlock<'p, 'a, F: Operand> {

@@ -5,11 +5,11 @@ use std::ops::Range;
 use super::few_rows::FewRows;
 use super::fold::{Folded, PackedRows, Partial};
 use super::grid::spans;
-use super::pair::{DivergenceSums, add_sums, pair_rows};
+use super::pair::{DivergenceSums, Pair, add_sums, pair_rows};
 use super::plan::Plan;
 use super::problem::{Problem, Row, SecondRow};
 use super::tile::{Hidden, Scratch, sized};
-use crate::element::{Operand, Real};
+use crate::element::{Element, Operand, Real};
 use crate::gemm::{Buffer, PANEL, padded_rows};
 use crate::loss::row_loss::DIVERGENCES;
 use crate::parallel;
@@ -32,6 +32,10 @@ pub(crate) fn keep_tile<R: Real>(
         }
     }
 }
+
+/// That head with the pairs of the strip's rows.
+pub(crate) type BesideStrip<'b, 'p, 'a, F> =
+    (&'b SecondStrip<'p, 'a, F>, &'b [Pair<<F as Element>::Real>]);
 
 /// The second head over the rows of one strip at a time.
 pub(crate) struct SecondStrip<'p, 'a, F: Operand> {

@@ -7,10 +7,10 @@ use super::derivatives::{BesideTile, Derivatives, gradient_group};
 use super::few_rows::FewRows;
 use super::fold::{Folded, PackedRows, Partial, add_sparse_targets};
 use super::grid::{STRIP_COLUMNS, TILE_COLUMNS, strip_classes};
-use super::pair::{Pair, pairs};
+use super::pair::pairs;
 use super::plan::Plan;
 use super::problem::Problem;
-use super::second_strip::{SecondStrip, keep_tile};
+use super::second_strip::{BesideStrip, SecondStrip, keep_tile};
 use super::sinks::{HiddenPart, Sinks, Task, TaskSize, put_classifier};
 use super::tile::{Hidden, Scratch, sized};
 use crate::element::Operand;
@@ -181,7 +181,7 @@ pub(crate) fn strip_in_order<F: Operand>(
 pub(crate) fn strip_gradient<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     active: &[Active<F::Sum>],
-    beside: Option<(&SecondStrip<'_, '_, F>, &[Pair<F::Sum>])>,
+    beside: Option<BesideStrip<'_, '_, '_, F>>,
     columns: Range<usize>,
     (panels, height): (&mut [F::Sum], usize),
     sums: &mut [f64],
