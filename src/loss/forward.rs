@@ -270,11 +270,11 @@ impl Forward {
         let products = terms.iter().map(|&(weight, (weighted, _))| (weight, weighted));
         let (sum, exponent) = sum_of_products(products);
         let Divisors { weighted, exponent: taken, plain, .. } = self.divisors;
-        let mut loss = quotient(&[sum], weighted, exponent + taken);
+        let mut loss = quotient([sum], weighted, exponent + taken);
         if terms.iter().any(|(_, (_, plain))| plain.is_some()) {
             let products = terms.iter().map(|&(weight, (_, own))| (weight, own.unwrap_or(0.0)));
             let (sum, exponent) = sum_of_products(products);
-            loss += quotient(&[sum], plain, exponent);
+            loss += quotient([sum], plain, exponent);
         }
         loss
     }
@@ -327,7 +327,7 @@ impl Forward {
                     match self.divisors.of_weights {
                         0 => row.token_weight * (weighted + plain),
                         power => {
-                            quotient(&[row.token_weight, weighted], 1.0, power)
+                            quotient([row.token_weight, weighted], 1.0, power)
                                 + row.token_weight * plain
                         }
                     }
@@ -500,7 +500,7 @@ impl Forward {
         let values: Vec<f64> = (0..self.rows.len()).map(value).collect();
         let values = values.iter().map(|&value| (value, 1.0));
         let (sum, exponent) = sum_of_products(values);
-        quotient(&[sum], self.rows.len() as f64, exponent)
+        quotient([sum], self.rows.len() as f64, exponent)
     }
 
     /// The mean of −ln p_y over the kept rows in nats, whatever weights and smoothing the loss has:

@@ -209,7 +209,8 @@ pub use row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
 pub use rows::{
     AsymmetricGeneralizedCrossEntropy, AsymmetricUnhinged, CompSum, CrossEntropy, DirectCoverage,
     EntropyBonus, ExpectedCost, Focal, GeneralizedCrossEntropy, HardSymmetricCrossEntropy,
-    KullbackLeibler, MeanAbsoluteError, MixedCrossEntropy, Poly1, Sum, Tailored,
+    JensenShannon, KullbackLeibler, MeanAbsoluteError, MixedCrossEntropy, Poly1,
+    SkewKullbackLeibler, Sum, Tailored, TotalVariation,
 };
 pub use shards::Fold;
 

@@ -448,6 +448,15 @@ impl LinearCrossEntropyBuilder {
                 return Err(Error::Conflict { what: what.into() });
             }
         };
+        if let Some((divergence, _)) =
+            row_loss.needs().divergences.iter().find(|(divergence, _)| !divergence.is_valid())
+        {
+            return Err(Error::Option {
+                name: "the share of a divergence's mixture",
+                value: format!("{divergence:?}"),
+                expected: "a number from 0 to 1",
+            });
+        }
         if row_loss.needs().too_many_divergences {
             let what = format!("{row_loss:?} has more divergences than it may, expected at most 4");
             return Err(Error::Conflict { what });

@@ -473,7 +473,7 @@ impl Term {
 
     /// The value, with all that it is multiplied with.
     pub fn value(&self) -> f64 {
-        quotient(&[self.factor, self.value], 1.0, self.exponent)
+        quotient([self.factor, self.value], 1.0, self.exponent)
     }
 
     /// The sum of two terms.

@@ -116,6 +116,22 @@ impl Vector for F32 {
         Self(intrinsic!(_mm256_castsi256_ps(part)))
     }
     #[inline(always)]
+    fn mantissa_and_exponent(self) -> (Self, Self) {
+        let bits = intrinsic!(_mm256_castps_si256(self.0));
+        let mask = intrinsic!(_mm256_set1_epi32(0x7f_ffff));
+        let part = intrinsic!(_mm256_and_si256(bits, mask));
+        let one = intrinsic!(_mm256_set1_epi32(127 << 23));
+        let part = intrinsic!(_mm256_or_si256(part, one));
+        let mantissa = intrinsic!(_mm256_castsi256_ps(part));
+        // The biased exponent is in the last place of 2^23.
+        let part = intrinsic!(_mm256_srli_epi32::<23>(bits));
+        let round = intrinsic!(_mm256_set1_epi32((127 + 23) << 23));
+        let part = intrinsic!(_mm256_or_si256(part, round));
+        let part = intrinsic!(_mm256_castsi256_ps(part));
+        let offset = intrinsic!(_mm256_set1_ps(8_388_608.0 + 127.0));
+        (Self(mantissa), Self(intrinsic!(_mm256_sub_ps(part, offset))))
+    }
+    #[inline(always)]
     fn nan_mask(self) -> u32 {
         let mask = intrinsic!(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0));
         intrinsic!(_mm256_movemask_ps(mask)) as u32
@@ -217,6 +233,22 @@ impl Vector for F64 {
         let one = intrinsic!(_mm256_set1_epi64x(1023 << 52));
         let part = intrinsic!(_mm256_add_epi64(bits, one));
         Self(intrinsic!(_mm256_castsi256_pd(part)))
+    }
+    #[inline(always)]
+    fn mantissa_and_exponent(self) -> (Self, Self) {
+        let bits = intrinsic!(_mm256_castpd_si256(self.0));
+        let mask = intrinsic!(_mm256_set1_epi64x((1 << 52) - 1));
+        let part = intrinsic!(_mm256_and_si256(bits, mask));
+        let one = intrinsic!(_mm256_set1_epi64x(1023 << 52));
+        let part = intrinsic!(_mm256_or_si256(part, one));
+        let mantissa = intrinsic!(_mm256_castsi256_pd(part));
+        // The biased exponent is in the last place of 2^52.
+        let part = intrinsic!(_mm256_srli_epi64::<52>(bits));
+        let round = intrinsic!(_mm256_set1_epi64x((1023 + 52) << 52));
+        let part = intrinsic!(_mm256_or_si256(part, round));
+        let part = intrinsic!(_mm256_castsi256_pd(part));
+        let offset = intrinsic!(_mm256_set1_pd(4_503_599_627_370_496.0 + 1023.0));
+        (Self(mantissa), Self(intrinsic!(_mm256_sub_pd(part, offset))))
     }
     #[inline(always)]
     fn nan_mask(self) -> u32 {

@@ -156,6 +156,22 @@ impl Vector for F32 {
         Self(intrinsic!(_mm512_castsi512_ps(part)))
     }
     #[inline(always)]
+    fn mantissa_and_exponent(self) -> (Self, Self) {
+        let bits = intrinsic!(_mm512_castps_si512(self.0));
+        let mask = intrinsic!(_mm512_set1_epi32(0x7f_ffff));
+        let part = intrinsic!(_mm512_and_si512(bits, mask));
+        let one = intrinsic!(_mm512_set1_epi32(127 << 23));
+        let part = intrinsic!(_mm512_or_si512(part, one));
+        let mantissa = intrinsic!(_mm512_castsi512_ps(part));
+        // The biased exponent is in the last place of 2^23.
+        let part = intrinsic!(_mm512_srli_epi32::<23>(bits));
+        let round = intrinsic!(_mm512_set1_epi32((127 + 23) << 23));
+        let part = intrinsic!(_mm512_or_si512(part, round));
+        let part = intrinsic!(_mm512_castsi512_ps(part));
+        let offset = intrinsic!(_mm512_set1_ps(8_388_608.0 + 127.0));
+        (Self(mantissa), Self(intrinsic!(_mm512_sub_ps(part, offset))))
+    }
+    #[inline(always)]
     fn nan_mask(self) -> u32 {
         u32::from(intrinsic!(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0)))
     }
@@ -243,6 +259,22 @@ impl Vector for F64 {
         let one = intrinsic!(_mm512_set1_epi64(1023 << 52));
         let part = intrinsic!(_mm512_add_epi64(bits, one));
         Self(intrinsic!(_mm512_castsi512_pd(part)))
+    }
+    #[inline(always)]
+    fn mantissa_and_exponent(self) -> (Self, Self) {
+        let bits = intrinsic!(_mm512_castpd_si512(self.0));
+        let mask = intrinsic!(_mm512_set1_epi64((1 << 52) - 1));
+        let part = intrinsic!(_mm512_and_si512(bits, mask));
+        let one = intrinsic!(_mm512_set1_epi64(1023 << 52));
+        let part = intrinsic!(_mm512_or_si512(part, one));
+        let mantissa = intrinsic!(_mm512_castsi512_pd(part));
+        // The biased exponent is in the last place of 2^52.
+        let part = intrinsic!(_mm512_srli_epi64::<52>(bits));
+        let round = intrinsic!(_mm512_set1_epi64((1023 + 52) << 52));
+        let part = intrinsic!(_mm512_or_si512(part, round));
+        let part = intrinsic!(_mm512_castsi512_pd(part));
+        let offset = intrinsic!(_mm512_set1_pd(4_503_599_627_370_496.0 + 1023.0));
+        (Self(mantissa), Self(intrinsic!(_mm512_sub_pd(part, offset))))
     }
     #[inline(always)]
     fn nan_mask(self) -> u32 {

@@ -119,3 +119,48 @@ pub(super) const REMAINDER_F32: &[f32] = &{
     }
     all
 };
+
+/// The constants of the logarithm for one scalar type.
+pub struct LogConstants<T: 'static> {
+    /// √2.
+    pub(super) sqrt_2: T,
+    pub(super) half: T,
+    /// ln 2 with zeros for low bits, and the rest.
+    pub(super) ln_2: [T; 2],
+    /// 2/(2k+1), from the highest k down to 0; as many as s² ≤ 0.0295 needs.
+    pub(super) series: &'static [T],
+}
+
+/// 2/(2k+1), from k = N − 1 down.
+const fn series_coefficients<const N: usize>() -> [f64; N] {
+    let mut all = [0.0; N];
+    let mut k = 0;
+    while k < N {
+        all[N - 1 - k] = 2.0 / (2 * k + 1) as f64;
+        k += 1;
+    }
+    all
+}
+
+pub(super) const LOG_F64: LogConstants<f64> = LogConstants {
+    sqrt_2: std::f64::consts::SQRT_2,
+    half: 0.5,
+    ln_2: [0.693147180559663, 2.8235290563031577e-13],
+    series: &series_coefficients::<11>(),
+};
+
+pub(super) const LOG_F32: LogConstants<f32> = LogConstants {
+    sqrt_2: std::f32::consts::SQRT_2,
+    half: 0.5,
+    ln_2: [0.693_145_75, 1.428_606_8e-6],
+    series: &{
+        let wide = series_coefficients::<5>();
+        let mut all = [0.0; 5];
+        let mut k = 0;
+        while k < 5 {
+            all[k] = wide[k] as f32;
+            k += 1;
+        }
+        all
+    },
+};

@@ -9,6 +9,7 @@ mod constants;
 pub(crate) mod exp;
 mod isa;
 mod kernel;
+pub(crate) mod log;
 mod peak;
 mod portable;
 pub(crate) mod remainder;

@@ -83,6 +83,17 @@ macro_rules! portable_vector {
                 Self(bytemuck::cast((bits << $mantissa) + one))
             }
             #[inline(always)]
+            fn mantissa_and_exponent(self) -> (Self, Self) {
+                let bits: $integer = bytemuck::cast(self.0);
+                let one = <$integer>::splat($bias << $mantissa);
+                let mantissa = (bits & <$integer>::splat((1 << $mantissa) - 1)) | one;
+                // The biased exponent is in the last place of 2^mantissa bits.
+                let round = <$integer>::splat(($bias + $mantissa) << $mantissa);
+                let part: $inner = bytemuck::cast((bits >> $mantissa) | round);
+                let offset = ((1_u64 << $mantissa) + $bias) as $scalar;
+                (Self(bytemuck::cast(mantissa)), Self(part - <$inner>::splat(offset)))
+            }
+            #[inline(always)]
             fn nan_mask(self) -> u32 {
                 self.0.is_nan().to_bitmask()
             }

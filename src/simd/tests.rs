@@ -5,6 +5,7 @@ use dashu_float::round::mode::HalfEven;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::exp::exp;
+use super::log::{ln, ln_1p};
 use super::remainder::remainder;
 use super::tanh::tanh_with_derivative;
 use super::{Isa, Kernel, Precision, Simd, SimdReal, Vector};
@@ -244,6 +245,53 @@ fn what_the_exponential_has_beyond_its_tangent() {
     }
     check::<f64>(ulp_f64);
     check::<f32>(ulp_f32);
+}
+
+/// Applies `ln`, or `ln_1p`, in place.
+struct Log<'a, R>(&'a mut [R], bool);
+
+impl<R: SimdReal> Kernel for Log<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let lanes = <R::Vector<S>>::LANES;
+        for chunk in self.0.chunks_exact_mut(lanes) {
+            let x = <R::Vector<S>>::load(simd, chunk);
+            let y = if self.1 { ln_1p::<S, R>(simd, x) } else { ln::<S, R>(simd, x) };
+            y.store(chunk);
+        }
+    }
+}
+
+/// Near 1, near 0, and over all exponents; against many digits.
+#[test]
+fn logarithms() {
+    fn check<R: Real>(ulp: impl Fn(f64) -> f64, most: f64) {
+        let wide = sample(1000).map(|u| (most * (2.0 * u - 1.0)).exp2());
+        let near = sample(1000).map(|u| 0.5 + u);
+        let xs: Vec<R> = near.chain(wide).map(R::from_f64).collect();
+        let small = sample(1000).map(|u| (-60.0 * u).exp2());
+        let negative = sample(1000).map(|u| -0.99 * (-60.0 * u).exp2());
+        let ys: Vec<R> = small.chain(negative).map(R::from_f64).collect();
+        for isa in Isa::available() {
+            for (plus_one, from) in [(false, &xs), (true, &ys)] {
+                let mut to = from.clone();
+                isa.dispatch(Log(&mut to, plus_one));
+                for (x, y) in from.iter().zip(to) {
+                    let exact = match plus_one {
+                        true => (big(1.0) + big(x.to_f64())).ln(),
+                        false => big(x.to_f64()).ln(),
+                    };
+                    let far = (big(y.to_f64()) - &exact).to_f64().value().abs();
+                    let size = exact.to_f64().value();
+                    assert!(far <= 4.0 * ulp(size), "{isa:?}, {plus_one}: {y:e} at {x:e}, {far:e}");
+                }
+            }
+        }
+    }
+    check::<f64>(ulp_f64, 1000.0);
+    check::<f32>(ulp_f32, 120.0);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What a kernel may ask of a vector.
 
 use super::constants::{
-    EXP_F32, EXP_F64, ExpConstants, REMAINDER_F32, REMAINDER_F64, TANH_F32, TANH_F64, TanhConstants,
+    EXP_F32, EXP_F64, ExpConstants, LOG_F32, LOG_F64, LogConstants, REMAINDER_F32, REMAINDER_F64,
+    TANH_F32, TANH_F64, TanhConstants,
 };
 
 /// An instruction set, as a token whose existence proves that the processor has it.
@@ -22,6 +23,8 @@ pub trait SimdReal: Copy + 'static {
     const TANH: TanhConstants<Self>;
     /// The coefficients of `(eˣ − 1 − x)/x²`, from the highest power down.
     const REMAINDER: &'static [Self];
+    /// The constants of the logarithm for this scalar.
+    const LOG: LogConstants<Self>;
 }
 
 impl SimdReal for f32 {
@@ -29,6 +32,7 @@ impl SimdReal for f32 {
     const EXP: ExpConstants<f32> = EXP_F32;
     const TANH: TanhConstants<f32> = TANH_F32;
     const REMAINDER: &'static [f32] = REMAINDER_F32;
+    const LOG: LogConstants<f32> = LOG_F32;
 }
 
 impl SimdReal for f64 {
@@ -36,6 +40,7 @@ impl SimdReal for f64 {
     const EXP: ExpConstants<f64> = EXP_F64;
     const TANH: TanhConstants<f64> = TANH_F64;
     const REMAINDER: &'static [f64] = REMAINDER_F64;
+    const LOG: LogConstants<f64> = LOG_F64;
 }
 
 /// A few numbers that are worked on at once.
@@ -67,6 +72,8 @@ pub trait Vector: Copy {
     fn select_less(a: Self, b: Self, less: Self, otherwise: Self) -> Self;
     /// 2 to the integer that the low mantissa bits of `1.5·2^mantissa_bits + k` hold.
     fn exp2_of_biased(self) -> Self;
+    /// Of positive normal numbers m and e with `self = m 2^e`, m from 1 to below 2.
+    fn mantissa_and_exponent(self) -> (Self, Self);
     /// A bit for each lane that is NaN.
     fn nan_mask(self) -> u32;
     /// A bit for each lane that equals the other's.

@@ -3,7 +3,10 @@
 
 use half::bf16;
 use ndarray::{Array1, Array2, Axis, arr1, arr2, s};
-use surprisal::loss::{Companion, CrossEntropy, ExpectedCost, Head, KullbackLeibler, Sum};
+use surprisal::loss::{
+    Companion, CrossEntropy, ExpectedCost, Head, JensenShannon, KullbackLeibler,
+    SkewKullbackLeibler, Sum, TotalVariation,
+};
 use surprisal::{
     Backward, Element, Error, Filter, Gradients, Inputs, Isa, LinearCrossEntropy,
     LinearCrossEntropyBuilder, Real, Reduction, Shard, Upstream,
@@ -58,7 +61,7 @@ impl Heads {
     }
 
     /// The value of each row and its G, by direct sums.
-    fn truth(&self, reverse: bool) -> (Array1<f64>, Array2<f64>) {
+    fn truth(&self, kind: Kind) -> (Array1<f64>, Array2<f64>) {
         let (own, other) = self.logits();
         let mut g = Array2::zeros(own.dim());
         let mut values = Array1::zeros(own.dim().0);
@@ -72,16 +75,11 @@ impl Heads {
                 row.mapv(|x| x - lse)
             };
             let (q, p) = (log_softmax(own.row(i)), log_softmax(other.row(i)));
-            let term = |(q, p): (&f64, &f64)| match reverse {
-                false => p.exp() * (p - q),
-                true => q.exp() * (q - p),
-            };
-            values[i] = q.iter().zip(&p).map(term).sum();
+            let terms: Vec<_> = q.iter().zip(&p).map(|(&q, &p)| kind.term(q, p)).collect();
+            values[i] = terms.iter().map(|(value, _)| value).sum();
+            let mean: f64 = q.iter().zip(&terms).map(|(q, (_, slope))| q.exp() * slope).sum();
             for v in 0..q.len() {
-                let by_logit = match reverse {
-                    false => q[v].exp() - p[v].exp(),
-                    true => q[v].exp() * (q[v] - p[v] - values[i]),
-                };
+                let by_logit = q[v].exp() * (terms[v].1 - mean);
                 g[[i, v]] = self.upstream[i] * by_logit / self.temperatures[i];
             }
         }
@@ -89,8 +87,68 @@ impl Heads {
     }
 }
 
-fn divergence(reverse: bool) -> KullbackLeibler {
-    if reverse { KullbackLeibler::reverse() } else { KullbackLeibler::forward() }
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Forward,
+    Reverse,
+    JensenShannon(f64),
+    ForwardSkew(f64),
+    ReverseSkew(f64),
+    TotalVariation,
+}
+
+const KINDS: [Kind; 10] = [
+    Kind::Forward,
+    Kind::Reverse,
+    Kind::JensenShannon(0.5),
+    Kind::JensenShannon(0.9),
+    Kind::JensenShannon(1e-3),
+    Kind::ForwardSkew(0.1),
+    Kind::ForwardSkew(0.0),
+    Kind::ReverseSkew(0.25),
+    Kind::ReverseSkew(1e-3),
+    Kind::TotalVariation,
+];
+
+impl Kind {
+    /// What a class adds to the value, and g with ∂/∂a_v = Q_v (g_v − Σ Q g), of ln Q and ln P.
+    fn term(self, q: f64, p: f64) -> (f64, f64) {
+        let (big_q, big_p) = (q.exp(), p.exp());
+        let mixture = |share: f64| share * big_p + (1.0 - share) * big_q;
+        match self {
+            Kind::Forward | Kind::ForwardSkew(0.0) => (big_p * (p - q), -big_p / big_q),
+            Kind::Reverse => (big_q * (q - p), q - p),
+            Kind::JensenShannon(beta) => {
+                let m = mixture(beta).ln();
+                let value = beta * big_p * (p - m) + (1.0 - beta) * big_q * (q - m);
+                (value, (1.0 - beta) * (q - m))
+            }
+            Kind::ForwardSkew(alpha) => {
+                let m = mixture(alpha);
+                (big_p * (p - m.ln()), -(1.0 - alpha) * big_p / m)
+            }
+            Kind::ReverseSkew(alpha) => {
+                let m = mixture(1.0 - alpha);
+                (big_q * (q - m.ln()), q - m.ln() - alpha * big_q / m)
+            }
+            Kind::TotalVariation => {
+                let sign = if q == p { 0.0 } else { (q - p).signum() };
+                (0.5 * (big_q - big_p).abs(), 0.5 * sign)
+            }
+        }
+    }
+
+    fn loss(self) -> LinearCrossEntropyBuilder {
+        let of = LinearCrossEntropy::builder();
+        match self {
+            Kind::Forward => of.row_loss(KullbackLeibler::forward()),
+            Kind::Reverse => of.row_loss(KullbackLeibler::reverse()),
+            Kind::JensenShannon(beta) => of.row_loss(JensenShannon::new(beta).unwrap()),
+            Kind::ForwardSkew(alpha) => of.row_loss(SkewKullbackLeibler::forward(alpha).unwrap()),
+            Kind::ReverseSkew(alpha) => of.row_loss(SkewKullbackLeibler::reverse(alpha).unwrap()),
+            Kind::TotalVariation => of.row_loss(TotalVariation::default()),
+        }
+    }
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -156,20 +214,18 @@ fn fused<T: Element<Real = R>, R: Real>(
 }
 
 #[test]
-fn both_divergences_are_those_of_direct_sums() {
+fn divergences_are_those_of_direct_sums() {
     for (rows, widths, classes) in
         [(1, [1, 1], 1), (3, [7, 20], 33), (13, [20, 6], 257), (50, [9, 9], 700), (9, [5, 0], 40)]
     {
         let heads = Heads::new(rows, widths, classes);
-        for reverse in [false, true] {
-            let truth = heads.truth(reverse);
-            let builder = LinearCrossEntropy::builder()
-                .reduction(Reduction::None)
-                .row_loss(divergence(reverse));
+        for kind in KINDS {
+            let truth = heads.truth(kind);
+            let builder = kind.loss().reduction(Reduction::None);
             for isa in Isa::available() {
                 for backward in [Backward::Recompute, Backward::Strip] {
                     let loss = builder.clone().isa(isa).backward(backward).build().unwrap();
-                    let what = format!("{reverse}, {isa:?}, {backward:?}, {classes} classes");
+                    let what = format!("{kind:?}, {isa:?}, {backward:?}, {classes} classes");
                     fused::<f64, f64>(&what, &heads, &loss, &truth, 0.0);
                     fused::<f32, f32>(&what, &heads, &loss, &truth, 0.0);
                     let rounds = testing::multiplies_bf16(isa);
@@ -187,8 +243,8 @@ fn given_logits_are_what_their_products_are() {
     let heads = Heads::new(6, [4, 7], 300);
     let own = heads.hidden.dot(&heads.classifier.t());
     let other = heads.wide.dot(&heads.teacher.t());
-    for reverse in [false, true] {
-        let loss = LinearCrossEntropy::builder().row_loss(divergence(reverse)).build().unwrap();
+    for kind in KINDS {
+        let loss = kind.loss().build().unwrap();
         let mut answers = Vec::new();
         for head in [Head::new(&heads.wide, &heads.teacher), Head::from_logits(&other)] {
             let mut g = Array2::<f64>::zeros(own.dim());
@@ -216,8 +272,8 @@ fn given_logits_are_what_their_products_are() {
 #[test]
 fn the_gradients_are_the_slopes_of_the_values() {
     let (own, other) = (arr2(&[[0.3_f64, -1.0, 2.0, 0.1]]), arr2(&[[1.0_f64, 0.5, -0.2, 3.0]]));
-    for reverse in [false, true] {
-        let loss = LinearCrossEntropy::builder().row_loss(divergence(reverse)).build().unwrap();
+    for kind in KINDS {
+        let loss = kind.loss().build().unwrap();
         let value = |own: &Array2<f64>| {
             let inputs = Inputs::from_logits(own, &[0_u32])
                 .companion(Companion::logits(Head::from_logits(&other)));
@@ -264,9 +320,9 @@ fn equal_heads_are_no_distance_apart() {
         }
     }
     let heads = Heads::new(40, [24, 1], 613);
-    for reverse in [false, true] {
+    for kind in KINDS {
         for isa in Isa::available() {
-            let of = || LinearCrossEntropy::builder().row_loss(divergence(reverse)).isa(isa);
+            let of = || kind.loss().isa(isa);
             for builder in [of(), of().top_k(3), of().varentropy(true), of().rank(true)] {
                 equal::<f64>(&heads, builder.clone());
                 equal::<f32>(&heads, builder.clone());
@@ -284,36 +340,46 @@ fn a_small_divergence_has_its_digits() {
     // Steps of 2⁻¹³, exact in f32 beside logits below 16.
     let step = |_, v| [1.0, 0.0, -1.0, 2.0][v % 4] * 2.0_f64.powi(-13);
     let other = &own + &Array2::from_shape_fn((1, 5000), |(i, v)| step(i, v));
-    let exact = |reverse: bool| {
-        // KL = Σ A κ(d) by the series, in f64: the terms are positive and κ has all of its digits.
-        let lse = |a: &Array2<f64>| {
-            let m = a.fold(f64::NEG_INFINITY, |m, &x| m.max(x));
-            m + a.mapv(|x| (x - m).exp()).sum().ln()
-        };
-        // ln Σ e^(a+δ) − ln Σ e^a = ln_1p(Σ q expm1(δ)).
-        let of = lse(&own);
-        let gap = own.iter().zip(&other).map(|(a, b)| (a - of).exp() * (b - a).exp_m1());
-        let gap = gap.sum::<f64>().ln_1p();
+    let lse = |a: &Array2<f64>| {
+        let m = a.fold(f64::NEG_INFINITY, |m, &x| m.max(x));
+        m + a.mapv(|x| (x - m).exp()).sum().ln()
+    };
+    // In f64 with the digits of small numbers: ln Σ e^(a+δ) − ln Σ e^a = ln_1p(Σ q expm1(δ)), and
+    // KL(A‖B) = Σ A κ(ln B/A) with κ by its series.
+    let of = lse(&own);
+    let gap = own.iter().zip(&other).map(|(a, b)| (a - of).exp() * (b - a).exp_m1());
+    let gap = gap.sum::<f64>().ln_1p();
+    let kappa = |x: f64| x * x * (0.5 + x / 6.0 + x * x / 24.0 + x * x * x / 120.0);
+    let exact = |kind: Kind| {
         let terms = own.iter().zip(&other).map(|(a, b)| {
-            let d = b - a - gap;
-            let (weight, x) = match reverse {
-                false => ((a - of).exp() * d.exp(), -d),
-                true => ((a - of).exp(), d),
-            };
-            weight * x * x * (0.5 + x / 6.0 + x * x / 24.0 + x * x * x / 120.0)
+            let (q, d) = ((a - of).exp(), b - a - gap);
+            let p = q * d.exp();
+            // ln M/P and ln M/Q where P has this share of M.
+            let over_p = |share: f64| ((1.0 - share) * (-d).exp_m1()).ln_1p();
+            let over_q = |share: f64| (share * d.exp_m1()).ln_1p();
+            match kind {
+                Kind::Forward | Kind::ForwardSkew(0.0) => p * kappa(-d),
+                Kind::Reverse => q * kappa(d),
+                Kind::JensenShannon(beta) => {
+                    beta * p * kappa(over_p(beta)) + (1.0 - beta) * q * kappa(over_q(beta))
+                }
+                Kind::ForwardSkew(alpha) => p * kappa(over_p(alpha)),
+                Kind::ReverseSkew(alpha) => q * kappa(over_q(1.0 - alpha)),
+                Kind::TotalVariation => 0.5 * q * d.exp_m1().abs(),
+            }
         });
         terms.sum::<f64>()
     };
     let (own, other) = (own.mapv(|x| x as f32), other.mapv(|x| x as f32));
-    for reverse in [false, true] {
-        let loss = LinearCrossEntropy::builder().row_loss(divergence(reverse)).build().unwrap();
+    for kind in KINDS {
+        let loss = kind.loss().build().unwrap();
         let inputs = Inputs::from_logits(&own, &[0_u32])
             .companion(Companion::logits(Head::from_logits(&other)));
-        let (value, exact) = (loss.forward(&inputs).unwrap().loss(), exact(reverse));
-        assert!(exact > 1e-9 && exact < 1e-7, "{exact:e}");
-        // ln P − ln Q, of the size of √KL, is off by the epsilon of the logarithms' difference, of its own
-        // size, and by that of the two sums, some √V ε: twice that over √KL for its square.
-        let bound = 4.0 * 8.0 * f64::from(f32::EPSILON) / exact.sqrt();
+        let (value, exact) = (loss.forward(&inputs).unwrap().loss(), exact(kind));
+        assert!(exact > 1e-12 && exact < 1e-3, "{exact:e}");
+        // Each Δ = ln P − ln Q, of some 2⁻¹³, is off by 8 ε of the logits below their largest, some 16, at
+        // most, and the value by twice as much of itself.
+        let bound = 2.0 * 8.0 * f64::from(f32::EPSILON) * 8192.0;
         assert!((value / exact - 1.0).abs() < bound, "{value:e}, expected {exact:e} ± {bound:e}");
     }
 }
@@ -322,8 +388,8 @@ fn a_small_divergence_has_its_digits() {
 fn what_one_head_has_alone_counts_as_the_limit_does() {
     let gone = f64::NEG_INFINITY;
     let (some, all) = (arr2(&[[0.0_f64, 0.0, gone]]), arr2(&[[0.0_f64, 0.0, 0.0]]));
-    let run = |reverse: bool, own: &Array2<f64>, other: &Array2<f64>| {
-        let loss = LinearCrossEntropy::builder().row_loss(divergence(reverse)).build().unwrap();
+    let run = |kind: Kind, own: &Array2<f64>, other: &Array2<f64>| {
+        let loss = kind.loss().build().unwrap();
         let mut g = Array2::<f64>::from_elem((1, 3), 1.0);
         let inputs = Inputs::from_logits(own, &[0_u32])
             .companion(Companion::logits(Head::from_logits(other)));
@@ -331,25 +397,42 @@ fn what_one_head_has_alone_counts_as_the_limit_does() {
         let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
         (forward.loss(), g)
     };
-    let (value, g) = run(false, &all, &some);
+    let (value, g) = run(Kind::Forward, &all, &some);
     assert!((value - 1.5_f64.ln()).abs() < 1e-15);
     let third = 1.0 / 3.0;
     let far = &g - &arr2(&[[third - 0.5, third - 0.5, third]]);
     assert!(far.iter().all(|x| x.abs() < 1e-15));
-    let (value, g) = run(true, &some, &all);
+    let (value, g) = run(Kind::Reverse, &some, &all);
     assert!((value - 1.5_f64.ln()).abs() < 1e-15);
     assert!(g.iter().all(|x| x.abs() < 1e-15));
-    for (reverse, own, other) in [(false, &some, &all), (true, &all, &some)] {
-        let (value, g) = run(reverse, own, other);
+    for (kind, own, other) in [(Kind::Forward, &some, &all), (Kind::Reverse, &all, &some)] {
+        let (value, g) = run(kind, own, other);
         assert_eq!(value, f64::INFINITY);
         assert!(g.iter().all(|&x| x == 0.0), "{g}");
     }
+    // Mixtures have whatever either has.
+    let (one, two) = (arr2(&[[0.0_f64, gone, gone]]), arr2(&[[gone, 0.0_f64, gone]]));
+    let ln_2 = std::f64::consts::LN_2;
+    for (kind, limit) in [
+        (Kind::JensenShannon(0.5), ln_2),
+        (Kind::ForwardSkew(0.25), 2.0 * ln_2),
+        (Kind::ReverseSkew(0.25), 2.0 * ln_2),
+        (Kind::TotalVariation, 1.0),
+        (Kind::JensenShannon(0.0), 0.0),
+        (Kind::JensenShannon(1.0), 0.0),
+        (Kind::ForwardSkew(1.0), 0.0),
+    ] {
+        let (value, g) = run(kind, &one, &two);
+        assert!((value - limit).abs() < 4.0 * f64::EPSILON, "{kind:?}: {value}");
+        assert!(g.iter().all(|&x| x.abs() < 4.0 * f64::EPSILON), "{kind:?}: {g}");
+        assert!(run(kind, &some, &all).1.iter().all(|x| x.is_finite()), "{kind:?}");
+    }
     let nan = arr2(&[[0.0_f64, f64::NAN, 0.0]]);
-    assert!(run(false, &nan, &all).0.is_nan() && run(true, &all, &nan).0.is_nan());
+    assert!(run(Kind::Forward, &nan, &all).0.is_nan() && run(Kind::Reverse, &all, &nan).0.is_nan());
     // A sure pair: P and Q are 1 but for e^−700 and e^−690.
     let (own, other) = (arr2(&[[0.0, -690.0, gone]]), arr2(&[[0.0, -700.0, gone]]));
     let (q, p) = ((-690.0_f64).exp(), (-700.0_f64).exp());
-    let (value, g) = run(false, &own, &other);
+    let (value, g) = run(Kind::Forward, &own, &other);
     let expected = q - p - 10.0 * p;
     assert!((value / expected - 1.0).abs() < 1e-12, "{value:e} and {expected:e}");
     assert!((g[[0, 1]] / (q - p) - 1.0).abs() < 1e-12 && (g[[0, 0]] / (p - q) - 1.0).abs() < 1e-12);
@@ -430,16 +513,11 @@ fn the_mean_of_a_second_head_is_that_of_its_logits_as_entries() {
 #[test]
 fn blocks_and_doors_agree() {
     let heads = Heads::new(150, [12, 20], 1100);
-    for reverse in [false, true] {
+    for kind in KINDS {
         let mut answers: Vec<Array2<f64>> = Vec::new();
         for budget in [256 << 20, 3_000_000, 1_500_000] {
             for backward in [Backward::Strip, Backward::Recompute] {
-                let loss = LinearCrossEntropy::builder()
-                    .row_loss(divergence(reverse))
-                    .backward(backward)
-                    .memory_budget(budget)
-                    .build()
-                    .unwrap();
+                let loss = kind.loss().backward(backward).memory_budget(budget).build().unwrap();
                 let inputs = Inputs::new(&heads.hidden, &heads.classifier, &heads.targets)
                     .companion(Companion::logits(Head::new(&heads.wide, &heads.teacher)));
                 let mut d_hidden = Array2::<f64>::zeros(heads.hidden.dim());
@@ -541,6 +619,7 @@ fn what_does_not_go_together_is_said() {
     refused(of(), logits(head.scale(f64::NAN)), "the scale of the second head");
     refused(of(), logits(head.softcap(0.0)), "the softcap of the second head");
     refused(of().filter(Filter::Auto), logits(head), "not with a divergence");
+    assert!(JensenShannon::new(1.5).is_err() && SkewKullbackLeibler::forward(f64::NAN).is_err());
     let part = heads.classifier.slice(s![..3, ..]);
     let shard = Inputs::new(&heads.hidden, part, &heads.targets).shard(Shard::new(0, 5));
     let result = of().build().unwrap().fold(&shard.companion(Companion::logits(head)));

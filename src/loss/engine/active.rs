@@ -125,12 +125,13 @@ fn active_row<R: Real>(
     let slope = |of: fn(&Slopes) -> f64, weights: &[f64]| {
         let mut sum = 0.0;
         if let Some(term) = terms.weighted.filter(|term| of(&term.slopes) != 0.0) {
-            let factors = [&[term.factor], weights, &[of(&term.slopes)]].concat();
-            sum += problem.share(above, &factors, term.exponent - exponent);
+            let weights = weights.iter().copied();
+            let factors = [term.factor].into_iter().chain(weights).chain([of(&term.slopes)]);
+            sum += problem.share(above, factors, term.exponent - exponent);
         }
         if let Some(term) = terms.plain.filter(|term| of(&term.slopes) != 0.0) {
             let factors = [term.factor, of(&term.slopes)];
-            sum += problem.plain_share(above, &factors, term.exponent - exponent);
+            sum += problem.plain_share(above, factors, term.exponent - exponent);
         }
         sum
     };
@@ -145,7 +146,7 @@ fn active_row<R: Real>(
     let spread = |weight: f64| match hard {
         true => {
             let factors = [terms.smoothing, 1.0 / problem.vocabulary as f64, weight];
-            let own = problem.share(above, &factors, -exponent);
+            let own = problem.share(above, factors, -exponent);
             if by_deviation == 0.0 { own } else { own + by_deviation * weight }
         }
         false => by_surprisal(&[smoothing, 1.0 / problem.vocabulary as f64, weight]),

@@ -6,7 +6,7 @@ use crate::loss::gradients::Upstream;
 use crate::loss::row_loss::{DIVERGENCES, PerDivergence};
 use crate::simd::Isa;
 use crate::softmax::RowState;
-use crate::softmax::divergence::{Divergence, PairRow};
+use crate::softmax::divergence::{Divergence, DivergenceSum, PairRow};
 use crate::softmax::gradient::Slope;
 
 /// The bytes that the backward keeps of a row for its divergences.
@@ -15,8 +15,8 @@ pub(crate) const PAIR_BYTES: usize = size_of::<Pair<f64>>();
 /// What the derivatives of a row's divergences are made with.
 pub(crate) struct Pair<R> {
     row: PairRow<R>,
-    /// Those that have a slope: with it, and with their value.
-    terms: [Option<(Divergence, f64, f64)>; DIVERGENCES],
+    /// Those that have a slope: with it, and with what the whole row sums to.
+    terms: [Option<(Divergence, f64, DivergenceSum)>; DIVERGENCES],
 }
 
 impl<R: Real> Pair<R> {
@@ -28,8 +28,8 @@ impl<R: Real> Pair<R> {
         slope: Slope<'_, R>,
         to: &mut [R],
     ) {
-        for &(divergence, coefficient, value) in self.terms.iter().flatten() {
-            let of = (coefficient, value);
+        for &(divergence, coefficient, sum) in self.terms.iter().flatten() {
+            let of = (coefficient, sum);
             self.row.add_derivative(isa, divergence, of, logits, slope, to);
         }
     }
@@ -50,21 +50,22 @@ pub(crate) fn pairs<R: Real>(
             let scalars = problem.scalars(row, state, Some(second));
             let all = problem.loss.row_loss.evaluate(&scalars);
             let weight = problem.class_weight_of(row);
-            for (to, (divergence, value)) in terms.iter_mut().zip(second.divergences.iter()) {
+            let of_row = second.divergences.iter().zip(second.mean_slopes);
+            for (to, ((divergence, value), mean_slope)) in terms.iter_mut().zip(of_row) {
                 let mut slope = 0.0;
                 if let Some(term) = &all.weighted
                     && let Some(own) = term.slopes.divergences.get(divergence)
                 {
-                    slope += problem.share(&above, &[term.factor, weight, own], term.exponent);
+                    slope += problem.share(&above, [term.factor, weight, own], term.exponent);
                 }
                 if let Some(term) = &all.plain
                     && let Some(own) = term.slopes.divergences.get(divergence)
                 {
-                    slope += problem.plain_share(&above, &[term.factor, own], term.exponent);
+                    slope += problem.plain_share(&above, [term.factor, own], term.exponent);
                 }
                 // A row that is infinitely far has no gradient.
                 if slope != 0.0 && !value.is_infinite() {
-                    *to = Some((divergence, slope, value));
+                    *to = Some((divergence, slope, DivergenceSum { value, mean_slope }));
                 }
             }
         }
@@ -85,13 +86,14 @@ impl SecondRow {
             maximum: state.maximum,
             remainder: state.remainder,
             divergences,
+            mean_slopes: [0.0; DIVERGENCES],
         };
         states.iter().map(of).collect()
     }
 }
 
 /// What some columns add to the divergences of some rows.
-pub(crate) type DivergenceSums = [f64; DIVERGENCES];
+pub(crate) type DivergenceSums = [DivergenceSum; DIVERGENCES];
 
 impl<R: Real> Problem<'_, R> {
     /// Adds what some columns of a row have of each divergence; logits of both heads.
@@ -103,7 +105,9 @@ impl<R: Real> Problem<'_, R> {
         sums: &mut DivergenceSums,
     ) {
         for (sum, (divergence, _)) in sums.iter_mut().zip(self.loss.needs.divergences.iter()) {
-            *sum += row.sum(self.loss.isa, divergence, logits, second);
+            let own = row.sum(self.loss.isa, divergence, logits, second);
+            sum.value += own.value;
+            sum.mean_slope += own.mean_slope;
         }
     }
 }
@@ -114,9 +118,12 @@ pub(crate) fn add_sums(rows: &mut [SecondRow], sums: &[DivergenceSums]) {
         for (row, sums) in rows.iter_mut().zip(sums) {
             let mut all = PerDivergence::default();
             for ((divergence, value), sum) in row.divergences.iter().zip(sums) {
-                all.add(divergence, value + sum);
+                all.add(divergence, value + sum.value);
             }
             row.divergences = all;
+            for (mean_slope, sum) in row.mean_slopes.iter_mut().zip(sums) {
+                *mean_slope += sum.mean_slope;
+            }
         }
     }
 }

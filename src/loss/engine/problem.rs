@@ -16,7 +16,7 @@ use crate::loss::gradients::RowUpstream;
 use crate::loss::head::Head;
 use crate::loss::inputs::{Classes, Inputs, Selection, Targets};
 use crate::loss::options::{Filter, LinearCrossEntropy, Reduction};
-use crate::loss::row_loss::{Needs, PerDivergence, RowScalars};
+use crate::loss::row_loss::{DIVERGENCES, Needs, PerDivergence, RowScalars};
 use crate::loss::source::Source;
 use crate::matrix::Vector;
 use crate::quotient::{exponent, quotient, times_power};
@@ -49,6 +49,8 @@ pub(crate) struct SecondRow {
     pub(crate) remainder: f64,
     /// Those that the loss needs.
     pub(crate) divergences: PerDivergence,
+    /// In the same order the mean of the slopes of each.
+    pub(crate) mean_slopes: [f64; DIVERGENCES],
 }
 
 /// By what each part of the loss is divided.
@@ -403,26 +405,31 @@ impl<'a, R: Real> Problem<'a, R> {
 
     /// Of a row the upstream of its weighted term over the divisor, times these factors and 2^`exponent`:
     /// one quotient, of which no step leaves the range of f64 where the result does not.
-    pub(crate) fn share(&self, upstream: &RowUpstream, factors: &[f64], exponent: i64) -> f64 {
+    pub(crate) fn share(
+        &self,
+        upstream: &RowUpstream,
+        factors: impl IntoIterator<Item = f64>,
+        exponent: i64,
+    ) -> f64 {
         if upstream.has_no_loss() {
             return 0.0;
         }
-        let all = [&upstream.loss[..], factors].concat();
-        quotient(&all, self.divisors.weighted, self.divisors.exponent + exponent)
+        let all = upstream.loss.into_iter().chain(factors);
+        quotient(all, self.divisors.weighted, self.divisors.exponent + exponent)
     }
 
     /// The same of the plain term.
     pub(crate) fn plain_share(
         &self,
         upstream: &RowUpstream,
-        factors: &[f64],
+        factors: impl IntoIterator<Item = f64>,
         exponent: i64,
     ) -> f64 {
         if upstream.has_no_loss() {
             return 0.0;
         }
-        let all = [factors, &upstream.loss[..]].concat();
-        quotient(&all, self.divisors.plain, exponent)
+        let all = factors.into_iter().chain(upstream.loss);
+        quotient(all, self.divisors.plain, exponent)
     }
 }
 

@@ -10,7 +10,6 @@ use super::problem::{Problem, Row, SecondRow};
 use super::tile::{Hidden, Scratch, sized};
 use crate::element::{Element, Operand};
 use crate::gemm::{Buffer, GROUP, PANEL, steps_length};
-use crate::loss::row_loss::DIVERGENCES;
 use crate::parallel;
 use crate::softmax::RowState;
 use crate::softmax::divergence::PairRow;
@@ -47,7 +46,7 @@ fn sum_divergences<F: Operand>(
         other.pack(head, rows, plan.slots);
         let pairs = pair_rows::<F::Sum>(&states[at.clone()], &second[at.clone()]);
         sums.clear();
-        sums.resize(spans.len() * rows.len(), [0.0; DIVERGENCES]);
+        sums.resize(spans.len() * rows.len(), DivergenceSums::default());
         let tasks = spans.iter().cloned().zip(sums.chunks_mut(rows.len())).collect();
         let hidden = (&own, &other);
         parallel::for_each(&mut slots, tasks, |slot, (columns, sums)| {

@@ -11,7 +11,6 @@ use super::problem::{Problem, Row, SecondRow};
 use super::tile::{Hidden, Scratch, sized};
 use crate::element::{Element, Operand, Real};
 use crate::gemm::{Buffer, PANEL, padded_rows};
-use crate::loss::row_loss::DIVERGENCES;
 use crate::parallel;
 use crate::softmax::RowState;
 
@@ -119,7 +118,7 @@ impl<'p, 'a, F: Operand> SecondStrip<'p, 'a, F> {
         let mut second = SecondRow::of(problem, &self.states);
         let pairs = pair_rows::<F::Sum>(states, &second);
         let spans: Vec<_> = spans(problem.columns, tile_columns).collect();
-        let mut sums = vec![[0.0; DIVERGENCES]; spans.len() * rows.len()];
+        let mut sums = vec![DivergenceSums::default(); spans.len() * rows.len()];
         let tasks = spans.into_iter().zip(sums.chunks_mut(rows.len().max(1))).collect();
         parallel::for_each(slots, tasks, |slot, (span, sums): (_, &mut [DivergenceSums])| {
             let Scratch { tile: own, second_tile, .. } = slot;

@@ -66,7 +66,7 @@ impl RowLoss for CrossEntropy {
         };
         if self.z_loss != 0.0 {
             let lse = row.log_sum_exp();
-            let value = quotient(&[self.z_loss, lse, lse], 1.0, 0);
+            let value = quotient([self.z_loss, lse, lse], 1.0, 0);
             terms = terms.with_plain(Term::new(value).by_log_sum_exp(2.0 * self.z_loss * lse));
         }
         terms

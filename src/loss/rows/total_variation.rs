@@ -1,0 +1,52 @@
+//! The total variation from a second head.
+
+use crate::loss::row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
+use crate::softmax::divergence::Divergence;
+
+/// The total variation between a row's distribution Q and that of a second head, P: the largest difference of
+/// what they give to any set of classes, from 0 to 1.
+///
+/// ```text
+/// L = ½ Σ_v |P_v − Q_v|      dL/da_v = ½ Q_v (sign(Q_v − P_v) − Σ_u Q_u sign(Q_u − P_u))      sign(0) = 0
+/// ```
+///
+/// 1 − L is the share of tokens that speculative sampling accepts of draws from Q for P. The rest is as
+/// [`KullbackLeibler`](super::KullbackLeibler) has it.
+///
+/// ```
+/// use ndarray::arr2;
+/// use surprisal::loss::{Companion, Head, TotalVariation};
+/// use surprisal::{Inputs, LinearCrossEntropy};
+/// let (one, other) = (arr2(&[[0.0_f64, 0.0]]), arr2(&[[0.0_f64, 3_f64.ln()]]));
+/// let inputs = Inputs::from_logits(&one, &[0_u32])
+///     .companion(Companion::logits(Head::from_logits(&other)));
+/// let loss = LinearCrossEntropy::builder().row_loss(TotalVariation::default()).build()?;
+/// assert!((loss.forward(&inputs)?.loss() - 0.25).abs() < 1e-15);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TotalVariation {
+    squared: bool,
+}
+
+impl TotalVariation {
+    /// Times T², the square of the row's temperature.
+    #[must_use]
+    pub fn times_temperature_squared(mut self) -> Self {
+        self.squared = true;
+        self
+    }
+}
+
+impl RowLoss for TotalVariation {
+    fn needs(&self) -> Needs {
+        Needs::nothing().divergence(Divergence::TotalVariation)
+    }
+
+    fn evaluate(&self, row: &RowScalars) -> Terms {
+        let factor = if self.squared { row.temperature().powi(2) } else { 1.0 };
+        let value = row.divergence(Divergence::TotalVariation);
+        let term = Term::new(value).by_divergence(Divergence::TotalVariation, 1.0);
+        Terms::plain(term.times(factor))
+    }
+}
