@@ -1,4 +1,5 @@
-// G = (p (A - h (u - mu)) - k w) da/dz of a tile, into the scratch: zero beyond rows and columns.
+// G = (p (A - h (u - mu) + b (c - mean c)) - k w) da/dz of a tile, into the scratch: zero beyond rows and
+// columns.
 //#include params
 //#include numbers
 //#include tile
@@ -6,7 +7,8 @@
 //#matrix classifier 2
 
 // Three vectors of each row: its row of the hidden states, target, arg-max, whether it has
-// probabilities; m, 1/(1+r), A, h; mu, k, dL/da of the target and of the arg-max.
+// probabilities; m, 1/(1+r), A, h; mu, k, dL/da of the target and of the arg-max. Behind those of all
+// rows, of which there are `count`, one more of each where it is needed: b, the mean of c.
 @group(0) @binding(0) var<storage, read> rows: array<vec4<u32>>;
 //#if BIAS
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -20,6 +22,10 @@
 // that does not.
 @group(0) @binding(6) var<storage, read_write> kept: array<u32>;
 @group(0) @binding(7) var<storage, read_write> lost: array<f32>;
+//#end
+//#if COMPANION
+// No filter goes with it.
+@group(0) @binding(7) var<storage, read> companions: array<f32>;
 //#end
 
 @compute @workgroup_size(16, 16, 1)
@@ -52,6 +58,9 @@ fn main(
         let names = rows[at];
         let scalars = bitcast<vec4<f32>>(rows[at + 1u]);
         let more = bitcast<vec4<f32>>(rows[at + 2u]);
+//#if MORE
+        let most = bitcast<vec4<f32>>(rows[3u * P.count + P.first_row + min(own_row, P.rows - 1u)]);
+//#end
 //#for j TN
         {
             let v = column + tx + $16*j$u;
@@ -74,7 +83,17 @@ fn main(
             let x = select(a.x, LOWEST, bitcast<u32>(a.x) == 0xff800000u);
             let u = max(x - scalars.x, -1e4);
             let p = exponential(min(u, 0.0)) * scalars.y;
+//#if COMPANION
+//#if ENTRIES
+            let c = companions[min(own_row, P.rows - 1u) * P.columns + known];
+//#else
+            let c = companions[class_];
+//#end
+            let coefficient = fma(most.x, c - most.y, scalars.z - scalars.w * (u - more.x));
+            var d = fma(p, coefficient, -more.y * w);
+//#else
             var d = fma(p, scalars.z - scalars.w * (u - more.x), -more.y * w);
+//#end
             d = select(d, more.w, class_ == names.z);
             d = select(d, more.z, class_ == names.y);
             let value = select(d * a.y, scalars.y, names.w == 0u);

@@ -27,6 +27,11 @@ struct State {
     // How many logits are above the target's.
     above: u32,
 //#end
+//#if COMPANION
+    // Sum of e^u c, and c of the arg-max, which is not in it.
+    companion: f32,
+    of_argmax: f32,
+//#end
 }
 
 const DEVIATION = 9.5367431640625e-7;
@@ -39,8 +44,9 @@ fn no_state() -> State {
     return s;
 }
 
-// Folds in the logit x of a class with its weight w; `ahead` is the target's logit, `y` its class.
-fn push(s: ptr<function, State>, x: f32, class_: u32, w: f32, ahead: f32, y: u32) {
+// Folds in the logit x of a class with its weight w and the number c beside it; `ahead` is the target's
+// logit, `y` its class.
+fn push(s: ptr<function, State>, x: f32, class_: u32, w: f32, c: f32, ahead: f32, y: u32) {
     if (!is_finite(x)) {
         let bits = bitcast<u32>(x);
         if (is_nan(x)) {
@@ -83,6 +89,10 @@ fn push(s: ptr<function, State>, x: f32, class_: u32, w: f32, ahead: f32, y: u32
 //#if RANK
     (*s).above += select(0u, 1u, class_ != y && x > ahead);
 //#end
+//#if COMPANION
+    (*s).companion = select(fma(e, c, (*s).companion), e * ((*s).companion + (*s).of_argmax), up);
+    (*s).of_argmax = select((*s).of_argmax, c, up);
+//#end
     (*s).maximum = select((*s).maximum, x, up);
     (*s).argmax = select((*s).argmax, class_, up);
 }
@@ -121,6 +131,9 @@ fn join(one: State, other: State) -> State {
 //#if ENTROPY
         a.first += e * (b.first - gap * (1.0 + b.remainder));
 //#end
+//#if COMPANION
+        a.companion += e * (b.companion + b.of_argmax);
+//#end
         a.remainder += scaled;
     }
     return a;
@@ -143,6 +156,10 @@ fn keep_state(s: State, at: u32) {
 //#end
 //#if RANK
     last.y = s.above;
+//#end
+//#if COMPANION
+    last.z = bitcast<u32>(s.companion);
+    last.w = bitcast<u32>(s.of_argmax);
 //#end
     tiles[at + 1u] = more;
     tiles[at + 2u] = last;
@@ -170,6 +187,10 @@ fn kept_state(at: u32) -> State {
 //#end
 //#if RANK
     s.above = last.y;
+//#end
+//#if COMPANION
+    s.companion = bitcast<f32>(last.z);
+    s.of_argmax = bitcast<f32>(last.w);
 //#end
     return s;
 }

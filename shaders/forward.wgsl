@@ -20,6 +20,9 @@
 // The targets' logits and slopes, of all rows.
 @group(0) @binding(6) var<storage, read> ahead: array<vec2<f32>>;
 //#end
+//#if COMPANION
+@group(0) @binding(7) var<storage, read> companions: array<f32>;
+//#end
 
 @compute @workgroup_size(16, 16, 1)
 fn main(
@@ -72,10 +75,19 @@ fn main(
                 let w = 1.0;
 //#end
 //#end
+//#if ENTRIES
+                let beside = companions[row$i$ * P.columns + v$j$];
+//#else
+//#if COMPANION
+                let beside = companions[class$j$];
+//#else
+                let beside = 0.0;
+//#end
+//#end
                 if (class$j$ == y$i$ && row + ty + $16*i$u < P.rows) {
                     partials[(row$i$ * P.spans + span) * 12u + 7u] = bitcast<u32>(x);
                 }
-                push(&s$i$, x, class$j$, w, ahead$i$, y$i$);
+                push(&s$i$, x, class$j$, w, beside, ahead$i$, y$i$);
             }
 //#end
         }
@@ -108,6 +120,9 @@ fn main(
 //#end
 //#if RANK
         partials[at + 10u] = s.above;
+//#end
+//#if COMPANION
+        partials[at + 11u] = bitcast<u32>(s.companion);
 //#end
     }
 //#end

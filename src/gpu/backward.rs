@@ -81,21 +81,27 @@ impl Call<'_, '_> {
                 starts.push(starts[starts.len() - 1] + own);
             }
         }
-        let mut words = Vec::with_capacity(12 * active.len());
-        let mut entries = Vec::new();
+        let mut words = Vec::with_capacity(16 * active.len());
+        let mut more = Vec::new();
+        let (mut entries, mut buffer) = (Vec::new(), Vec::new());
         for (i, row) in active.iter().enumerate() {
             let sparse = problem.sparse_of(&row.row, 0..problem.columns);
             for (&(class, weight), [logit, slope]) in
                 sparse.iter().zip(starts.get(row.index).map_or(&[][..], |&at| &logits[at..]))
             {
-                let spread = row.weights * self.weight(row, class);
                 let picked = row.soft * weight;
-                let d =
-                    row.exact_gradient(class as usize, f64::from(*logit), entry(picked, spread));
+                let entry = self.entry(row, class, picked, &mut buffer);
+                let d = row.exact_gradient(class as usize, f64::from(*logit), entry);
                 entries.push((i, class, (d * f64::from(*slope)) as f32));
             }
-            words.extend(self.row_scalars(row, &states[row.index], sparse));
+            words.extend(self.row_scalars(row, &states[row.index], sparse, &mut buffer));
+            if self.more() {
+                // No product with a mean that may be infinite where the coefficient is 0.
+                let mean = if row.companion == 0.0 { 0.0 } else { row.gradient.companion_mean };
+                more.extend([row.gradient.companion, mean, 0.0, 0.0].map(f32::to_bits));
+            }
         }
+        words.append(&mut more);
         ActiveRows { words: self.words(&words), active, spread, entries }
     }
 
@@ -108,24 +114,43 @@ impl Call<'_, '_> {
         }
     }
 
+    /// What a class has of a row's gradient for itself, where it is one of hard or sparse targets with this
+    /// weight, or one of dense ones.
+    fn entry(&self, row: &Active<f32>, class: u32, picked: f64, buffer: &mut Vec<f32>) -> Entry {
+        let own = row.weights * self.weight(row, class);
+        let (picked, spread) = match self.problem.targets {
+            Targets::Soft(_) => (own, 0.0),
+            _ => (picked, own),
+        };
+        let companion = match row.companion {
+            0.0 => 0.0,
+            _ => self.companion_at(&row.row, class as usize, buffer),
+        };
+        Entry { picked, spread, companion }
+    }
+
     /// Twelve words: names, scalars, and the two entries that decide, in f64 up to here.
-    fn row_scalars(&self, row: &Active<f32>, state: &RowState, sparse: &[(u32, f64)]) -> [u32; 12] {
+    fn row_scalars(
+        &self,
+        row: &Active<f32>,
+        state: &RowState,
+        sparse: &[(u32, f64)],
+        buffer: &mut Vec<f32>,
+    ) -> [u32; 12] {
         let hard = matches!(self.problem.targets, Targets::Hard(_));
-        let soft = matches!(self.problem.targets, Targets::Soft(_));
         let (mut target, mut argmax) = (NONE, NONE);
         let (mut at_target, mut at_argmax) = (0.0, 0.0);
         if let (true, Some(logit)) = (hard, state.target_logit) {
             target = row.row.target;
-            let spread = row.weights * self.weight(row, target);
-            at_target = row.exact_gradient(target as usize, logit, entry(row.picked, spread));
+            let entry = self.entry(row, target, row.picked, buffer);
+            at_target = row.exact_gradient(target as usize, logit, entry);
         }
         let largest = state.argmax as u32;
         let known = largest == target || sparse.iter().any(|&(class, _)| class == largest);
         if state.maximum.is_finite() && !known {
             argmax = largest;
-            let own = row.weights * self.weight(row, largest);
-            let (picked, spread) = if soft { (own, 0.0) } else { (0.0, own) };
-            at_argmax = row.exact_gradient(largest as usize, state.maximum, entry(picked, spread));
+            let entry = self.entry(row, largest, 0.0, buffer);
+            at_argmax = row.exact_gradient(largest as usize, state.maximum, entry);
         }
         let scalars = &row.gradient;
         let good = u32::from(state.maximum.is_finite());
@@ -212,12 +237,13 @@ impl Call<'_, '_> {
                     columns: classes.len() as u32,
                     first_class: classes.start as u32,
                     stride: stride as u32,
+                    count: rows.active.len() as u32,
                     ..self.params()
                 };
                 let own = rows.active[chunk.rows.clone()].iter().map(|active| active.index);
-                let weights = self.weights(recorder, dense.as_ref(), own, classes.clone());
+                let beside = self.beside_logits(recorder, &dense, own, classes.clone())?;
                 self.record_derivatives(
-                    recorder, rows, &chunk, &classes, scratch, weights, &params,
+                    recorder, rows, &chunk, &classes, scratch, &beside, &params,
                 )?;
                 let here = |&(row, class, _): &(usize, u32, f32)| {
                     chunk.rows.contains(&row) && classes.contains(&(class as usize))
@@ -255,7 +281,7 @@ impl Call<'_, '_> {
         chunk: &Chunk,
         classes: &std::ops::Range<usize>,
         scratch: &Scratch,
-        weights: Option<(u32, &Part)>,
+        beside: &[(u32, &Part)],
         params: &Params,
     ) -> Result<()> {
         let kernel = self.kernel(Kind::Derivatives);
@@ -263,7 +289,7 @@ impl Call<'_, '_> {
         let classifier = self.classifier.part(classes.clone());
         let mut parts = vec![(0, &rows.words), (1, &hidden), (2, &classifier), (5, &scratch.g)];
         parts.extend(self.bias());
-        parts.extend(weights);
+        parts.extend(beside);
         if let Some((kept, lost)) = &scratch.filter {
             parts.extend([(6, kept), (7, lost)]);
         }
@@ -466,9 +492,4 @@ fn add_scaled(to: &mut [f32], factor: f64, from: &[f32]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to += (factor * f64::from(*from)) as f32;
     }
-}
-
-/// An entry without a companion, which a call on a device has not.
-fn entry(picked: f64, spread: f64) -> Entry {
-    Entry { picked, spread, companion: 0.0 }
 }

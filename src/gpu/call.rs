@@ -6,12 +6,13 @@ use super::arrays::Pieces;
 use super::context::{Context, Part};
 use super::plan::{DevicePlan, DeviceShapes};
 use super::recorder::Recorder;
-use super::shader::{Kernel, Kind, Params, Weighing};
+use super::shader::{Beside, Kernel, Kind, Params, Weighing};
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
-use crate::loss::engine::problem::Problem;
+use crate::loss::engine::grid::TILE_COLUMNS;
+use crate::loss::engine::problem::{Problem, Row};
 use crate::loss::engine::tile::Weights;
-use crate::loss::{Inputs, LinearCrossEntropy, Targets};
+use crate::loss::{Companion, Inputs, LinearCrossEntropy, Targets};
 
 /// The class that no target has.
 pub(super) const NONE: u32 = u32::MAX;
@@ -24,7 +25,14 @@ pub(super) struct Call<'c, 'a> {
     pub(super) classifier: Pieces,
     bias: Option<Part>,
     class_weights: Option<Part>,
+    companion: Option<Part>,
     kernel: Kernel,
+}
+
+/// Room on the device for what stands beside the logits of some rows and columns.
+pub(super) struct Dense {
+    weights: Option<Part>,
+    companions: Option<Part>,
 }
 
 /// Some of a call's rows, as they are listed on the device, all of one binding of the hidden states.
@@ -65,10 +73,21 @@ pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()
             "the GPU computes one temperature for all rows, expected that of the loss",
         );
     }
-    if inputs.companion.is_some() {
-        return conflict("a loss with a companion is computed on the CPU alone so far");
-    }
+    beside(inputs.companion.as_ref())?;
     inputs.check_whole()
+}
+
+/// How a companion stands beside the logits; one that is not for a GPU is refused.
+fn beside(companion: Option<&Companion<'_>>) -> Result<Beside> {
+    Ok(match companion {
+        None => Beside::Nothing,
+        Some(Companion::Classes(_)) => Beside::Classes,
+        Some(Companion::Entries(_) | Companion::Listed { .. }) => Beside::Entries,
+        Some(Companion::Logits(_)) => {
+            let what = "a second head is computed on the CPU alone so far";
+            return Err(Error::Conflict { what: what.into() });
+        }
+    })
 }
 
 impl<'c, 'a> Call<'c, 'a> {
@@ -103,6 +122,12 @@ impl<'c, 'a> Call<'c, 'a> {
             }
             _ => None,
         };
+        let companion = match &problem.companion {
+            Some(Companion::Classes(values)) => {
+                Some(storage(&values.to_vec::<f32>(), "the companion, in bytes,")?)
+            }
+            _ => None,
+        };
         let kernel = Kernel {
             kind: Kind::Patch,
             tile: plan.tile,
@@ -112,10 +137,21 @@ impl<'c, 'a> Call<'c, 'a> {
             bias: bias.is_some(),
             softcap: problem.loss.transform.softcap.is_some(),
             weighing,
+            beside: beside(problem.companion.as_ref())?,
             filter: problem.threshold.is_some(),
             immediates: context.immediates,
         };
-        Ok(Self { context, problem, plan, hidden, classifier, bias, class_weights, kernel })
+        Ok(Self {
+            context,
+            problem,
+            plan,
+            hidden,
+            classifier,
+            bias,
+            class_weights,
+            companion,
+            kernel,
+        })
     }
 
     pub(super) fn kernel(&self, kind: Kind) -> Kernel {
@@ -124,6 +160,15 @@ impl<'c, 'a> Call<'c, 'a> {
 
     pub(super) fn weighing(&self) -> Weighing {
         self.kernel.weighing
+    }
+
+    pub(super) fn beside(&self) -> Beside {
+        self.kernel.beside
+    }
+
+    /// Whether the derivatives read a fourth vector of each row.
+    pub(super) fn more(&self) -> bool {
+        self.kernel.more()
     }
 
     pub(super) fn filtered(&self) -> bool {
@@ -149,34 +194,59 @@ impl<'c, 'a> Call<'c, 'a> {
         self.bias.as_ref().map(|bias| (3, bias))
     }
 
-    /// The weights of these rows and columns, where classes are weighed: those of dense targets are
-    /// put into `dense` first.
-    pub(super) fn weights<'p>(
+    /// The weights and companions of these rows and columns, where there are any: those of entries are put
+    /// into `dense` first.
+    pub(super) fn beside_logits<'p>(
         &'p self,
         recorder: &mut Recorder<'_, '_>,
-        dense: Option<&'p Part>,
-        rows: impl Iterator<Item = usize>,
+        dense: &'p Dense,
+        rows: impl Iterator<Item = usize> + Clone,
         columns: Range<usize>,
-    ) -> Option<(u32, &'p Part)> {
-        let Some(dense) = dense else { return self.class_weights.as_ref().map(|w| (4, w)) };
-        let mut weights = Vec::new();
-        let mut buffer = vec![0.0; columns.len()];
-        for row in rows {
-            let row = &self.problem.rows[row];
-            if let Weights::Each(own) = self.problem.weights_of(row, columns.clone(), &mut buffer) {
-                weights.extend_from_slice(own);
+    ) -> Result<Vec<(u32, &'p Part)>> {
+        let problem = &self.problem;
+        let rows = rows.map(|row| &problem.rows[row]);
+        if let Some(part) = &dense.weights {
+            let mut weights = Vec::new();
+            let mut buffer = vec![0.0; columns.len()];
+            for row in rows.clone() {
+                if let Weights::Each(own) = problem.weights_of(row, columns.clone(), &mut buffer) {
+                    weights.extend_from_slice(own);
+                }
             }
+            recorder.upload(bytemuck::cast_slice(&weights), &part.buffer)?;
         }
-        recorder.upload(bytemuck::cast_slice(&weights), &dense.buffer);
-        Some((4, dense))
+        if let Some(part) = &dense.companions {
+            let (mut values, mut buffer) = (Vec::new(), Vec::new());
+            for row in rows {
+                for first in columns.clone().step_by(TILE_COLUMNS) {
+                    let some = first..columns.end.min(first + TILE_COLUMNS);
+                    values.extend_from_slice(
+                        problem.companions_of(row, some, None, &mut buffer).unwrap_or_default(),
+                    );
+                }
+            }
+            recorder.upload(bytemuck::cast_slice(&values), &part.buffer)?;
+        }
+        let weights = dense.weights.as_ref().or(self.class_weights.as_ref());
+        let companions = dense.companions.as_ref().or(self.companion.as_ref());
+        let weights = weights.map(|part| (4, part)).into_iter();
+        Ok(weights.chain(companions.map(|part| (7, part))).collect())
     }
 
-    /// Room for the dense weights of so many rows and columns, where there are any.
-    pub(super) fn dense(&self, rows: usize, columns: usize) -> Option<Part> {
-        (self.kernel.weighing == Weighing::Dense).then(|| {
-            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-            Part::whole(&self.context.buffer(rows * columns * 4, usage))
-        })
+    /// Room for what stands beside each logit of so many rows and columns.
+    pub(super) fn dense(&self, rows: usize, columns: usize) -> Dense {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let part = || Part::whole(&self.context.buffer(rows * columns * 4, usage));
+        Dense {
+            weights: (self.weighing() == Weighing::Dense).then(part),
+            companions: (self.beside() == Beside::Entries).then(part),
+        }
+    }
+
+    /// The number beside a row's logit of a class, 0 where there is none.
+    pub(super) fn companion_at(&self, row: &Row, class: usize, buffer: &mut Vec<f32>) -> f64 {
+        let values = self.problem.companions_of(row, class..class + 1, None, buffer);
+        values.map_or(0.0, |values| f64::from(values[0]))
     }
 
     /// Rows, given by their rows of the hidden states, in chunks of at most so many.
@@ -221,6 +291,8 @@ pub(super) fn shapes(
         Source::Product { hidden, .. } => hidden.dim().0,
         Source::Given(_) => 0,
     };
+    let dense = matches!(problem.targets, Targets::Soft(_));
+    let entries = matches!(beside(problem.companion.as_ref()), Ok(Beside::Entries));
     DeviceShapes {
         rows,
         hidden: problem.width,
@@ -228,5 +300,6 @@ pub(super) fn shapes(
         hidden_bytes: formats.0,
         classifier_bytes: formats.1,
         gradients,
+        beside_logits: usize::from(dense) + usize::from(entries),
     }
 }

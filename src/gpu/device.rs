@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::loss::engine::problem::Problem;
 use crate::loss::filter::record::Dropped;
 use crate::loss::source::Source;
-use crate::loss::{Inputs, LinearCrossEntropy, Targets, Upstream};
+use crate::loss::{Companion, Inputs, LinearCrossEntropy, Targets, Upstream};
 use crate::matrix::{Matrix, Vector};
 use crate::softmax::RowState;
 
@@ -76,6 +76,12 @@ impl<'a> DeviceInputs<'a> {
     /// As [`Inputs::token_weights`].
     pub fn token_weights(mut self, weights: impl Into<Vector<'a>>) -> Self {
         self.inputs = self.inputs.token_weights(weights);
+        self
+    }
+
+    /// As [`Inputs::companion`].
+    pub fn companion(mut self, companion: Companion<'a>) -> Self {
+        self.inputs = self.inputs.companion(companion);
         self
     }
 

@@ -2,9 +2,9 @@
 
 use super::call::{Call, Chunk, NONE};
 use super::context::Part;
-use super::plan::{GRAIN, STATE_WORDS};
+use super::plan::STATE_WORDS;
 use super::recorder::Recorder;
-use super::shader::{Kind, Params, Weighing};
+use super::shader::{Beside, Kind, Params, Weighing};
 use super::waiting::Waiting;
 use crate::error::Result;
 use crate::loss::Targets;
@@ -59,14 +59,7 @@ impl Call<'_, '_> {
 
     /// Chunks of the forward.
     pub(super) fn forward_chunks(&self) -> Vec<Chunk> {
-        let most = match self.weighing() {
-            Weighing::Dense => {
-                let room = self.context.budget.scratch_bytes / (4 * self.plan.span);
-                self.plan.forward_rows.min((room / GRAIN * GRAIN).max(GRAIN))
-            }
-            _ => self.plan.forward_rows,
-        };
-        self.chunks(&self.kept(), most)
+        self.chunks(&self.kept(), self.plan.forward_rows)
     }
 
     /// Computes single logits, if any are needed.
@@ -136,12 +129,11 @@ impl Call<'_, '_> {
         let plan = &self.plan;
         let kernel = self.kernel(self.kind());
         let height = chunk.rows.len();
-        let spans = if self.weighing() == Weighing::Dense { 1 } else { plan.forward_spans };
-        let dense = self.dense(height, spans * plan.span);
+        let dense = self.dense(height, plan.forward_spans * plan.span);
         let hidden = self.hidden.part(chunk.hidden.clone());
-        for classes in self.groups(spans * plan.span) {
-            let weights =
-                self.weights(recorder, dense.as_ref(), chunk.rows.clone(), classes.clone());
+        for classes in self.groups(plan.forward_spans * plan.span) {
+            let beside =
+                self.beside_logits(recorder, &dense, chunk.rows.clone(), classes.clone())?;
             let classifier = self.classifier.part(classes.clone());
             let params = Params {
                 rows: height as u32,
@@ -154,7 +146,7 @@ impl Call<'_, '_> {
             };
             let mut parts = vec![(0, rows), (1, &hidden), (2, &classifier), (5, partials)];
             parts.extend(self.bias());
-            parts.extend(weights);
+            parts.extend(beside);
             parts.extend(ahead.map(|ahead| (6, &ahead.device)));
             let grid =
                 (height.div_ceil(kernel.tile.rows as usize), classes.len().div_ceil(plan.span));
@@ -247,6 +239,7 @@ impl Call<'_, '_> {
         let hard = matches!(self.problem.targets, Targets::Hard(_));
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
         let of_row = (self.plan.spans * STATE_WORDS).max(1);
+        let mut buffer = Vec::new();
         for (row, words) in chunk.rows.clone().zip(words.chunks(of_row)) {
             let own = &self.problem.rows[row];
             let mut state = match hard {
@@ -264,6 +257,10 @@ impl Call<'_, '_> {
                 let known = state.ahead.is_some();
                 let mut partial = self.state_of(words, first);
                 partial.above = known.then_some(u64::from(words[10]));
+                if self.beside() != Beside::Nothing {
+                    let argmax = partial.argmax as usize;
+                    partial.companion_of_argmax = self.companion_at(own, argmax, &mut buffer);
+                }
                 if hard && (first..last).contains(&(own.target as usize)) {
                     partial.target_logit = Some(f64::from(f32::from_bits(words[7])));
                 }
@@ -295,6 +292,9 @@ impl Call<'_, '_> {
             }
             if statistics.varentropy {
                 state.second_moment = float(3);
+            }
+            if self.beside() != Beside::Nothing {
+                state.companion = float(11);
             }
         }
         if self.weighing() != Weighing::None {

@@ -46,6 +46,9 @@ pub struct DeviceShapes {
     pub classifier_bytes: usize,
     /// Whether gradients are computed too.
     pub gradients: bool,
+    /// How many numbers go to the device beside each logit: one of dense soft targets, one of a companion of
+    /// entries.
+    pub beside_logits: usize,
 }
 
 impl DeviceShapes {
@@ -57,7 +60,15 @@ impl DeviceShapes {
     /// ```
     pub fn new(rows: usize, hidden: usize, vocabulary: usize) -> Self {
         let (hidden_bytes, classifier_bytes) = (4, 4);
-        Self { rows, hidden, vocabulary, hidden_bytes, classifier_bytes, gradients: true }
+        Self {
+            rows,
+            hidden,
+            vocabulary,
+            hidden_bytes,
+            classifier_bytes,
+            gradients: true,
+            beside_logits: 0,
+        }
     }
 
     /// Bytes of a number of the hidden states: 4, the default, or 2.
@@ -78,6 +89,14 @@ impl DeviceShapes {
     #[must_use]
     pub fn gradients(mut self, gradients: bool) -> Self {
         self.gradients = gradients;
+        self
+    }
+
+    /// How many numbers go to the device beside each logit, none by default: one of dense soft targets, one
+    /// of a companion of entries.
+    #[must_use]
+    pub fn beside_logits(mut self, numbers: usize) -> Self {
+        self.beside_logits = numbers;
         self
     }
 }
@@ -143,7 +162,7 @@ pub struct DevicePlan {
     pub forward_dispatches: usize,
     /// Dispatches of the backward, the bias left out.
     pub backward_dispatches: usize,
-    /// Bytes of scratch on the device.
+    /// Bytes of scratch on the device, with what stands beside the logits of one dispatch.
     pub workspace_bytes: usize,
     /// Bytes of hidden states, classifier and their gradients on the device.
     pub array_bytes: usize,
@@ -161,8 +180,8 @@ impl DevicePlan {
     /// [`Failure::LimitExceeded`] where not even the smallest piece fits,
     /// [`Error::TooLarge`] for sizes that no 32-bit index reaches.
     pub fn new(shapes: &DeviceShapes, limits: &wgpu::Limits, budget: &Budget) -> Result<Self> {
-        let DeviceShapes { rows, hidden, vocabulary, hidden_bytes, classifier_bytes, gradients } =
-            *shapes;
+        let DeviceShapes { rows, hidden, vocabulary, hidden_bytes, classifier_bytes, .. } = *shapes;
+        let DeviceShapes { gradients, beside_logits, .. } = *shapes;
         if vocabulary >= 1 << 31 || rows >= 1 << 31 || hidden >= 1 << 31 {
             let what = format!("{rows} rows of {hidden} numbers and {vocabulary} classes");
             return Err(Error::TooLarge { what });
@@ -215,9 +234,16 @@ impl DevicePlan {
             return exceeded(what, GRAIN * state_bytes, room);
         }
         let most = (work / operations(1, span)) as usize / GRAIN * GRAIN;
-        let forward_rows = padded.min(by_states).min(most.max(GRAIN)).min(groups * 64);
-        let forward_spans =
-            ((work / operations(forward_rows, span)) as usize).clamp(1, groups).min(spans.max(1));
+        // What stands beside the logits is there for one span at a time.
+        let (by_entries, most_spans) = match beside_logits {
+            0 => (usize::MAX, groups),
+            _ => ((budget.scratch_bytes / (4 * span) / GRAIN * GRAIN).max(GRAIN), 1),
+        };
+        let forward_rows =
+            padded.min(by_states).min(most.max(GRAIN)).min(groups * 64).min(by_entries);
+        let forward_spans = ((work / operations(forward_rows, span)) as usize)
+            .clamp(1, most_spans)
+            .min(spans.max(1));
 
         let block = span.min(BLOCK);
         let smallest = GRAIN * block * 4;
@@ -248,6 +274,7 @@ impl DevicePlan {
         let tile = Tile::choose(rows, limits)?;
         let states = state_bytes * forward_rows.min(padded);
         let scratch = if gradients { backward_rows * backward_columns * 4 } else { 0 };
+        let beside = beside_logits * scratch.max(forward_rows * span * 4);
         Ok(Self {
             span,
             spans,
@@ -262,7 +289,7 @@ impl DevicePlan {
             block,
             forward_dispatches: forward_steps,
             backward_dispatches: if gradients { 3 * backward_steps } else { 0 },
-            workspace_bytes: 2 * states + scratch + scratch / 4096,
+            workspace_bytes: 2 * states + scratch + scratch / 4096 + beside,
             array_bytes: rows * hidden * (hidden_bytes + own)
                 + vocabulary * hidden * (classifier_bytes + own),
             workgroup_bytes: tile.workgroup_bytes(),
@@ -350,6 +377,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_stands_beside_the_logits_is_counted_and_within_the_scratch() {
+        let budget = Budget { scratch_bytes: 8 << 20, ..Budget::default() };
+        let plan = |numbers| {
+            let shapes = DeviceShapes::new(5000, 64, 20_000).beside_logits(numbers);
+            DevicePlan::new(&shapes, &limits(128 << 20), &budget).unwrap()
+        };
+        let [none, one, two] = [0, 1, 2].map(plan);
+        assert!(none.forward_spans > 1 && one.forward_spans == 1);
+        assert!(one.forward_rows * one.span * 4 <= 8 << 20);
+        let most = (one.forward_rows * one.span).max(one.backward_rows * one.backward_columns) * 4;
+        assert_eq!(two.workspace_bytes - one.workspace_bytes, most);
+        assert_eq!((one.span, one.backward_rows), (none.span, none.backward_rows));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(super) struct Recorder<'c, 'e> {
     context: &'c Context,
     encoder: Target<'e>,
     work: f64,
+    /// Bytes on their way to buffers.
+    staged: u64,
     waiting: Waiting,
     submitted: VecDeque<wgpu::SubmissionIndex>,
 }
@@ -29,13 +31,13 @@ enum Target<'e> {
 impl<'c, 'e> Recorder<'c, 'e> {
     pub(super) fn new(context: &'c Context, waiting: Waiting) -> Self {
         let encoder = Target::Own(context.device.create_command_encoder(&Default::default()));
-        Self { context, encoder, work: 0.0, waiting, submitted: VecDeque::new() }
+        Self { context, encoder, work: 0.0, staged: 0, waiting, submitted: VecDeque::new() }
     }
 
     pub(super) fn into(context: &'c Context, encoder: &'e mut wgpu::CommandEncoder) -> Self {
         let encoder = Target::Caller(encoder);
         let submitted = VecDeque::new();
-        Self { context, encoder, work: 0.0, waiting: Waiting::Async, submitted }
+        Self { context, encoder, work: 0.0, staged: 0, waiting: Waiting::Async, submitted }
     }
 
     fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
@@ -106,11 +108,17 @@ impl<'c, 'e> Recorder<'c, 'e> {
         self.encoder().copy_buffer_to_buffer(buffer, *at, to, offset, Some(*bytes));
     }
 
-    /// Puts these bytes at the beginning of a buffer, once everything before is done.
-    pub(super) fn upload(&mut self, bytes: &[u8], to: &wgpu::Buffer) {
+    /// Puts these bytes at the beginning of a buffer, once everything before is done. What is on its way
+    /// stays within the scratch's bytes.
+    pub(super) fn upload(&mut self, bytes: &[u8], to: &wgpu::Buffer) -> Result<()> {
         let staging = self.context.filled(bytes, wgpu::BufferUsages::COPY_SRC);
         let size = staging.size();
+        if self.staged > 0 && self.staged + size > self.context.budget.scratch_bytes as u64 {
+            self.flush()?;
+        }
+        self.staged += size;
         self.encoder().copy_buffer_to_buffer(&staging, 0, to, 0, Some(size));
+        Ok(())
     }
 
     /// Submits what has been recorded, and waits for what was submitted some time ago.
@@ -119,7 +127,7 @@ impl<'c, 'e> Recorder<'c, 'e> {
         let next = self.context.device.create_command_encoder(&Default::default());
         let full = std::mem::replace(encoder, next);
         self.submitted.push_back(self.context.queue.submit([full.finish()]));
-        self.work = 0.0;
+        (self.work, self.staged) = (0.0, 0);
         if self.waiting == Waiting::Blocking && self.submitted.len() > IN_FLIGHT {
             let oldest = self.submitted.pop_front();
             if let Some(oldest) = oldest {

@@ -79,6 +79,17 @@ pub(super) enum Weighing {
     Dense,
 }
 
+/// What stands beside a logit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Beside {
+    /// Nothing.
+    Nothing,
+    /// A number of its class.
+    Classes,
+    /// A number of its own.
+    Entries,
+}
+
 // The products of the spectra are dispatched where there are spectra.
 #[cfg_attr(not(feature = "spectral"), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,6 +118,7 @@ pub(super) struct Kernel {
     pub(super) bias: bool,
     pub(super) softcap: bool,
     pub(super) weighing: Weighing,
+    pub(super) beside: Beside,
     pub(super) filter: bool,
     pub(super) immediates: bool,
 }
@@ -130,6 +142,7 @@ impl Kernel {
             bias: false,
             softcap: false,
             weighing: Weighing::None,
+            beside: Beside::Nothing,
             filter: false,
             immediates,
         }
@@ -150,9 +163,14 @@ impl Kernel {
         let plain = Self::plain(kind, self.immediates);
         match kind {
             Kind::Forward { .. } => Self { kind, filter: false, ..self },
-            Kind::TargetLogits => {
-                Self { kind, tile: plain.tile, weighing: Weighing::None, filter: false, ..self }
-            }
+            Kind::TargetLogits => Self {
+                kind,
+                tile: plain.tile,
+                weighing: plain.weighing,
+                beside: plain.beside,
+                filter: false,
+                ..self
+            },
             Kind::Derivatives => {
                 // Without class weights of their own the coefficient of the weights does it.
                 let weighing = match self.weighing {
@@ -172,6 +190,11 @@ impl Kernel {
         }
     }
 
+    /// Whether the derivatives read a fourth vector of each row.
+    pub(super) fn more(&self) -> bool {
+        self.beside != Beside::Nothing
+    }
+
     /// The bindings of group 0.
     pub(super) fn bindings(&self) -> Vec<(u32, Access)> {
         use Access::{Read, Write};
@@ -186,10 +209,12 @@ impl Kernel {
             Kind::Dropped | Kind::GaussianProducts => vec![(0, Read), (1, Read), (2, Write)],
         };
         let weighs = matches!(self.weighing, Weighing::Classes | Weighing::Dense);
+        let companions = self.beside != Beside::Nothing;
         match self.kind {
             Kind::Forward { rank, .. } => {
                 bindings.extend(weighs.then_some((4, Read)));
                 bindings.extend(rank.then_some((6, Read)));
+                bindings.extend(companions.then_some((7, Read)));
             }
             Kind::TargetLogits => bindings.push((4, Read)),
             Kind::Derivatives => {
@@ -197,6 +222,7 @@ impl Kernel {
                 if self.filter {
                     bindings.extend([(6, Write), (7, Write)]);
                 }
+                bindings.extend(companions.then_some((7, Read)));
             }
             Kind::HiddenGradient | Kind::ClassifierGradient => {
                 bindings.extend(self.filter.then_some((4, Read)));
@@ -227,6 +253,9 @@ impl Kernel {
         set("WEIGHTED", self.weighing != Weighing::None);
         set("WEIGHTS", matches!(self.weighing, Weighing::Classes | Weighing::Dense));
         set("DENSE", self.weighing == Weighing::Dense);
+        set("COMPANION", self.beside != Beside::Nothing);
+        set("ENTRIES", self.beside == Beside::Entries);
+        set("MORE", self.more());
         let products = matches!(self.kind, Kind::HiddenGradient | Kind::ClassifierGradient);
         set("QUADS", !products);
         set("TRANSPOSED", self.kind == Kind::ClassifierGradient);
@@ -367,6 +396,7 @@ mod tests {
             bias: false,
             softcap: false,
             weighing: Weighing::None,
+            beside: Beside::Nothing,
             filter: false,
             immediates: true,
         };
@@ -376,6 +406,10 @@ mod tests {
                     [0, 1, 2, 3, 4].map(|bit| bits >> bit & 1 == 1);
                 let of = plain(Tile::ALL[0], Format::F32, Format::F32);
                 add(Kernel { aligned, bias, softcap, weighing, filter, immediates, ..of });
+                for beside in [Beside::Classes, Beside::Entries] {
+                    let of = Kernel { beside, filter: false, ..of };
+                    add(Kernel { aligned, bias, softcap, weighing, immediates, ..of });
+                }
             }
         }
         for tile in Tile::ALL {
@@ -387,6 +421,8 @@ mod tests {
                         let weighing = Weighing::Classes;
                         let on = Kernel { bias: true, softcap: true, filter: true, ..of };
                         add(Kernel { aligned, weighing, immediates: false, ..on });
+                        let beside = Beside::Entries;
+                        add(Kernel { aligned, weighing, beside, filter: false, ..on });
                     }
                 }
             }

@@ -6,7 +6,7 @@ use surprisal::loss::{
     RowLoss, RowScalars, Sum, Term, Terms,
 };
 use surprisal::{
-    Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction, Upstream,
+    Filter, Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction, Upstream,
 };
 use testing::{Stream, cast};
 
@@ -183,11 +183,10 @@ fn what_it_does_not_compute_is_refused_in_one_line() {
     };
     let of = LinearCrossEntropy::builder;
     let cost = of().row_loss(ExpectedCost).build().unwrap();
+    refused(cost.on(context).forward(&inputs), "needs a companion");
     let with = inputs.companion(Companion::classes(&costs));
-    refused(cost.on(context).forward(&with), "a companion");
-    let none = Gradients::new();
-    let both = cost.on(context).loss_and_gradients(&with, &Upstream::default(), none);
-    refused(both, "a companion");
+    let filtered = of().row_loss(ExpectedCost).filter(Filter::Auto).build().unwrap();
+    refused(filtered.on(context).forward(&with), "not with a companion");
     let plain = of().entropy(true).build().unwrap();
     refused(plain.on(context).forward(&inputs.temperatures(&temperatures)), "one temperature");
     let mut gradient = Array1::<f32>::zeros(3);
