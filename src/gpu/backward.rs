@@ -13,7 +13,7 @@ use crate::loss::engine::tile::{self, Weights};
 use crate::loss::filter::record::Dropped;
 use crate::loss::filter::smoothing::SmoothingTerm;
 use crate::loss::gradients::Gradients;
-use crate::loss::{Targets, Upstream};
+use crate::loss::{Companion, Targets, Upstream};
 use crate::parallel::threads;
 use crate::softmax::RowState;
 use crate::writing::{clear, clear_vector, put_row, put_vector};
@@ -52,12 +52,13 @@ pub(super) struct ActiveRows {
     words: Part,
     /// What label smoothing takes from every class, where a filter leaves classes out.
     spread: Option<SmoothingTerm<f32>>,
-    /// Entries of G of single classes: the place among the active rows, the class and the value.
+    /// Entries of G of single classes, row after row: the place among the active rows, the class and the
+    /// value.
     entries: Vec<(usize, u32, f32)>,
 }
 
 impl Call<'_, '_> {
-    /// The coefficients of the rows that have an upstream. `logits` are those of sparse targets.
+    /// The coefficients of the rows that have an upstream. `logits` are all single ones.
     pub(super) fn active(
         &self,
         states: &[RowState],
@@ -74,27 +75,31 @@ impl Call<'_, '_> {
             ),
             false => None,
         };
-        let mut starts = vec![0];
-        if !logits.is_empty() && !problem.loss.statistics.rank {
-            for row in &problem.rows {
-                let own = problem.sparse_of(row, 0..problem.columns).len();
-                starts.push(starts[starts.len() - 1] + own);
-            }
-        }
+        let hard = matches!(problem.targets, Targets::Hard(_));
+        let listed = matches!(problem.companion, Some(Companion::Listed { .. }));
         let mut words = Vec::with_capacity(16 * active.len());
         let mut more = Vec::new();
         let (mut entries, mut buffer) = (Vec::new(), Vec::new());
         for (i, row) in active.iter().enumerate() {
-            let sparse = problem.sparse_of(&row.row, 0..problem.columns);
-            for (&(class, weight), [logit, slope]) in
-                sparse.iter().zip(starts.get(row.index).map_or(&[][..], |&at| &logits[at..]))
-            {
-                let picked = row.soft * weight;
-                let entry = self.entry(row, class, picked, &mut buffer);
+            let singles = self.singles.of(row.index);
+            let own = if singles.is_empty() { &[] } else { self.logits_of(row.index, logits) };
+            for (single, [logit, slope]) in singles.iter().zip(own) {
+                let class = single.class;
+                let picked = match single.weight {
+                    Some(weight) => row.soft * weight,
+                    None if row.companion == 0.0 => continue,
+                    None if hard && class == row.row.target => row.picked,
+                    None => 0.0,
+                };
+                let companion = match listed {
+                    true => single.companion,
+                    false => self.companion_of(row, class, &mut buffer),
+                };
+                let entry = self.entry(row, class, picked, companion);
                 let d = row.exact_gradient(class as usize, f64::from(*logit), entry);
                 entries.push((i, class, (d * f64::from(*slope)) as f32));
             }
-            words.extend(self.row_scalars(row, &states[row.index], sparse, &mut buffer));
+            words.extend(self.row_scalars(row, &states[row.index], &mut buffer));
             if self.more() {
                 // No product with a mean that may be infinite where the coefficient is 0.
                 let mean = if row.companion == 0.0 { 0.0 } else { row.gradient.companion_mean };
@@ -116,43 +121,52 @@ impl Call<'_, '_> {
 
     /// What a class has of a row's gradient for itself, where it is one of hard or sparse targets with this
     /// weight, or one of dense ones.
-    fn entry(&self, row: &Active<f32>, class: u32, picked: f64, buffer: &mut Vec<f32>) -> Entry {
+    fn entry(&self, row: &Active<f32>, class: u32, picked: f64, companion: f64) -> Entry {
         let own = row.weights * self.weight(row, class);
         let (picked, spread) = match self.problem.targets {
             Targets::Soft(_) => (own, 0.0),
             _ => (picked, own),
         };
-        let companion = match row.companion {
-            0.0 => 0.0,
-            _ => self.companion_at(&row.row, class as usize, buffer),
-        };
         Entry { picked, spread, companion }
     }
 
+    /// The number beside a logit, where the row's gradient depends on it.
+    fn companion_of(&self, row: &Active<f32>, class: u32, buffer: &mut Vec<f32>) -> f64 {
+        match row.companion {
+            0.0 => 0.0,
+            _ => self.companion_at(&row.row, class as usize, buffer),
+        }
+    }
+
     /// Twelve words: names, scalars, and the two entries that decide, in f64 up to here.
-    fn row_scalars(
-        &self,
-        row: &Active<f32>,
-        state: &RowState,
-        sparse: &[(u32, f64)],
-        buffer: &mut Vec<f32>,
-    ) -> [u32; 12] {
+    fn row_scalars(&self, row: &Active<f32>, state: &RowState, buffer: &mut Vec<f32>) -> [u32; 12] {
         let hard = matches!(self.problem.targets, Targets::Hard(_));
         let (mut target, mut argmax) = (NONE, NONE);
         let (mut at_target, mut at_argmax) = (0.0, 0.0);
         if let (true, Some(logit)) = (hard, state.target_logit) {
             target = row.row.target;
-            let entry = self.entry(row, target, row.picked, buffer);
+            let companion = self.companion_of(row, target, buffer);
+            let entry = self.entry(row, target, row.picked, companion);
             at_target = row.exact_gradient(target as usize, logit, entry);
         }
         let largest = state.argmax as u32;
-        let known = largest == target || sparse.iter().any(|&(class, _)| class == largest);
+        let mut singles = self.singles.of(row.index).iter();
+        let known = largest == target
+            || singles.any(|single| single.class == largest && single.weight.is_some());
         if state.maximum.is_finite() && !known {
             argmax = largest;
-            let entry = self.entry(row, largest, 0.0, buffer);
+            let companion = self.companion_of(row, largest, buffer);
+            let entry = self.entry(row, largest, 0.0, companion);
             at_argmax = row.exact_gradient(largest as usize, state.maximum, entry);
         }
         let scalars = &row.gradient;
+        let mut probability = scalars.probability;
+        if let (Some(Companion::Listed { .. }), true) =
+            (&self.problem.companion, row.companion != 0.0)
+        {
+            // What is beside the classes that are not listed is 0.
+            probability = (row.picked + row.rest - row.companion * row.companion_mean) as f32;
+        }
         let good = u32::from(state.maximum.is_finite());
         let bits = |x: f32| x.to_bits();
         [
@@ -162,7 +176,7 @@ impl Call<'_, '_> {
             good,
             bits(scalars.maximum),
             bits(scalars.inverse),
-            bits(scalars.probability),
+            bits(probability),
             bits(scalars.entropy),
             bits(scalars.mean),
             bits(scalars.weights),
@@ -225,9 +239,13 @@ impl Call<'_, '_> {
         mut totals: Option<&mut Totals>,
     ) -> Result<()> {
         let hidden: Vec<usize> = rows.active.iter().map(|active| active.row.hidden).collect();
-        let mut entries = rows.entries.clone();
         for chunk in self.chunks(&hidden, self.plan.backward_rows) {
             let dense = self.dense(chunk.rows.len(), self.plan.backward_columns);
+            let [first, last] = [chunk.rows.start, chunk.rows.end]
+                .map(|row| rows.entries.partition_point(|entry| entry.0 < row));
+            let mut entries = rows.entries[first..last].to_vec();
+            entries.sort_by_key(|&(_, class, _)| class);
+            let mut entries = entries.iter().peekable();
             for classes in self.groups(self.plan.backward_columns) {
                 let stride = classes.len().next_multiple_of(GRAIN);
                 let params = Params {
@@ -245,19 +263,13 @@ impl Call<'_, '_> {
                 self.record_derivatives(
                     recorder, rows, &chunk, &classes, scratch, &beside, &params,
                 )?;
-                let here = |&(row, class, _): &(usize, u32, f32)| {
-                    chunk.rows.contains(&row) && classes.contains(&(class as usize))
-                };
-                let words: Vec<u32> = entries
-                    .iter()
-                    .filter(|entry| here(entry))
-                    .flat_map(|&(row, class, value)| {
-                        let at = (row - chunk.rows.start) * stride + class as usize - classes.start;
-                        [at as u32, value.to_bits()]
-                    })
-                    .collect();
+                let here = |entry: &&(usize, u32, f32)| (entry.1 as usize) < classes.end;
+                let mut words = Vec::new();
+                while let Some(&(row, class, value)) = entries.next_if(here) {
+                    let at = (row - chunk.rows.start) * stride + class as usize - classes.start;
+                    words.extend([at as u32, value.to_bits()]);
+                }
                 if !words.is_empty() {
-                    entries.retain(|entry| !here(entry));
                     self.record_patches(recorder, &words, scratch)?;
                 }
                 self.record_products(recorder, rows, &chunk, &classes, scratch, sums, &params)?;

@@ -7,6 +7,7 @@ use super::context::{Context, Part};
 use super::plan::{DevicePlan, DeviceShapes};
 use super::recorder::Recorder;
 use super::shader::{Beside, Kernel, Kind, Params, Weighing};
+use super::singles::Singles;
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
 use crate::loss::engine::grid::TILE_COLUMNS;
@@ -26,6 +27,7 @@ pub(super) struct Call<'c, 'a> {
     bias: Option<Part>,
     class_weights: Option<Part>,
     companion: Option<Part>,
+    pub(super) singles: Singles,
     kernel: Kernel,
 }
 
@@ -77,12 +79,13 @@ pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()
     inputs.check_whole()
 }
 
-/// How a companion stands beside the logits; one that is not for a GPU is refused.
+/// How a companion stands beside the logits, those of single classes left out; one that is not for a GPU is
+/// refused.
 fn beside(companion: Option<&Companion<'_>>) -> Result<Beside> {
     Ok(match companion {
-        None => Beside::Nothing,
+        None | Some(Companion::Listed { .. }) => Beside::Nothing,
         Some(Companion::Classes(_)) => Beside::Classes,
-        Some(Companion::Entries(_) | Companion::Listed { .. }) => Beside::Entries,
+        Some(Companion::Entries(_)) => Beside::Entries,
         Some(Companion::Logits(_)) => {
             let what = "a second head is computed on the CPU alone so far";
             return Err(Error::Conflict { what: what.into() });
@@ -143,6 +146,7 @@ impl<'c, 'a> Call<'c, 'a> {
         };
         Ok(Self {
             context,
+            singles: Singles::new(&problem),
             problem,
             plan,
             hidden,

@@ -130,10 +130,6 @@ impl<'a> DeviceInputs<'a> {
         let classifier = self.classifier.pieces("classifier", plan.classifier_rows)?;
         context.caught(|| Call::new(context, problem, plan, hidden, classifier))
     }
-
-    pub(super) fn targets(&self) -> &Targets<'a> {
-        &self.inputs.targets
-    }
 }
 
 /// Buffers of the caller's that gradients are put into, always in f32: any subset.

@@ -9,7 +9,7 @@ use super::waiting::{Waiting, now};
 use super::workspace::{Workspace, sized};
 use crate::error::{Error, Result};
 use crate::loss::engine::fold::Folded;
-use crate::loss::{Forward, Targets, Upstream};
+use crate::loss::{Forward, Upstream};
 
 /// A forward that has been encoded. Once its encoder was submitted, [`finish`](Self::finish) has the
 /// result.
@@ -56,7 +56,7 @@ impl Encoded<'_, '_> {
             call.merge(chunk, &words[start..end], &logits, &mut folded.states);
         }
         call.weigh_others(&mut folded.states);
-        call.add_sparse(&logits, &mut folded.states);
+        call.add_singles(&logits, &mut folded.states);
         Ok(Forward::new(call.problem, folded, None).without_dropped())
     }
 }
@@ -114,7 +114,7 @@ impl<'l> OnDevice<'l> {
     }
 
     /// Puts the commands of [`vjp`](Self::vjp) for arrays on the device into an encoder of the
-    /// caller's. Sparse targets are not supported here.
+    /// caller's. Sparse targets and listed companions are not supported here.
     ///
     /// ```no_run
     /// # use surprisal::gpu::{Context, DeviceGradients, DeviceInputs, Workspace};
@@ -141,12 +141,14 @@ impl<'l> OnDevice<'l> {
         gradients: &DeviceGradients,
         workspace: &mut Workspace,
     ) -> Result<()> {
-        let conflict = |what: String| Err(Error::Conflict { what });
-        if matches!(inputs.targets(), Targets::Sparse { .. }) {
-            return conflict("sparse targets have no encoded backward, expected vjp".into());
-        }
         let (context, loss) = self.parts();
         let call = inputs.call(context, &loss.without_rank(), true)?;
+        if call.singles.len() > 0 {
+            return Err(Error::Conflict {
+                what: "sparse targets and listed companions have no encoded backward, expected vjp"
+                    .into(),
+            });
+        }
         forward.check_upstream(&call.problem, upstream)?;
         let DeviceSums { gradients, sums } = call.device_sums(gradients)?;
         context.caught(|| {

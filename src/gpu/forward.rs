@@ -6,17 +6,18 @@ use super::plan::STATE_WORDS;
 use super::recorder::Recorder;
 use super::shader::{Beside, Kind, Params, Weighing};
 use super::waiting::Waiting;
-use crate::error::Result;
-use crate::loss::Targets;
+use crate::error::{Error, Result};
+use crate::gpu_failure::Failure;
 use crate::loss::engine::fold::{Folded, weigh_sparse};
 use crate::loss::engine::tile::Weights;
+use crate::loss::{Companion, Targets};
 use crate::softmax::RowState;
 
 /// The highest bit of a class marks +∞.
 const INFINITY: u32 = 1 << 31;
 
-/// Single logits with their slopes: of each kept row its target's where the rank is asked for, or
-/// those of its sparse targets.
+/// Single logits with their slopes: where the rank is asked for that of each kept row's target, then those of
+/// the [`Singles`](super::singles::Singles).
 pub(super) struct TargetLogits {
     pub(super) device: Part,
     /// The number of pairs.
@@ -68,23 +69,28 @@ impl Call<'_, '_> {
         recorder: &mut Recorder<'_, '_>,
         rows: &Part,
     ) -> Result<Option<TargetLogits>> {
-        let problem = &self.problem;
-        let sparse = matches!(problem.targets, Targets::Sparse { .. });
-        if !(problem.loss.statistics.rank || sparse) || problem.rows.is_empty() {
+        let rows_in_order = || self.problem.rows.iter().enumerate();
+        let ahead = self.ahead();
+        let count = ahead + self.singles.len();
+        if count == 0 {
             return Ok(None);
         }
-        let mut pairs = Vec::new();
-        let mut starts = vec![0];
-        for (i, row) in problem.rows.iter().enumerate() {
-            if sparse {
-                let targets = problem.sparse_of(row, 0..problem.columns);
-                pairs.extend(targets.iter().flat_map(|&(class, _)| [i as u32, class]));
-            } else {
-                pairs.extend([i as u32, row.target]);
-            }
-            starts.push(pairs.len() / 2);
+        let (need, have) = (8 * count as u64, self.context.limits.max_storage_buffer_binding_size);
+        if need > have {
+            let what = "single logits, in bytes,".into();
+            return Err(Error::Gpu(Failure::LimitExceeded { what, need, have }));
         }
-        let count = pairs.len() / 2;
+        let mut pairs = Vec::with_capacity(2 * count);
+        if ahead > 0 {
+            pairs.extend(rows_in_order().flat_map(|(i, row)| [i as u32, row.target]));
+        }
+        for (i, _) in rows_in_order() {
+            pairs.extend(self.singles.of(i).iter().flat_map(|single| [i as u32, single.class]));
+        }
+        // Of both lists where the pairs of each row begin.
+        let of_targets = if ahead > 0 { (0..=ahead).collect() } else { Vec::new() };
+        let of_singles = self.singles.starts().iter().map(|start| ahead + start).collect();
+        let lists: [Vec<usize>; 2] = [of_targets, of_singles];
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
         let device = Part::whole(&self.context.buffer(8 * count, usage));
         let pairs = self.words(&pairs);
@@ -94,9 +100,13 @@ impl Call<'_, '_> {
             let hidden = self.hidden.part(chunk.hidden.clone());
             for classes in self.classifier.ranges() {
                 let classifier = self.classifier.part(classes.clone());
-                let (first, last) = (starts[chunk.rows.start], starts[chunk.rows.end]);
-                for start in (first..last).step_by(most) {
-                    let count = most.min(last - start);
+                let of_chunk =
+                    lists.iter().filter(|starts| !starts.is_empty()).flat_map(|starts| {
+                        let (first, last) = (starts[chunk.rows.start], starts[chunk.rows.end]);
+                        (first..last).step_by(most).map(move |start| start..last.min(start + most))
+                    });
+                for some in of_chunk {
+                    let (start, count) = (some.start, some.len());
                     let params = Params {
                         hidden_origin: chunk.hidden.start as u32,
                         columns: classes.len() as u32,
@@ -204,12 +214,12 @@ impl Call<'_, '_> {
             self.merge(chunk, &words, &logits, &mut folded.states);
         }
         self.weigh_others(&mut folded.states);
-        self.add_sparse(&logits, &mut folded.states);
+        self.add_singles(&logits, &mut folded.states);
         Ok((folded, logits))
     }
 
-    /// The logits of sparse targets alone, with their slopes.
-    pub(super) async fn sparse_logits(&self, waiting: Waiting) -> Result<Vec<[f32; 2]>> {
+    /// The single logits alone, with their slopes.
+    pub(super) async fn single_logits(&self, waiting: Waiting) -> Result<Vec<[f32; 2]>> {
         let context = self.context;
         let recorded = context.caught(|| {
             let mut recorder = Recorder::new(context, waiting);
@@ -335,18 +345,45 @@ impl Call<'_, '_> {
         }
     }
 
-    pub(super) fn add_sparse(&self, logits: &[[f32; 2]], states: &mut [RowState]) {
+    /// Adds what single classes have to the states of their rows.
+    pub(super) fn add_singles(&self, logits: &[[f32; 2]], states: &mut [RowState]) {
         let problem = &self.problem;
-        if !matches!(problem.targets, Targets::Sparse { .. }) {
+        let sparse = matches!(problem.targets, Targets::Sparse { .. });
+        let listed = matches!(problem.companion, Some(Companion::Listed { .. }));
+        if !(sparse || listed) {
             return;
         }
         let spread = problem.loss.needs.smoothing() / problem.vocabulary as f64;
-        let mut rest = logits.iter();
-        for (state, row) in states.iter_mut().zip(&problem.rows) {
-            let targets = problem.sparse_of(row, 0..problem.columns);
-            let own = rest.by_ref().take(targets.len()).map(|[logit, _]| f64::from(*logit));
-            weigh_sparse(state, spread, targets, own);
+        for (i, (state, row)) in states.iter_mut().zip(&problem.rows).enumerate() {
+            let logits = self.logits_of(i, logits).iter().map(|[logit, _]| f64::from(*logit));
+            let singles = self.singles.of(i).iter().zip(logits);
+            if sparse {
+                let targets = problem.sparse_of(row, 0..problem.columns);
+                let own = singles.clone().filter(|(single, _)| single.weight.is_some());
+                weigh_sparse(state, spread, targets, own.map(|(_, logit)| logit));
+            }
+            if listed && state.maximum.is_finite() {
+                for (single, logit) in singles {
+                    match state.argmax == i64::from(single.class) {
+                        true => state.companion_of_argmax = single.companion,
+                        false => {
+                            state.companion += (logit - state.maximum).exp() * single.companion
+                        }
+                    }
+                }
+            }
         }
+    }
+
+    /// How many single logits come before those of the singles.
+    fn ahead(&self) -> usize {
+        if self.problem.loss.statistics.rank { self.problem.rows.len() } else { 0 }
+    }
+
+    /// Of all single logits those of a kept row's singles.
+    pub(super) fn logits_of<'l>(&self, row: usize, logits: &'l [[f32; 2]]) -> &'l [[f32; 2]] {
+        let starts = self.singles.starts();
+        &logits[self.ahead() + starts[row]..self.ahead() + starts[row + 1]]
     }
 }
 

@@ -41,6 +41,7 @@ mod plan;
 mod recorder;
 mod self_check;
 mod shader;
+mod singles;
 #[cfg(feature = "spectral")]
 mod spectral;
 mod template;

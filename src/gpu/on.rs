@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::loss::engine::problem::Problem;
 use crate::loss::filter::record::Dropped;
 use crate::loss::source::Source;
-use crate::loss::{Forward, Gradients, Inputs, LinearCrossEntropy, Targets, Upstream};
+use crate::loss::{Forward, Gradients, Inputs, LinearCrossEntropy, Upstream};
 use crate::softmax::RowState;
 
 /// Inputs of a loss on a device: [`Inputs`] in the program's memory, which a call puts there, or
@@ -395,11 +395,8 @@ impl<'l> OnDevice<'l> {
         let call = pair.place().call(self.context, &self.loss.without_rank(), true)?;
         let to = pair.checked(&call)?;
         forward.check_upstream(&call.problem, upstream)?;
-        // The logits of sparse targets are not in the states.
-        let logits = match call.problem.targets {
-            Targets::Sparse { .. } => call.sparse_logits(waiting).await?,
-            _ => Vec::new(),
-        };
+        // They are not in the states.
+        let logits = call.single_logits(waiting).await?;
         self.gradients(&call, &forward.states, upstream, &logits, to, waiting).await?;
         Ok(())
     }
