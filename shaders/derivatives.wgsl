@@ -8,7 +8,7 @@
 
 // Three vectors of each row: its row of the hidden states, target, arg-max, whether it has
 // probabilities; m, 1/(1+r), A, h; mu, k, dL/da of the target and of the arg-max. Behind those of all
-// rows, of which there are `count`, one more of each where it is needed: b, the mean of c.
+// rows, of which there are `count`, one more of each where it is needed: b, the mean of c, the scale.
 @group(0) @binding(0) var<storage, read> rows: array<vec4<u32>>;
 //#if BIAS
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -61,15 +61,20 @@ fn main(
 //#if MORE
         let most = bitcast<vec4<f32>>(rows[3u * P.count + P.first_row + min(own_row, P.rows - 1u)]);
 //#end
+//#if SCALES
+        let scale = most.z;
+//#else
+        let scale = P.scale;
+//#end
 //#for j TN
         {
             let v = column + tx + $16*j$u;
             let known = min(v, P.columns - 1u);
             let class_ = P.first_class + known;
 //#if BIAS
-            let a = logit(c$i$_$j$, bias[class_]);
+            let a = logit(c$i$_$j$, bias[class_], scale);
 //#else
-            let a = logit(c$i$_$j$, 0.0);
+            let a = logit(c$i$_$j$, 0.0, scale);
 //#end
 //#if DENSE
             let w = weights[min(own_row, P.rows - 1u) * P.columns + known];

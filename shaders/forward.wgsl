@@ -6,7 +6,7 @@
 //#matrix hidden 1
 //#matrix classifier 2
 
-// Row of the hidden states, target.
+// Row of the hidden states, target, scale where each row has its own.
 @group(0) @binding(0) var<storage, read> rows: array<vec4<u32>>;
 //#if BIAS
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -45,6 +45,11 @@ fn main(
 //#for i TM
     let row$i$ = min(row + ty + $16*i$u, P.rows - 1u);
     let y$i$ = rows[P.first_row + row$i$].y;
+//#if SCALES
+    let scale$i$ = bitcast<f32>(rows[P.first_row + row$i$].z);
+//#else
+    let scale$i$ = P.scale;
+//#end
 //#if RANK
     let ahead$i$ = ahead[P.first_row + row$i$].x;
 //#else
@@ -65,7 +70,7 @@ fn main(
 //#end
 //#for i TM
             {
-                let x = logit(c$i$_$j$, bias$j$).x;
+                let x = logit(c$i$_$j$, bias$j$, scale$i$).x;
 //#if DENSE
                 let w = weights[row$i$ * P.columns + v$j$];
 //#else

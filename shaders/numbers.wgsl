@@ -44,17 +44,17 @@ fn tanh_with_derivative(x: f32) -> vec2<f32> {
 }
 //#end
 
-// The logit a = c tanh(s (z + b) / c) and da/dz.
-fn logit(product: f32, bias: f32) -> vec2<f32> {
+// The logit a = c tanh(s (z + b) / c) and da/dz, s the scale.
+fn logit(product: f32, bias: f32, scale: f32) -> vec2<f32> {
 //#if BIAS
     let z = product + bias;
 //#else
     let z = product;
 //#end
 //#if SOFTCAP
-    let t = tanh_with_derivative(P.scale * z / P.softcap);
-    return select(vec2<f32>(P.softcap * t.x, P.scale * t.y), vec2<f32>(z, z), is_nan(z));
+    let t = tanh_with_derivative(scale * z / P.softcap);
+    return select(vec2<f32>(P.softcap * t.x, scale * t.y), vec2<f32>(z, z), is_nan(z));
 //#else
-    return vec2<f32>(P.scale * z, P.scale);
+    return vec2<f32>(scale * z, scale);
 //#end
 }

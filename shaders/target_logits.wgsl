@@ -25,6 +25,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let row = rows[pair.x].x - P.hidden_origin;
+//#if SCALES
+    let scale = bitcast<f32>(rows[pair.x].z);
+//#else
+    let scale = P.scale;
+//#end
     let quads = (P.width + 3u) / 4u;
     var sum = 0.0;
     for (var k = 0u; k < quads; k++) {
@@ -33,8 +38,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
     }
 //#if BIAS
-    logits[at] = logit(sum, bias[pair.y]);
+    logits[at] = logit(sum, bias[pair.y], scale);
 //#else
-    logits[at] = logit(sum, 0.0);
+    logits[at] = logit(sum, 0.0, scale);
 //#end
 }

@@ -103,7 +103,8 @@ impl Call<'_, '_> {
             if self.more() {
                 // No product with a mean that may be infinite where the coefficient is 0.
                 let mean = if row.companion == 0.0 { 0.0 } else { row.gradient.companion_mean };
-                more.extend([row.gradient.companion, mean, 0.0, 0.0].map(f32::to_bits));
+                let scale = self.scale_of(&row.row);
+                more.extend([row.gradient.companion, mean, scale, 0.0].map(f32::to_bits));
             }
         }
         words.append(&mut more);
@@ -119,8 +120,7 @@ impl Call<'_, '_> {
         }
     }
 
-    /// What a class has of a row's gradient for itself, where it is one of hard or sparse targets with this
-    /// weight, or one of dense ones.
+    /// What a class has of a row's gradient for itself: `picked` is of hard or sparse targets.
     fn entry(&self, row: &Active<f32>, class: u32, picked: f64, companion: f64) -> Entry {
         let own = row.weights * self.weight(row, class);
         let (picked, spread) = match self.problem.targets {
@@ -406,9 +406,11 @@ impl Call<'_, '_> {
         states: &[RowState],
         upstream: &Upstream<'_>,
         logits: &[[f32; 2]],
-        gradients: Gradients<'_>,
+        mut gradients: Gradients<'_>,
         waiting: Waiting,
     ) -> Result<Option<Dropped>> {
+        let of_temperature = gradients.temperature.take();
+        self.problem.put_temperature_gradient(states, upstream, of_temperature);
         let context = self.context;
         let rows = self.hidden.ranges().last().map_or(0, |last| last.end);
         let active = context.caught(|| Ok(self.active(states, upstream, logits)))?;

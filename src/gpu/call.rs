@@ -28,6 +28,8 @@ pub(super) struct Call<'c, 'a> {
     class_weights: Option<Part>,
     companion: Option<Part>,
     pub(super) singles: Singles,
+    /// The first row's.
+    scale: f32,
     kernel: Kernel,
 }
 
@@ -69,11 +71,6 @@ pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()
         if loss.tail_correction {
             return conflict("a filter on the GPU goes without a tail correction");
         }
-    }
-    if inputs.temperatures.is_some() {
-        return conflict(
-            "the GPU computes one temperature for all rows, expected that of the loss",
-        );
     }
     beside(inputs.companion.as_ref())?;
     inputs.check_whole()
@@ -131,6 +128,8 @@ impl<'c, 'a> Call<'c, 'a> {
             }
             _ => None,
         };
+        let scale_of = |row: &Row| problem.transform_of(row).scale as f32;
+        let scale = problem.rows.first().map_or(problem.loss.transform.scale as f32, scale_of);
         let kernel = Kernel {
             kind: Kind::Patch,
             tile: plan.tile,
@@ -139,6 +138,7 @@ impl<'c, 'a> Call<'c, 'a> {
             aligned: problem.width.is_multiple_of(4),
             bias: bias.is_some(),
             softcap: problem.loss.transform.softcap.is_some(),
+            scales: problem.rows.iter().any(|row| scale_of(row) != scale),
             weighing,
             beside: beside(problem.companion.as_ref())?,
             filter: problem.threshold.is_some(),
@@ -154,6 +154,7 @@ impl<'c, 'a> Call<'c, 'a> {
             bias,
             class_weights,
             companion,
+            scale,
             kernel,
         })
     }
@@ -186,7 +187,7 @@ impl<'c, 'a> Call<'c, 'a> {
             width: self.problem.width as u32,
             span: self.plan.span as u32,
             spans: self.plan.spans as u32,
-            scale: transform.scale as f32,
+            scale: self.scale,
             softcap: transform.softcap.unwrap_or(1.0) as f32,
             threshold: self.problem.threshold.unwrap_or(0.0) as f32,
             ..Params::default()
@@ -245,6 +246,11 @@ impl<'c, 'a> Call<'c, 'a> {
             weights: (self.weighing() == Weighing::Dense).then(part),
             companions: (self.beside() == Beside::Entries).then(part),
         }
+    }
+
+    /// By what the row's products are multiplied.
+    pub(super) fn scale_of(&self, row: &Row) -> f32 {
+        self.problem.transform_of(row).scale as f32
     }
 
     /// The number beside a row's logit of a class, 0 where there is none.

@@ -79,6 +79,12 @@ impl<'a> DeviceInputs<'a> {
         self
     }
 
+    /// As [`Inputs::temperatures`].
+    pub fn temperatures(mut self, temperatures: impl Into<Vector<'a>>) -> Self {
+        self.inputs = self.inputs.temperatures(temperatures);
+        self
+    }
+
     /// As [`Inputs::companion`].
     pub fn companion(mut self, companion: Companion<'a>) -> Self {
         self.inputs = self.inputs.companion(companion);

@@ -48,7 +48,10 @@ impl Call<'_, '_> {
             .problem
             .rows
             .iter()
-            .flat_map(|row| [row.hidden as u32, if hard { row.target } else { NONE }, 0, 0])
+            .flat_map(|row| {
+                let target = if hard { row.target } else { NONE };
+                [row.hidden as u32, target, self.scale_of(row).to_bits(), 0]
+            })
             .collect();
         self.words(&words)
     }

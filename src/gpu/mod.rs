@@ -6,6 +6,11 @@
 //! atomics: the same bits on every run of one device, and for any number of bindings and dispatches
 //! that its limits make of a call. Partial states are merged on the processor in f64.
 //!
+//! What stands beside every logit, of dense soft targets or of a
+//! [`Companion::Entries`](crate::loss::Companion::Entries), is read from the caller's memory and goes there a
+//! piece at a time, for the forward and again for the backward. A listed companion costs a few logits more of
+//! each row.
+//!
 //! A device may take numbers below 1.2·10⁻³⁸ for 0: an exponential that is as far below the largest logit of
 //! its span of classes adds nothing there (on the processor it does), and may add something in another
 //! order of the classes.

@@ -10,7 +10,7 @@ use super::plan::DevicePlan;
 use super::shader::Format;
 use super::waiting::{Waiting, now};
 use super::workspace::Workspace;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::loss::engine::problem::Problem;
 use crate::loss::filter::record::Dropped;
 use crate::loss::source::Source;
@@ -122,15 +122,12 @@ impl<'s, 'a, 'g> Pair<'s, 'a, 'g> {
         }
     }
 
-    fn checked(self, call: &Call<'_, '_>) -> Result<To<'g>> {
+    fn checked(self, call: &Call<'_, '_>, upstream: &Upstream<'_>) -> Result<To<'g>> {
         match self {
             Self::Host(inputs, gradients) => {
                 gradients.check(inputs)?;
-                if gradients.temperature.is_some() {
-                    let what =
-                        "the GPU computes no gradient of a temperature, expected the processor";
-                    return Err(Error::Conflict { what: what.into() });
-                }
+                let of_temperature = gradients.temperature.as_ref();
+                call.problem.check_temperature_gradient(of_temperature, upstream)?;
                 Ok(To::Host(*gradients))
             }
             Self::Device(_, gradients) => call.device_sums(gradients).map(To::Device),
@@ -379,7 +376,7 @@ impl<'l> OnDevice<'l> {
     ) -> Result<Forward> {
         let call = pair.place().call(self.context, self.loss, true)?;
         upstream.check(&call.problem)?;
-        let to = pair.checked(&call)?;
+        let to = pair.checked(&call, upstream)?;
         let (folded, logits) = call.fold(waiting).await?;
         let dropped = self.gradients(&call, &folded.states, upstream, &logits, to, waiting).await?;
         Ok(Forward::new(call.problem, folded, dropped))
@@ -393,8 +390,8 @@ impl<'l> OnDevice<'l> {
         waiting: Waiting,
     ) -> Result<()> {
         let call = pair.place().call(self.context, &self.loss.without_rank(), true)?;
-        let to = pair.checked(&call)?;
         forward.check_upstream(&call.problem, upstream)?;
+        let to = pair.checked(&call, upstream)?;
         // They are not in the states.
         let logits = call.single_logits(waiting).await?;
         self.gradients(&call, &forward.states, upstream, &logits, to, waiting).await?;

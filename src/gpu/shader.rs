@@ -117,6 +117,8 @@ pub(super) struct Kernel {
     pub(super) aligned: bool,
     pub(super) bias: bool,
     pub(super) softcap: bool,
+    /// Whether each row has a scale of its own.
+    pub(super) scales: bool,
     pub(super) weighing: Weighing,
     pub(super) beside: Beside,
     pub(super) filter: bool,
@@ -141,6 +143,7 @@ impl Kernel {
             aligned: false,
             bias: false,
             softcap: false,
+            scales: false,
             weighing: Weighing::None,
             beside: Beside::Nothing,
             filter: false,
@@ -192,7 +195,7 @@ impl Kernel {
 
     /// Whether the derivatives read a fourth vector of each row.
     pub(super) fn more(&self) -> bool {
-        self.beside != Beside::Nothing
+        self.beside != Beside::Nothing || self.scales
     }
 
     /// The bindings of group 0.
@@ -248,6 +251,7 @@ impl Kernel {
         set("IMMEDIATES", self.immediates);
         set("BIAS", self.bias);
         set("SOFTCAP", self.softcap);
+        set("SCALES", self.scales);
         set("FILTER", self.filter);
         set("ALIGNED", self.aligned);
         set("WEIGHTED", self.weighing != Weighing::None);
@@ -380,8 +384,8 @@ mod tests {
     const WEIGHINGS: [Weighing; 4] =
         [Weighing::None, Weighing::Uniform, Weighing::Classes, Weighing::Dense];
 
-    /// Every switch with every other, for one storage and tile, and every storage and tile with all
-    /// switches off and on.
+    /// Every switch with every other that its lines meet, for one storage and tile, and every storage and
+    /// tile with all switches off and on.
     fn variants() -> HashSet<Kernel> {
         let mut kernels = HashSet::new();
         let mut add = |kernel: Kernel| {
@@ -395,6 +399,7 @@ mod tests {
             aligned: true,
             bias: false,
             softcap: false,
+            scales: false,
             weighing: Weighing::None,
             beside: Beside::Nothing,
             filter: false,
@@ -405,10 +410,15 @@ mod tests {
                 let [aligned, bias, softcap, filter, immediates] =
                     [0, 1, 2, 3, 4].map(|bit| bits >> bit & 1 == 1);
                 let of = plain(Tile::ALL[0], Format::F32, Format::F32);
-                add(Kernel { aligned, bias, softcap, weighing, filter, immediates, ..of });
-                for beside in [Beside::Classes, Beside::Entries] {
-                    let of = Kernel { beside, filter: false, ..of };
-                    add(Kernel { aligned, bias, softcap, weighing, immediates, ..of });
+                let of = Kernel { aligned, bias, softcap, weighing, filter, immediates, ..of };
+                add(of);
+                // How matrices and parameters are read is apart from what stands beside a row or a logit.
+                if aligned && immediates {
+                    for beside in [Beside::Nothing, Beside::Classes, Beside::Entries] {
+                        let filter = filter && beside == Beside::Nothing;
+                        add(Kernel { scales: true, beside, filter, ..of });
+                        add(Kernel { beside, filter, ..of });
+                    }
                 }
             }
         }
@@ -422,7 +432,14 @@ mod tests {
                         let on = Kernel { bias: true, softcap: true, filter: true, ..of };
                         add(Kernel { aligned, weighing, immediates: false, ..on });
                         let beside = Beside::Entries;
-                        add(Kernel { aligned, weighing, beside, filter: false, ..on });
+                        add(Kernel {
+                            aligned,
+                            weighing,
+                            beside,
+                            filter: false,
+                            scales: true,
+                            ..on
+                        });
                     }
                 }
             }

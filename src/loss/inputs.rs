@@ -357,8 +357,7 @@ impl<'a> Inputs<'a> {
     }
 
     /// `[N]` temperatures T_i, finite and above 0, one for each target: the scale of its row is divided by it, in
-    /// place of the [`temperature`](crate::LinearCrossEntropyBuilder::temperature) of the call. Not
-    /// on a GPU.
+    /// place of the [`temperature`](crate::LinearCrossEntropyBuilder::temperature) of the call.
     ///
     /// ```
     /// use surprisal::{Inputs, LinearCrossEntropy};

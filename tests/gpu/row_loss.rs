@@ -176,21 +176,23 @@ fn what_it_does_not_compute_is_refused_in_one_line() {
     let (hidden, classifier) = (cast::<f32>(&data.hidden), cast::<f32>(&data.classifier));
     let inputs = data.inputs(&hidden, &classifier);
     let costs = arr1(&[1.0_f32; 4]);
-    let temperatures = arr1(&[2.0_f32; 3]);
     let refused = |result: surprisal::Result<surprisal::Forward>, says: &str| {
         let message = result.expect_err(says).to_string();
         assert!(message.contains(says) && !message.contains('\n'), "{message}");
     };
     let of = LinearCrossEntropy::builder;
-    let cost = of().row_loss(ExpectedCost).build().unwrap();
+    let (cost, upstream) = (of().row_loss(ExpectedCost).build().unwrap(), Upstream::default());
     refused(cost.on(context).forward(&inputs), "needs a companion");
     let with = inputs.companion(Companion::classes(&costs));
+    let plain = of().entropy(true).build().unwrap();
+    refused(plain.on(context).forward(&with), "takes no companion");
     let filtered = of().row_loss(ExpectedCost).filter(Filter::Auto).build().unwrap();
     refused(filtered.on(context).forward(&with), "not with a companion");
-    let plain = of().entropy(true).build().unwrap();
-    refused(plain.on(context).forward(&inputs.temperatures(&temperatures)), "one temperature");
     let mut gradient = Array1::<f32>::zeros(3);
     let wanted = Gradients::new().temperature(&mut gradient);
-    let both = plain.on(context).loss_and_gradients(&inputs, &Upstream::default(), wanted);
-    refused(both, "no gradient of a temperature");
+    let both = of().build().unwrap();
+    refused(both.on(context).loss_and_gradients(&inputs, &upstream, wanted), "needs the entropy");
+    let capped = of().entropy(true).softcap(3.0).build().unwrap();
+    let wanted = Gradients::new().temperature(&mut gradient);
+    refused(capped.on(context).loss_and_gradients(&inputs, &upstream, wanted), "a softcap");
 }
