@@ -467,7 +467,8 @@ fn confident_rows_keep_their_digits() {
     }
 }
 
-fn tiny(bytes: u64, storage: u32) -> Context {
+/// A context whose bindings and scratch are of so few bytes.
+pub(super) fn tiny(bytes: u64, storage: u32) -> Context {
     let limits = wgpu::Limits {
         max_storage_buffer_binding_size: bytes,
         max_compute_workgroup_storage_size: storage,

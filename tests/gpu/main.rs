@@ -1,7 +1,10 @@
 //! What the library computes on a GPU, on the software adapter: a program of its own, so that the others are
 //! not compiled again with the feature.
 
+mod companion;
 mod loss;
+mod model;
 mod row_loss;
 #[cfg(feature = "spectral")]
 mod spectra;
+mod temperature;

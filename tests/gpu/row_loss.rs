@@ -2,8 +2,8 @@
 
 use ndarray::{Array1, Array2, Axis, arr1};
 use surprisal::loss::{
-    Companion, CrossEntropy, EntropyBonus, ExpectedCost, Focal, GeneralizedCrossEntropy, Needs,
-    RowLoss, RowScalars, Sum, Term, Terms,
+    Companion, CrossEntropy, EntropyBonus, ExpectedCost, Focal, GeneralizedCrossEntropy, Head,
+    Needs, RowLoss, RowScalars, Sum, Term, Terms,
 };
 use surprisal::{
     Filter, Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction, Upstream,
@@ -188,6 +188,9 @@ fn what_it_does_not_compute_is_refused_in_one_line() {
     refused(plain.on(context).forward(&with), "takes no companion");
     let filtered = of().row_loss(ExpectedCost).filter(Filter::Auto).build().unwrap();
     refused(filtered.on(context).forward(&with), "not with a companion");
+    let second = inputs.companion(Companion::logits(Head::new(&hidden, &classifier)));
+    let both = cost.on(context).loss_and_gradients(&second, &upstream, Gradients::new());
+    refused(both, "a second head");
     let mut gradient = Array1::<f32>::zeros(3);
     let wanted = Gradients::new().temperature(&mut gradient);
     let both = of().build().unwrap();
