@@ -23,8 +23,11 @@ const FUNCTIONS: &[&str] = &[
     "mae",
     "mixce",
     "poly1",
+    "renyi_entropy",
+    "row_statistics",
     "symmetric_cross_entropy_hard",
     "tailr",
+    "token_z_score",
     "top_k_mass",
     "z_loss",
 ];
@@ -413,5 +416,46 @@ fn a_nan_is_its_rows_own_and_a_target_of_probability_zero_has_the_limit() {
         }
         let found = value("[0]", r#"[["-inf",1]]"#);
         assert!(agrees(&found[0], &limit, (1e-14, 0.0)).is_ok(), "{loss}: {found}, not {limit}");
+    }
+}
+
+#[test]
+fn what_is_said_of_a_row_has_its_limits() {
+    let value = |request: &str| answer(&format!("{{{request}}}"))["value"].clone();
+    let rows = r#""logits":[[1,1,"-inf"],["nan",1,2],[5,"-inf","-inf"]]"#;
+    for alpha in ["0", "1e-320", "0.5", "1", "1.000000001", "2", "1e300", r#""inf""#] {
+        let found = value(&format!(r#""function":"renyi_entropy",{rows},"alpha":{alpha}"#));
+        let wanted = json!([std::f64::consts::LN_2, "nan", 0.0]);
+        assert!(agrees(&found, &wanted, (1e-15, 0.0)).is_ok(), "{alpha}: {found}");
+    }
+    // Products that no order but the largest takes beyond all numbers.
+    let found = value(
+        r#""function":"renyi_entropy","hidden":[[1e9]],"classifier":[[1],[1]],"alpha":1e306"#,
+    );
+    assert!(agrees(&found, &json!([std::f64::consts::LN_2]), (1e-15, 0.0)).is_ok(), "{found}");
+
+    let found = value(&format!(r#""function":"row_statistics",{rows},"targets":[2,1,1]"#));
+    for (name, statistic) in found.as_object().unwrap() {
+        assert_eq!(statistic[1], "nan", "{name}");
+    }
+    assert_eq!(found["surprisal"], json!(["inf", "nan", "inf"]));
+    assert_eq!(found["margin"], json!([0.0, "nan", "inf"]));
+    assert_eq!(found["rank"], json!([2, "nan", 1]));
+    assert_eq!(found["z_score"], json!([0.0, "nan", 0.0]));
+    let found = value(r#""function":"row_statistics","logits":[[1e308,-1e308,9e307]]"#);
+    assert_eq!(found["collision_probability"], json!([1.0]));
+    assert!(agrees(&found["margin"], &json!([1e307]), (1e-14, 0.0)).is_ok());
+    assert!(found.get("rank").is_none());
+
+    let hidden = r#""function":"row_statistics","classifier":[[1],[2]]"#;
+    let largest = &["largest logit of row 0", "expected a finite one"];
+    refused(format!(r#"{{{hidden},"hidden":[["inf"]]}}"#), largest);
+    refused(format!(r#"{{{hidden},"hidden":[[1]],"bias":["-inf","-inf"]}}"#), largest);
+    let logits = r#""function":"row_statistics","logits":[[1,2]]"#;
+    refused(format!(r#"{{{logits},"hidden":[[1]]}}"#), &["hidden stands beside logits"]);
+    refused(format!(r#"{{{logits},"gradient":true}}"#), &["row_statistics has no gradient"]);
+    for (alpha, found) in [("-1", "-1.0"), (r#""nan""#, r#""nan""#), (r#""-inf""#, r#""-inf""#)] {
+        let line = format!(r#"{{"function":"renyi_entropy","logits":[[1]],"alpha":{alpha}}}"#);
+        refused(line, &[&format!("alpha is {found}"), "from 0 or \"inf\""]);
     }
 }
