@@ -18,6 +18,8 @@ const FUNCTIONS: &[&str] = &[
     "focal",
     "generalized_cross_entropy",
     "info_nce",
+    "kl_divergence",
+    "knowledge_distillation",
     "label_smoothing",
     "logit_adjusted",
     "mae",
@@ -458,4 +460,37 @@ fn what_is_said_of_a_row_has_its_limits() {
         let line = format!(r#"{{"function":"renyi_entropy","logits":[[1]],"alpha":{alpha}}}"#);
         refused(line, &[&format!("alpha is {found}"), "from 0 or \"inf\""]);
     }
+}
+
+#[test]
+fn a_teacher_is_beside_each_row_and_a_part_without_weight_is_not_there() {
+    let at = |teacher: &str, more: &str| {
+        let on = r#""function":"kl_divergence","logits":[[1,2],[0,"-inf"]]"#;
+        format!(r#"{{{on},"teacher_logits":{teacher}{more}}}"#)
+    };
+    let response = answer(&at(r#"[["nan",1],[0,1]]"#, r#","gradient":true"#));
+    assert_eq!(response["value"], json!(["nan", "inf"]));
+    assert_eq!(response["gradient"]["logits"], json!([["nan", "nan"], [0.0, 0.0]]));
+    let response = answer(&at(r#"[[2,3],[7,"-inf"]]"#, r#","direction":"reverse""#));
+    assert_eq!(response["value"], json!([0.0, 0.0]));
+    refused(at("[[1,2]]", ""), &["teacher_logits has 1 rows and 2 columns", "2 and 2"]);
+    refused(at("[[1,2],[3]]", ""), &["teacher_logits[1] has 1"]);
+    refused(at(r#"[[1,2],["-inf","-inf"]]"#, ""), &["teacher_logits[1]", "throughout"]);
+    let teacher = "[[1,2],[3,4]]";
+    refused(at(teacher, r#","temperature":"inf""#), &["temperature is \"inf\"", "above 0"]);
+    refused(at(teacher, r#","direction":"both""#), &["direction is \"both\"", "\"reverse\""]);
+    refused(at(teacher, r#","scale_by_temperature_squared":1"#), &["true or false"]);
+
+    let blended =
+        |alpha: &str, target: u32, teacher: &str| {
+            answer(&format!(
+            r#"{{"function":"knowledge_distillation","logits":[[1,"-inf"]],"targets":[{target}],
+            "teacher_logits":[{teacher}],"alpha":{alpha},"temperature":2}}"#
+        ).replace('\n', ""))["value"][0]
+            .clone()
+        };
+    assert_eq!(blended("0", 0, "[1,2]"), 0.0);
+    assert_eq!(blended("1", 1, r#"[1,"-inf"]"#), 0.0);
+    assert_eq!(blended("0.5", 0, "[1,2]"), "inf");
+    assert_eq!(blended("0.5", 1, r#"[1,"-inf"]"#), "inf");
 }
