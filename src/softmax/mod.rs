@@ -4,6 +4,7 @@
 pub(crate) mod block;
 pub(crate) mod divergence;
 pub(crate) mod gradient;
+mod renyi;
 mod row_state;
 pub(crate) mod segments;
 pub(crate) mod top_k;

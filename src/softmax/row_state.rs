@@ -367,6 +367,26 @@ impl RowState {
         self.log_sum() + (self.maximum - logit)
     }
 
+    /// How far the target's ln p is from its mean under p, in standard deviations: (ln p_y + H) / √varentropy, 0
+    /// where the varentropy is. Nothing but a_y − m − a/(1+r) is computed, so it has its digits where ln p_y is
+    /// nearly −H. `None` until its class has been seen. Min-K%++ is a mean of the smallest of them.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// let z_score = (state.entropy() - 2.4076059644443804) / state.varentropy().sqrt();
+    /// assert!((state.z_score().unwrap_or(f64::NAN) - z_score).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn z_score(&self) -> Option<f64> {
+        let logit = self.target_logit?;
+        let varentropy = self.varentropy();
+        if varentropy == 0.0 {
+            return Some(0.0);
+        }
+        let mean = self.first_moment / (1.0 + self.remainder);
+        Some((logit - self.maximum - mean) / varentropy.sqrt())
+    }
+
     /// The class of the largest logit, the lowest of equals; of the first NaN where there is one.
     ///
     /// ```

@@ -18,7 +18,7 @@ pub enum Kind {
     Numbers(&'static str),
     /// Whole numbers from 0 up to a size of another argument, with their shape in letters.
     Classes(&'static str),
-    /// A finite number.
+    /// A number.
     Number(Interval),
     /// A whole number, with its range in words.
     Whole(&'static str),
@@ -39,18 +39,24 @@ pub enum Otherwise {
     Flag(bool),
 }
 
-/// The numbers between two, each of them with or without.
+/// The numbers between two, each of them with or without; +∞ only where that is said.
 #[derive(Clone, Copy)]
 pub struct Interval {
     least: f64,
     above: bool,
     most: f64,
     below: bool,
+    infinity: bool,
 }
 
 impl Interval {
-    pub const ANY: Self =
-        Self { least: f64::NEG_INFINITY, above: false, most: f64::INFINITY, below: false };
+    pub const ANY: Self = Self {
+        least: f64::NEG_INFINITY,
+        above: false,
+        most: f64::INFINITY,
+        below: false,
+        infinity: false,
+    };
 
     pub const fn at_least(least: f64) -> Self {
         Self { least, ..Self::ANY }
@@ -70,8 +76,16 @@ impl Interval {
         self
     }
 
-    /// Whether a number is finite and in it.
+    pub const fn or_infinity(mut self) -> Self {
+        self.infinity = true;
+        self
+    }
+
+    /// Whether a number is in it.
     pub fn has(&self, number: f64) -> bool {
+        if number == f64::INFINITY {
+            return self.infinity;
+        }
         let low = if self.above { number > self.least } else { number >= self.least };
         let high = if self.below { number < self.most } else { number <= self.most };
         number.is_finite() && low && high
@@ -86,6 +100,9 @@ impl fmt::Display for Interval {
         }
         if self.most.is_finite() {
             words.push(format!("{} {}", if self.below { "below" } else { "up to" }, self.most));
+        }
+        if self.infinity {
+            words.push("or \"inf\"".into());
         }
         f.write_str(&words.join(" "))
     }
@@ -178,5 +195,9 @@ mod tests {
         assert_eq!(half_open.to_string(), "a finite number from 0 below 1");
         assert!(Interval::ANY.has(-1e300) && !Interval::ANY.has(f64::INFINITY));
         assert_eq!(Interval::ANY.to_string(), "a finite number");
+        let endless = Interval::at_least(0.0).or_infinity();
+        assert!(endless.has(f64::INFINITY) && !endless.has(f64::NEG_INFINITY));
+        assert!(!endless.has(f64::NAN) && !endless.has(-1.0));
+        assert_eq!(endless.to_string(), "a finite number from 0 or \"inf\"");
     }
 }

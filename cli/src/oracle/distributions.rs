@@ -1,29 +1,74 @@
 //! What is said of the distribution of each row.
 
 use ndarray::{Array1, Array2};
-use surprisal::{Forward, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder};
+use serde_json::{Map, Value};
+use surprisal::{Forward, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, RowState};
 
 use super::answer::{Answer, vector};
 use super::argument::{Argument, Interval, Kind};
 use super::function::Function;
 use super::fused::{BIAS, CLASSIFIER, HIDDEN, Head};
-use super::logits::{LOGITS, logits};
+use super::logits::{LOGITS, TARGETS, logits};
 use super::refusal::{Refusal, Result};
 use super::request::Request;
+use crate::output::number;
 
-pub const FUNCTIONS: &[Function] = &[Function {
-    name: "top_k_mass",
-    arguments: &[
-        LOGITS.optional(),
-        HIDDEN.optional(),
-        CLASSIFIER.optional(),
-        BIAS,
-        Argument::number("temperature", Interval::above(0.0)).optional(),
-        Argument::new("k", Kind::Whole("from 1 to K")),
-    ],
-    gradient: &[],
-    answer: top_k_mass,
-}];
+const TEMPERATURE: Argument = Argument::number("temperature", Interval::above(0.0)).optional();
+
+pub const FUNCTIONS: &[Function] = &[
+    Function {
+        name: "row_statistics",
+        arguments: &[
+            LOGITS.optional(),
+            HIDDEN.optional(),
+            CLASSIFIER.optional(),
+            BIAS,
+            TEMPERATURE,
+            TARGETS.optional(),
+        ],
+        gradient: &[],
+        answer: row_statistics,
+    },
+    Function {
+        name: "renyi_entropy",
+        arguments: &[
+            LOGITS.optional(),
+            HIDDEN.optional(),
+            CLASSIFIER.optional(),
+            BIAS,
+            TEMPERATURE,
+            Argument::number("alpha", Interval::at_least(0.0).or_infinity()),
+        ],
+        gradient: &[],
+        answer: renyi_entropy,
+    },
+    Function {
+        name: "token_z_score",
+        arguments: &[
+            LOGITS.optional(),
+            HIDDEN.optional(),
+            CLASSIFIER.optional(),
+            BIAS,
+            TEMPERATURE,
+            TARGETS,
+        ],
+        gradient: &[],
+        answer: token_z_score,
+    },
+    Function {
+        name: "top_k_mass",
+        arguments: &[
+            LOGITS.optional(),
+            HIDDEN.optional(),
+            CLASSIFIER.optional(),
+            BIAS,
+            TEMPERATURE,
+            Argument::new("k", Kind::Whole("from 1 to K")),
+        ],
+        gradient: &[],
+        answer: top_k_mass,
+    },
+];
 
 /// The likeliest classes of all rows that an answer is made of: a machine has so much memory.
 const MOST: usize = 1 << 26;
@@ -55,20 +100,146 @@ impl Rows {
         }
     }
 
-    /// The fold of every row with these options, at the temperature that the request asks for.
-    fn forward(&self, request: &Request, options: LinearCrossEntropyBuilder) -> Result<Forward> {
-        // What is asked here is no matter of the targets.
-        let targets = vec![0_u32; self.dim().0];
-        let options = match request.has("temperature") {
-            true => options.scale(1.0 / request.number("temperature")?),
-            false => options,
-        };
-        let loss = options.ignore_index(None).build()?;
-        Ok(match self {
-            Rows::Given(logits) => loss.forward(&Inputs::from_logits(logits, &targets))?,
-            Rows::Products(head) => loss.forward(&head.inputs(&targets))?,
-        })
+    /// Targets for what is no matter of them.
+    fn any_targets(&self) -> Vec<u32> {
+        vec![0; self.dim().0]
     }
+
+    /// The rows with the maximum of each that is given taken off, which no probability sees: several times
+    /// the logits then have their digits, and do not overflow.
+    fn below_maximum(mut self) -> Self {
+        if let Rows::Given(logits) = &mut self {
+            for mut row in logits.rows_mut() {
+                let maximum = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                row -= maximum;
+            }
+        }
+        self
+    }
+
+    /// The fold of every row, of α times the logits, at the temperature that the request asks for.
+    fn fold(
+        &self,
+        request: &Request,
+        alpha: f64,
+        targets: &[u32],
+        options: LinearCrossEntropyBuilder,
+    ) -> Result<Forward> {
+        let temperature =
+            if request.has("temperature") { request.number("temperature")? } else { 1.0 };
+        let scale = alpha / temperature;
+        // 0 would make a NaN of −∞, and so would what is no number any more; neither comes of α = 1.
+        let scale = if alpha == 1.0 { scale } else { scale.clamp(f64::from_bits(1), f64::MAX) };
+        let loss = options.scale(scale).ignore_index(None).build()?;
+        let forward = match self {
+            Rows::Given(logits) => loss.forward(&Inputs::from_logits(logits, targets))?,
+            Rows::Products(head) => loss.forward(&head.inputs(targets))?,
+        };
+        let largest = forward.states().iter().map(|state| state.maximum);
+        match largest.enumerate().find(|(_, largest)| largest.is_infinite()) {
+            Some((i, largest)) => Err(Refusal::new(format!(
+                "the largest logit of row {i} is {largest} over the temperature, expected a finite one"
+            ))),
+            None => Ok(forward),
+        }
+    }
+}
+
+fn numbers(numbers: impl IntoIterator<Item = f64>) -> Value {
+    numbers.into_iter().map(number).collect()
+}
+
+/// The mean of a row's logits under its distribution, less the largest.
+fn mean(state: &RowState) -> f64 {
+    state.first_moment / (1.0 + state.remainder)
+}
+
+/// Σ p², from the row and that of p² / Σ p².
+fn collision(state: &RowState, escort: &RowState) -> f64 {
+    (-state.renyi_entropy(escort, 2.0)).exp()
+}
+
+fn row_statistics(request: &Request) -> Result<Answer> {
+    let rows = Rows::read(request)?;
+    let (count, classes) = rows.dim();
+    let has_targets = request.has("targets");
+    let targets = match has_targets {
+        true => request.classes("targets", count, classes)?,
+        false => rows.any_targets(),
+    };
+    let options = LinearCrossEntropy::builder().varentropy(true).rank(has_targets).top_k(2);
+    let forward = rows.fold(request, 1.0, &targets, options)?;
+    let states = forward.states();
+    let integers = |integers: Array1<i64>| {
+        let of = |(&integer, state): (&i64, &RowState)| match state.maximum.is_nan() {
+            true => number(f64::NAN),
+            false => integer.into(),
+        };
+        integers.iter().zip(states).map(of).collect::<Value>()
+    };
+
+    // The rows of p² / Σ p², whose targets are the second classes: the margin is then exact.
+    let second: Vec<Option<u32>> =
+        forward.top_k().classes.column(1).iter().map(|&class| class.try_into().ok()).collect();
+    let classes: Vec<u32> = second.iter().map(|class| class.unwrap_or(0)).collect();
+    let options = LinearCrossEntropy::builder().varentropy(true);
+    let escorts = rows.below_maximum().fold(request, 2.0, &classes, options)?;
+    let escorts = escorts.states();
+    let pairs = || states.iter().zip(escorts);
+    let margin = |(escort, second): (&RowState, &Option<u32>)| match (escort.target_logit, second) {
+        _ if escort.maximum.is_nan() => f64::NAN,
+        (Some(logit), Some(_)) => 0.5 * (escort.maximum - logit),
+        _ => f64::INFINITY,
+    };
+
+    let mut value = Map::new();
+    let mut add = |name: &str, statistic: Value| value.insert(name.into(), statistic);
+    add("max", numbers(states.iter().map(|state| state.maximum)));
+    add("argmax", integers(forward.argmax()));
+    add("log_sum_exp", numbers(states.iter().map(RowState::log_sum_exp)));
+    add("entropy", numbers(states.iter().map(RowState::entropy)));
+    add("varentropy", numbers(states.iter().map(RowState::varentropy)));
+    add("perplexity", numbers(states.iter().map(|state| state.entropy().exp())));
+    add("min_entropy", numbers(states.iter().map(RowState::min_entropy)));
+    add("collision_probability", numbers(pairs().map(|(state, escort)| collision(state, escort))));
+    add("margin", numbers(escorts.iter().zip(&second).map(margin)));
+    add(
+        "sum_p2_log_p_plus_entropy",
+        numbers(pairs().map(|(state, escort)| {
+            // Σ p² times the mean of ln p under p² / Σ p², less that under p.
+            collision(state, escort) * (0.5 * mean(escort) - mean(state))
+        })),
+    );
+    if has_targets {
+        let of_target = |value: Option<f64>| value.unwrap_or(f64::NAN);
+        add("surprisal", numbers(states.iter().map(|state| of_target(state.surprisal()))));
+        add("rank", integers(forward.rank()?));
+        add("z_score", numbers(states.iter().map(|state| of_target(state.z_score()))));
+    }
+    Ok(Answer::new(value))
+}
+
+fn renyi_entropy(request: &Request) -> Result<Answer> {
+    let alpha = request.number("alpha")?;
+    let rows = Rows::read(request)?.below_maximum();
+    let targets = rows.any_targets();
+    let of = |alpha: f64| {
+        rows.fold(request, alpha, &targets, LinearCrossEntropy::builder().varentropy(true))
+    };
+    // No escort is read beyond 2⁶⁰, and then α times the logits may be beyond all numbers.
+    let (forward, escorts) = (of(1.0)?, of(if alpha < 1e30 { alpha } else { 1.0 })?);
+    let pairs = forward.states().iter().zip(escorts.states());
+    Ok(Answer::new(numbers(pairs.map(|(state, escort)| state.renyi_entropy(escort, alpha)))))
+}
+
+fn token_z_score(request: &Request) -> Result<Answer> {
+    let rows = Rows::read(request)?;
+    let (count, classes) = rows.dim();
+    let targets = request.classes("targets", count, classes)?;
+    let options = LinearCrossEntropy::builder().varentropy(true);
+    let forward = rows.fold(request, 1.0, &targets, options)?;
+    let scores = forward.states().iter().map(|state| state.z_score().unwrap_or(f64::NAN));
+    Ok(Answer::new(numbers(scores)))
 }
 
 /// The probability of the k likeliest classes.
@@ -79,7 +250,8 @@ fn top_k_mass(request: &Request) -> Result<Answer> {
     if count.saturating_mul(k) > MOST {
         return Err(Refusal::new(format!("k of all rows is {count}·{k}, expected up to {MOST}")));
     }
-    let forward = rows.forward(request, LinearCrossEntropy::builder().top_k(k))?;
+    let targets = rows.any_targets();
+    let forward = rows.fold(request, 1.0, &targets, LinearCrossEntropy::builder().top_k(k))?;
     let top = forward.top_k().log_probabilities;
     let masses: Array1<f64> = top.rows().into_iter().map(|row| row.mapv(f64::exp).sum()).collect();
     Ok(Answer::new(vector(masses.view())))

@@ -3,6 +3,7 @@
 mod answer;
 mod argument;
 mod contrastive;
+mod distillation;
 mod distributions;
 mod function;
 mod fused;

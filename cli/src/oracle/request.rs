@@ -117,8 +117,13 @@ impl Request {
                 _ => Err(wrong(argument, "missing")),
             };
         };
-        match (value, argument.kind) {
-            (Json::Number(number), Kind::Number(interval)) if interval.has(*number) => Ok(*number),
+        let number = match value {
+            Json::Number(number) => *number,
+            Json::Text(text) if text == "inf" => f64::INFINITY,
+            _ => f64::NAN,
+        };
+        match argument.kind {
+            Kind::Number(interval) if interval.has(number) => Ok(number),
             _ => Err(wrong(argument, &value.described())),
         }
     }

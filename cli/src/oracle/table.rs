@@ -8,7 +8,7 @@ use super::json::shortened;
 use super::nearest::nearest;
 use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
-use super::{contrastive, distributions, fused, row_losses, target_losses};
+use super::{contrastive, distillation, distributions, fused, row_losses, target_losses};
 
 /// The function that lists the others.
 const LIST: &str = "list";
@@ -18,6 +18,7 @@ const FAMILIES: &[&[Function]] = &[
     target_losses::FUNCTIONS,
     fused::FUNCTIONS,
     distributions::FUNCTIONS,
+    distillation::FUNCTIONS,
     contrastive::FUNCTIONS,
 ];
 

@@ -18,13 +18,18 @@ const FUNCTIONS: &[&str] = &[
     "focal",
     "generalized_cross_entropy",
     "info_nce",
+    "kl_divergence",
+    "knowledge_distillation",
     "label_smoothing",
     "logit_adjusted",
     "mae",
     "mixce",
     "poly1",
+    "renyi_entropy",
+    "row_statistics",
     "symmetric_cross_entropy_hard",
     "tailr",
+    "token_z_score",
     "top_k_mass",
     "z_loss",
 ];
@@ -414,4 +419,78 @@ fn a_nan_is_its_rows_own_and_a_target_of_probability_zero_has_the_limit() {
         let found = value("[0]", r#"[["-inf",1]]"#);
         assert!(agrees(&found[0], &limit, (1e-14, 0.0)).is_ok(), "{loss}: {found}, not {limit}");
     }
+}
+
+#[test]
+fn what_is_said_of_a_row_has_its_limits() {
+    let value = |request: &str| answer(&format!("{{{request}}}"))["value"].clone();
+    let rows = r#""logits":[[1,1,"-inf"],["nan",1,2],[5,"-inf","-inf"]]"#;
+    for alpha in ["0", "1e-320", "0.5", "1", "1.000000001", "2", "1e300", r#""inf""#] {
+        let found = value(&format!(r#""function":"renyi_entropy",{rows},"alpha":{alpha}"#));
+        let wanted = json!([std::f64::consts::LN_2, "nan", 0.0]);
+        assert!(agrees(&found, &wanted, (1e-15, 0.0)).is_ok(), "{alpha}: {found}");
+    }
+    // Products that no order but the largest takes beyond all numbers.
+    let found = value(
+        r#""function":"renyi_entropy","hidden":[[1e9]],"classifier":[[1],[1]],"alpha":1e306"#,
+    );
+    assert!(agrees(&found, &json!([std::f64::consts::LN_2]), (1e-15, 0.0)).is_ok(), "{found}");
+
+    let found = value(&format!(r#""function":"row_statistics",{rows},"targets":[2,1,1]"#));
+    for (name, statistic) in found.as_object().unwrap() {
+        assert_eq!(statistic[1], "nan", "{name}");
+    }
+    assert_eq!(found["surprisal"], json!(["inf", "nan", "inf"]));
+    assert_eq!(found["margin"], json!([0.0, "nan", "inf"]));
+    assert_eq!(found["rank"], json!([2, "nan", 1]));
+    assert_eq!(found["z_score"], json!([0.0, "nan", 0.0]));
+    let found = value(r#""function":"row_statistics","logits":[[1e308,-1e308,9e307]]"#);
+    assert_eq!(found["collision_probability"], json!([1.0]));
+    assert!(agrees(&found["margin"], &json!([1e307]), (1e-14, 0.0)).is_ok());
+    assert!(found.get("rank").is_none());
+
+    let hidden = r#""function":"row_statistics","classifier":[[1],[2]]"#;
+    let largest = &["largest logit of row 0", "expected a finite one"];
+    refused(format!(r#"{{{hidden},"hidden":[["inf"]]}}"#), largest);
+    refused(format!(r#"{{{hidden},"hidden":[[1]],"bias":["-inf","-inf"]}}"#), largest);
+    let logits = r#""function":"row_statistics","logits":[[1,2]]"#;
+    refused(format!(r#"{{{logits},"hidden":[[1]]}}"#), &["hidden stands beside logits"]);
+    refused(format!(r#"{{{logits},"gradient":true}}"#), &["row_statistics has no gradient"]);
+    for (alpha, found) in [("-1", "-1.0"), (r#""nan""#, r#""nan""#), (r#""-inf""#, r#""-inf""#)] {
+        let line = format!(r#"{{"function":"renyi_entropy","logits":[[1]],"alpha":{alpha}}}"#);
+        refused(line, &[&format!("alpha is {found}"), "from 0 or \"inf\""]);
+    }
+}
+
+#[test]
+fn a_teacher_is_beside_each_row_and_a_part_without_weight_is_not_there() {
+    let at = |teacher: &str, more: &str| {
+        let on = r#""function":"kl_divergence","logits":[[1,2],[0,"-inf"]]"#;
+        format!(r#"{{{on},"teacher_logits":{teacher}{more}}}"#)
+    };
+    let response = answer(&at(r#"[["nan",1],[0,1]]"#, r#","gradient":true"#));
+    assert_eq!(response["value"], json!(["nan", "inf"]));
+    assert_eq!(response["gradient"]["logits"], json!([["nan", "nan"], [0.0, 0.0]]));
+    let response = answer(&at(r#"[[2,3],[7,"-inf"]]"#, r#","direction":"reverse""#));
+    assert_eq!(response["value"], json!([0.0, 0.0]));
+    refused(at("[[1,2]]", ""), &["teacher_logits has 1 rows and 2 columns", "2 and 2"]);
+    refused(at("[[1,2],[3]]", ""), &["teacher_logits[1] has 1"]);
+    refused(at(r#"[[1,2],["-inf","-inf"]]"#, ""), &["teacher_logits[1]", "throughout"]);
+    let teacher = "[[1,2],[3,4]]";
+    refused(at(teacher, r#","temperature":"inf""#), &["temperature is \"inf\"", "above 0"]);
+    refused(at(teacher, r#","direction":"both""#), &["direction is \"both\"", "\"reverse\""]);
+    refused(at(teacher, r#","scale_by_temperature_squared":1"#), &["true or false"]);
+
+    let blended =
+        |alpha: &str, target: u32, teacher: &str| {
+            answer(&format!(
+            r#"{{"function":"knowledge_distillation","logits":[[1,"-inf"]],"targets":[{target}],
+            "teacher_logits":[{teacher}],"alpha":{alpha},"temperature":2}}"#
+        ).replace('\n', ""))["value"][0]
+            .clone()
+        };
+    assert_eq!(blended("0", 0, "[1,2]"), 0.0);
+    assert_eq!(blended("1", 1, r#"[1,"-inf"]"#), 0.0);
+    assert_eq!(blended("0.5", 0, "[1,2]"), "inf");
+    assert_eq!(blended("0.5", 1, r#"[1,"-inf"]"#), "inf");
 }
