@@ -6,7 +6,10 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use ndarray::{Array1, Array2, ArrayView1};
 use std::sync::LazyLock;
-use surprisal::loss::{Companion, ExpectedCost, Head, KullbackLeibler, Sum};
+use surprisal::loss::{
+    Companion, ExpectedCost, Head, JensenShannon, KullbackLeibler, SkewKullbackLeibler, Sum,
+    TotalVariation,
+};
 use surprisal::{
     Backward, Element, Gradients, Inputs, Isa, LinearCrossEntropy, Real, Reduction, Upstream,
 };
@@ -27,8 +30,10 @@ struct Config {
     /// How far the second head is from the first, where both are given: 2 to the minus this.
     near: u8,
     offsets: [bool; 2],
-    /// Of the forward and of the reverse divergence, and of the mean.
-    factors: [i8; 3],
+    /// Of the forward and of the reverse divergence, of the mean, and of one more divergence.
+    factors: [i8; 4],
+    kind: u8,
+    share: u8,
     bias: bool,
     ignore: bool,
     /// Logits without a class.
@@ -41,6 +46,89 @@ struct Config {
     budget: u8,
 }
 
+/// The divergence beside the two, with the share in its mixture.
+#[derive(Clone, Copy)]
+enum Other {
+    JensenShannon(f64),
+    ForwardSkew(f64),
+    ReverseSkew(f64),
+    TotalVariation,
+}
+
+impl Other {
+    fn of(kind: u8, share: u8) -> Self {
+        let share = [0.5, 0.1, 0.9, 1e-3, 0.0, 1.0][usize::from(share) % 6];
+        match kind % 4 {
+            0 => Self::JensenShannon(share),
+            1 => Self::ForwardSkew(share),
+            2 => Self::ReverseSkew(share),
+            _ => Self::TotalVariation,
+        }
+    }
+
+    /// What a class adds to the value, and g less what is the same for all classes, of −ln Q and −ln P.
+    fn term(self, q: f64, p: f64) -> (f64, f64) {
+        let (big_q, big_p) = ((-q).exp(), (-p).exp());
+        if big_q == 0.0 && big_p == 0.0 {
+            return (0.0, 0.0);
+        }
+        let delta = q - p;
+        // ln M/P and ln M/Q, where P has this share of M: with the digits of equal heads, or of distant ones.
+        let mixture = |share: f64| share * big_p + (1.0 - share) * big_q;
+        let over = |share: f64, big: f64, other: f64| match delta.abs() < 1.0 {
+            true => (share * other.exp_m1()).ln_1p(),
+            false => mixture(if big == big_p { 1.0 - share } else { share }).ln() - big.ln(),
+        };
+        let over_p = |share: f64| over(1.0 - share, big_p, -delta);
+        let over_q = |share: f64| over(share, big_q, delta);
+        let told = |big: f64, x: f64, share: f64| match (big == 0.0, x.abs() < 1.0) {
+            (true, _) => mixture(share),
+            (_, true) => big * beyond_tangent(x),
+            _ => mixture(share) - big - big * x,
+        };
+        let slope = |g: f64| if big_q == 0.0 { 0.0 } else { g };
+        match self {
+            Self::JensenShannon(beta) if beta == 0.0 || beta == 1.0 => (0.0, 0.0),
+            Self::ForwardSkew(1.0) | Self::ReverseSkew(1.0) => (0.0, 0.0),
+            Self::JensenShannon(beta) => {
+                let value = beta * told(big_p, over_p(beta), beta)
+                    + (1.0 - beta) * told(big_q, over_q(beta), beta);
+                (value, slope(-(1.0 - beta) * over_q(beta)))
+            }
+            Self::ForwardSkew(alpha) => {
+                let ratio = if big_p == 0.0 { -1.0 } else { (-over_p(alpha)).exp_m1() };
+                (told(big_p, over_p(alpha), alpha), slope(-(1.0 - alpha) * ratio))
+            }
+            Self::ReverseSkew(alpha) => {
+                let x = over_q(1.0 - alpha);
+                (told(big_q, x, 1.0 - alpha), slope(-x - alpha * (-x).exp_m1()))
+            }
+            Self::TotalVariation => {
+                let apart = match delta.abs() < 1.0 {
+                    true => big_q * delta.exp_m1(),
+                    false => big_p - big_q,
+                };
+                let sign = if apart == 0.0 { 0.0 } else { -apart.signum() };
+                (0.5 * apart.abs(), slope(0.5 * sign))
+            }
+        }
+    }
+
+    fn add(self, factor: f64, sum: Sum) -> Sum {
+        let added = match self {
+            Self::JensenShannon(beta) => JensenShannon::new(beta).and_then(|l| sum.add(factor, l)),
+            Self::ForwardSkew(alpha) => {
+                SkewKullbackLeibler::forward(alpha).and_then(|l| sum.add(factor, l))
+            }
+            Self::ReverseSkew(alpha) => {
+                SkewKullbackLeibler::reverse(alpha).and_then(|l| sum.add(factor, l))
+            }
+            Self::TotalVariation => sum.add(factor, TotalVariation::default()),
+        };
+        added.expect("a share and a factor within their domains")
+    }
+}
+
 /// Numbers that every type holds.
 struct Case {
     hidden: Array2<f64>,
@@ -51,7 +139,8 @@ struct Case {
     bias: Option<Array1<f64>>,
     targets: Vec<i64>,
     upstream: Array1<f64>,
-    factors: [f64; 3],
+    factors: [f64; 4],
+    other: Other,
     temperature: f64,
 }
 
@@ -100,6 +189,7 @@ impl Case {
             targets,
             upstream: stream.vector(rows, 1.0).mapv(short),
             factors: config.factors.map(|c| f64::from(c) / 32.0),
+            other: Other::of(config.kind, config.share),
             temperature: [1.0, 2.0, 0.5][usize::from(config.temperature) % 3],
         }
     }
@@ -168,6 +258,8 @@ struct Truth {
 /// ```text
 /// KL(P‖Q): Σ |Q − P| e + Σ P |Δ − KL| e + e²       KL(Q‖P): the same with P and Q the other way
 /// Q − P: (P + Q) e       Q (−Δ − KL): Q (e (2 + |Δ| + KL) + that of KL)
+/// mixtures: Σ (P + Q) min(|Δ|, 1) e + e², and of Q (g − ḡ) with g of the size of |Δ| or of 1/share
+/// total variation: 4 e, of the first order
 /// ```
 ///
 /// beside what the sums of 256 terms and the steps of the formulas round, 64 u of what is summed.
@@ -202,7 +294,7 @@ fn truth(config: &Config, case: &Case, unit: f64) -> Truth {
         g: Array2::zeros(shape),
         g_off: Array2::zeros(shape),
     };
-    let [forward, reverse, mean] = case.factors;
+    let [forward, reverse, mean, more] = case.factors;
     for i in 0..shape.0 {
         if case.targets[i] < 0 {
             continue;
@@ -239,10 +331,38 @@ fn truth(config: &Config, case: &Case, unit: f64) -> Truth {
         let x_off =
             e * (all(&|v| prob_q[v] * (there(v) - x).abs()) + 1.0) + 64.0 * unit * (size[1] + 1.0);
         let infinite = [kl, back].map(f64::is_infinite);
+        // A skew divergence with nothing of the other is a plain one: infinite where that is.
+        let plain = match case.other {
+            Other::ForwardSkew(0.0) => Some((kl, kl_off)),
+            Other::ReverseSkew(0.0) => Some((back, back_off)),
+            _ => None,
+        };
+        let terms: Vec<_> = (0..shape.1).map(|v| case.other.term(q[v], p[v])).collect();
+        let other = plain.map_or(terms.iter().map(|(value, _)| value).sum(), |(value, _)| value);
+        let near_sign = |v: usize| {
+            let flips = matches!(case.other, Other::TotalVariation) && delta(v).abs() <= 2.0 * e;
+            f64::from(flips)
+        };
+        let apart = |v: usize| (prob_q[v] + prob_p[v]) * (q[v] - p[v]).abs().min(1.0);
+        let masses = all(&|v| if prob_q[v] + prob_p[v] > 0.0 { apart(v) } else { 0.0 });
+        let other_off =
+            plain.map_or(8.0 * masses * e + 8.0 * e * e + 64.0 * unit * other, |(_, off)| off);
+        // Of the first order in Δ, as no sum of squares is.
+        let other_off = match case.other {
+            Other::TotalVariation => other_off + 4.0 * e,
+            _ => other_off,
+        };
+        let mean_slope = all(&|v| prob_q[v] * terms[v].1);
+        let size_of_slope = |v: usize| 2.0 + terms[v].1.abs() + mean_slope.abs();
+        let mean_slope_off = all(&|v| {
+            prob_q[v] * (8.0 * e * (size_of_slope(v) + 1.0) + near_sign(v)) + 8.0 * e * prob_p[v]
+        });
         let factor = |factor: f64, value: f64| if factor == 0.0 { 0.0 } else { factor * value };
-        truth.losses[i] = factor(forward, kl) + factor(reverse, back) + factor(mean, x);
+        truth.losses[i] =
+            factor(forward, kl) + factor(reverse, back) + factor(mean, x) + factor(more, other);
         truth.losses_off[i] = factor(forward.abs(), kl_off + 8.0 * own * kl)
             + factor(reverse.abs(), back_off + 8.0 * own * back)
+            + factor(more.abs(), other_off + 8.0 * own * other)
             + mean.abs() * (x_off + 8.0 * own * size[1]);
         let (forward, reverse) =
             (if infinite[0] { 0.0 } else { forward }, if infinite[1] { 0.0 } else { reverse });
@@ -251,11 +371,21 @@ fn truth(config: &Config, case: &Case, unit: f64) -> Truth {
             let (back, back_off) = if infinite[1] { (0.0, 0.0) } else { (back, back_off) };
             let up = case.upstream[i] * scale;
             let above = there(v) - x;
-            let terms = [forward * (q - p), reverse * q * (-d - back), mean * q * above];
-            truth.g[[i, v]] = up * terms.iter().sum::<f64>();
+            let (slope, more) = match other.is_infinite() {
+                true => (0.0, 0.0),
+                false => (terms[v].1 - mean_slope, more),
+            };
+            let all =
+                [forward * (q - p), reverse * q * (-d - back), mean * q * above, more * q * slope];
+            truth.g[[i, v]] = up * all.iter().sum::<f64>();
             let rounds = e + 16.0 * unit;
             truth.g_off[[i, v]] = up.abs()
                 * (forward.abs() * (p + q) * rounds
+                    + factor(
+                        more.abs(),
+                        q * (8.0 * rounds * size_of_slope(v) + mean_slope_off + near_sign(v))
+                            + 8.0 * p * rounds,
+                    )
                     + reverse.abs() * q * (rounds * (2.0 + d.abs() + back) + back_off)
                     + mean.abs() * q * (rounds * (2.0 + above.abs() + size[1]) + x_off));
         }
@@ -286,7 +416,7 @@ where
     for<'a> surprisal::MatrixMut<'a>: From<&'a mut Array2<R>>,
 {
     let isas = Isa::available();
-    let [forward, reverse, mean] = case.factors;
+    let [forward, reverse, mean, more] = case.factors;
     let mut sum = Sum::new();
     for (factor, divergence) in
         [(forward, KullbackLeibler::forward()), (reverse, KullbackLeibler::reverse())]
@@ -298,7 +428,10 @@ where
     if mean != 0.0 {
         sum = sum.add(mean, ExpectedCost).expect("a finite factor");
     }
-    if case.factors == [0.0; 3] {
+    if more != 0.0 {
+        sum = case.other.add(more, sum);
+    }
+    if case.factors == [0.0; 4] {
         return;
     }
     let loss = LinearCrossEntropy::builder()

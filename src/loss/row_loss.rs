@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-use crate::quotient::{quotient, scaled_exp, times_power};
+use crate::quotient::{exponent, quotient, scaled_exp, times_power};
 use crate::softmax::RowState;
 use crate::softmax::divergence::Divergence;
 
@@ -459,7 +459,15 @@ impl Term {
 
     /// All of it times a number.
     pub fn times(mut self, factor: f64) -> Self {
-        self.factor *= factor;
+        match (self.factor * factor).is_normal() || factor == 0.0 {
+            true => self.factor *= factor,
+            // What leaves f64 is carried with a power of two.
+            false => {
+                let power = exponent(factor);
+                self.factor *= times_power(factor, -power);
+                self.exponent += power;
+            }
+        }
         self
     }
 

@@ -121,7 +121,9 @@ enum Of {
     Both,
 }
 
-/// Of a divergence of one row: its value, and ḡ, the mean under Q of its slopes g.
+/// Of a divergence of one row: its value, and ḡ, the mean under Q of its slopes g; of the forward
+/// Kullback–Leibler divergence g is (Q − P)/Q and ḡ is 0 but for rounding. Where a log-sum-exp is rounded, all
+/// of a row's Δ are off alike: that is in ḡ as well, and g − ḡ is free of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct DivergenceSum {
     pub(crate) value: f64,
@@ -167,13 +169,14 @@ impl<R: Real> PairRow<R> {
         DivergenceSum { value: value.to_f64(), mean_slope: mean.to_f64() }
     }
 
-    /// Adds `coefficient` times the derivative of a divergence, of which the row has this sum, to `to`.
+    /// Adds the product of the coefficients times the derivative of a divergence, of which the row has this
+    /// sum, to `to`. There are two, so that their product may be beyond the type.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn add_derivative(
         &self,
         isa: Isa,
         divergence: Divergence,
-        (coefficient, sum): (f64, DivergenceSum),
+        (coefficients, sum): ([f64; 2], DivergenceSum),
         (logits, second): (&[R], &[R]),
         slope: Slope<'_, R>,
         to: &mut [R],
@@ -181,7 +184,7 @@ impl<R: Real> PairRow<R> {
         isa.dispatch(Derivative {
             row: *self,
             form: divergence.form(),
-            coefficient: R::from_f64(coefficient),
+            coefficients: coefficients.map(R::from_f64),
             mean: R::from_f64(sum.mean_slope),
             logits,
             second,
@@ -323,10 +326,12 @@ impl<S: Simd, R: Real> PairLanes<S, R> {
         let both = self.q.add(self.p);
         match form {
             Form::Nothing => (self.zero, self.zero),
-            // ḡ is the value of the reverse one; the forward one needs none.
-            Form::KullbackLeibler { reverse } => {
-                let term = self.kullback_leibler(reverse);
-                (term, term)
+            Form::KullbackLeibler { reverse: false } => {
+                (self.kullback_leibler(false), self.where_positive(both, self.difference()))
+            }
+            Form::KullbackLeibler { reverse: true } => {
+                let slope = self.q.mul(self.zero.sub(self.delta));
+                (self.kullback_leibler(true), self.where_positive(self.q, slope))
             }
             Form::Mixture { weights, of } => {
                 let (mixture, over_q, over_p) = self.mixture(weights);
@@ -355,7 +360,9 @@ impl<S: Simd, R: Real> PairLanes<S, R> {
     fn derivative(&self, form: Form<R>, mean: R::Vector<S>) -> R::Vector<S> {
         match form {
             Form::Nothing => self.zero,
-            Form::KullbackLeibler { reverse: false } => self.difference(),
+            Form::KullbackLeibler { reverse: false } => {
+                self.zero.sub(self.q).mul_add(mean, self.difference())
+            }
             Form::KullbackLeibler { reverse: true } => {
                 let slope = self.zero.sub(self.delta);
                 self.where_positive(self.q, self.q.mul(slope.sub(mean)))
@@ -411,7 +418,7 @@ impl<R: Real> Kernel for Sums<'_, R> {
 struct Derivative<'a, R> {
     row: PairRow<R>,
     form: Form<R>,
-    coefficient: R,
+    coefficients: [R; 2],
     mean: R,
     logits: &'a [R],
     second: &'a [R],
@@ -424,9 +431,9 @@ impl<R: Real> Kernel for Derivative<'_, R> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { row, form, coefficient, mean, logits, second, slope, to } = self;
+        let Self { row, form, coefficients, mean, logits, second, slope, to } = self;
         let lanes = <R::Vector<S>>::LANES;
-        let coefficient = splat::<S, R>(simd, coefficient);
+        let [first, last] = coefficients.map(|coefficient| splat::<S, R>(simd, coefficient));
         let mean = splat::<S, R>(simd, mean);
         let mut offset = 0;
         while offset < logits.len() {
@@ -438,7 +445,8 @@ impl<R: Real> Kernel for Derivative<'_, R> {
                 Slope::Each(slopes) => read::<S, R>(simd, slopes, offset, whole),
             };
             let own = PairLanes::<S, R>::new(simd, &row, z, t).derivative(form, mean);
-            let sum = read::<S, R>(simd, to, offset, whole).add(own.mul(coefficient).mul(d));
+            let own = own.mul(first).mul(d).mul(last);
+            let sum = read::<S, R>(simd, to, offset, whole).add(own);
             if whole {
                 sum.store(&mut to[offset..]);
             } else {

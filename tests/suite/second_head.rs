@@ -370,6 +370,7 @@ fn a_small_divergence_has_its_digits() {
         });
         terms.sum::<f64>()
     };
+    let wide = (own.clone(), other.clone());
     let (own, other) = (own.mapv(|x| x as f32), other.mapv(|x| x as f32));
     for kind in KINDS {
         let loss = kind.loss().build().unwrap();
@@ -380,6 +381,18 @@ fn a_small_divergence_has_its_digits() {
         // Each Δ = ln P − ln Q, of some 2⁻¹³, is off by 8 ε of the logits below their largest, some 16, at
         // most, and the value by twice as much of itself.
         let bound = 2.0 * 8.0 * f64::from(f32::EPSILON) * 8192.0;
+        if let Kind::Forward = kind {
+            let mut g = Array2::<f32>::zeros(own.dim());
+            let gradients = Gradients::new().logits(&mut g);
+            loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
+            for ((g, a), b) in g.iter().zip(&wide.0).zip(&wide.1) {
+                let (g, q) = (f64::from(*g), (a - of).exp());
+                // Not off by what both log-sum-exps are, which the sum over 5000 classes rounds.
+                let (far, off) =
+                    (g + q * (b - a - gap).exp_m1(), q * 2.0 * f64::from(f32::EPSILON));
+                assert!(far.abs() <= 8.0 * off, "{g:e}: {far:e} off, of {off:e}");
+            }
+        }
         assert!((value / exact - 1.0).abs() < bound, "{value:e}, expected {exact:e} ± {bound:e}");
     }
 }
@@ -629,4 +642,20 @@ fn what_does_not_go_together_is_said() {
     let loss = of().entropy(true).build().unwrap();
     let result = loss.loss_and_gradients(&logits(head), &Upstream::default(), gradients);
     assert!(result.unwrap_err().to_string().contains("goes without a companion"));
+}
+
+/// T² may leave f64 where what it is multiplied with takes it back.
+#[test]
+fn a_huge_temperature_squared_is_no_infinity() {
+    let (own, other) = (arr2(&[[1.0_f64, 0.0]]), arr2(&[[0.0_f64, 3.0]]));
+    let squared = KullbackLeibler::forward().times_temperature_squared();
+    let loss = LinearCrossEntropy::builder().row_loss(squared).temperature(1e160).build().unwrap();
+    let mut g = Array2::<f64>::zeros((1, 2));
+    let inputs =
+        Inputs::from_logits(&own, &[0_u32]).companion(Companion::logits(Head::from_logits(&other)));
+    let gradients = Gradients::new().logits(&mut g);
+    let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
+    assert!(forward.loss().is_finite());
+    // Q − P is ¼ (z − t differences)/T to the first order, and T cancels.
+    assert!((g[[0, 0]] - 1.0).abs() < 1e-12 && (g[[0, 1]] + 1.0).abs() < 1e-12, "{g}");
 }

@@ -11,10 +11,15 @@ use crate::matrix::{Matrix, Vector};
 /// Scale and softcap as numbers of the type that is computed in.
 pub(super) fn check_options<R: Real>(loss: &LinearCrossEntropy) -> Result<()> {
     let scale = R::from_f64(loss.transform.scale).to_f64();
-    if !scale.is_finite() {
-        let value = short(loss.transform.scale);
+    if !R::from_f64(loss.scale).to_f64().is_finite() {
+        let value = short(loss.scale);
         let expected = "a finite number that is not beyond f32, in which this is computed";
         return Err(Error::Option { name: "scale", value, expected });
+    }
+    if !scale.is_finite() {
+        let value = short(loss.temperature);
+        let expected = "a number above 0 by which the scale can be divided";
+        return Err(Error::Option { name: "temperature", value, expected });
     }
     if let Some(softcap) = loss.transform.softcap {
         let rounded = R::from_f64(softcap).to_f64();

@@ -4,6 +4,7 @@ use super::problem::{Problem, Row, SecondRow};
 use crate::element::Real;
 use crate::loss::gradients::Upstream;
 use crate::loss::row_loss::{DIVERGENCES, PerDivergence};
+use crate::quotient::times_power;
 use crate::simd::Isa;
 use crate::softmax::RowState;
 use crate::softmax::divergence::{Divergence, DivergenceSum, PairRow};
@@ -16,7 +17,7 @@ pub(crate) const PAIR_BYTES: usize = size_of::<Pair<f64>>();
 pub(crate) struct Pair<R> {
     row: PairRow<R>,
     /// Those that have a slope: with it, and with what the whole row sums to.
-    terms: [Option<(Divergence, f64, DivergenceSum)>; DIVERGENCES],
+    terms: [Option<(Divergence, [f64; 2], DivergenceSum)>; DIVERGENCES],
 }
 
 impl<R: Real> Pair<R> {
@@ -28,8 +29,8 @@ impl<R: Real> Pair<R> {
         slope: Slope<'_, R>,
         to: &mut [R],
     ) {
-        for &(divergence, coefficient, sum) in self.terms.iter().flatten() {
-            let of = (coefficient, sum);
+        for &(divergence, coefficients, sum) in self.terms.iter().flatten() {
+            let of = (coefficients, sum);
             self.row.add_derivative(isa, divergence, of, logits, slope, to);
         }
     }
@@ -52,21 +53,34 @@ pub(crate) fn pairs<R: Real>(
             let weight = problem.class_weight_of(row);
             let of_row = second.divergences.iter().zip(second.mean_slopes);
             for (to, ((divergence, value), mean_slope)) in terms.iter_mut().zip(of_row) {
-                let mut slope = 0.0;
-                if let Some(term) = &all.weighted
-                    && let Some(own) = term.slopes.divergences.get(divergence)
-                {
-                    slope += problem.share(&above, [term.factor, weight, own], term.exponent);
-                }
-                if let Some(term) = &all.plain
-                    && let Some(own) = term.slopes.divergences.get(divergence)
-                {
-                    slope += problem.plain_share(&above, [term.factor, own], term.exponent);
-                }
+                let slope = |power: i64| {
+                    let mut slope = 0.0;
+                    if let Some(term) = &all.weighted
+                        && let Some(own) = term.slopes.divergences.get(divergence)
+                    {
+                        let factors = [term.factor, weight, own];
+                        slope += problem.share(&above, factors, term.exponent - power);
+                    }
+                    if let Some(term) = &all.plain
+                        && let Some(own) = term.slopes.divergences.get(divergence)
+                    {
+                        let factors = [term.factor, own];
+                        slope += problem.plain_share(&above, factors, term.exponent - power);
+                    }
+                    slope
+                };
+                let plain = slope(0);
                 // A row that is infinitely far has no gradient.
-                if slope != 0.0 && !value.is_infinite() {
-                    *to = Some((divergence, slope, DivergenceSum { value, mean_slope }));
+                if plain == 0.0 || value.is_infinite() {
+                    continue;
                 }
+                // What is beyond the type is carried in two factors.
+                let power = if R::EPSILON > f64::EPSILON { 100 } else { 1000 };
+                let coefficients = match R::from_f64(plain).to_f64().is_infinite() {
+                    true => [slope(power), times_power(1.0, power)],
+                    false => [plain, 1.0],
+                };
+                *to = Some((divergence, coefficients, DivergenceSum { value, mean_slope }));
             }
         }
         Pair { row: pair_row(state, second.maximum, second.remainder), terms }

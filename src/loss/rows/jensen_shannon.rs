@@ -67,8 +67,9 @@ impl RowLoss for JensenShannon {
 
     fn evaluate(&self, row: &RowScalars) -> Terms {
         let divergence = Divergence::JensenShannon { beta: self.beta };
-        let factor = if self.squared { row.temperature().powi(2) } else { 1.0 };
+        // One after the other: the square alone may leave f64.
+        let factor = if self.squared { row.temperature() } else { 1.0 };
         let term = Term::new(row.divergence(divergence)).by_divergence(divergence, 1.0);
-        Terms::plain(term.times(factor))
+        Terms::plain(term.times(factor).times(factor))
     }
 }

@@ -70,7 +70,10 @@ impl RowLoss for KullbackLeibler {
 
     fn evaluate(&self, row: &RowScalars) -> Terms {
         let value = row.divergence(self.divergence);
-        let factor = if self.squared { row.temperature().powi(2) } else { 1.0 };
-        Terms::plain(Term::new(value).by_divergence(self.divergence, 1.0).times(factor))
+        // One after the other: the square alone may leave f64.
+        let factor = if self.squared { row.temperature() } else { 1.0 };
+        Terms::plain(
+            Term::new(value).by_divergence(self.divergence, 1.0).times(factor).times(factor),
+        )
     }
 }

@@ -77,8 +77,9 @@ impl RowLoss for SkewKullbackLeibler {
     }
 
     fn evaluate(&self, row: &RowScalars) -> Terms {
-        let factor = if self.squared { row.temperature().powi(2) } else { 1.0 };
+        // One after the other: the square alone may leave f64.
+        let factor = if self.squared { row.temperature() } else { 1.0 };
         let term = Term::new(row.divergence(self.divergence)).by_divergence(self.divergence, 1.0);
-        Terms::plain(term.times(factor))
+        Terms::plain(term.times(factor).times(factor))
     }
 }
