@@ -225,7 +225,7 @@ impl Forward {
     }
 
     /// What the loss of a kept row is computed from.
-    fn scalars(&self, i: usize) -> RowScalars {
+    pub(crate) fn scalars(&self, i: usize) -> RowScalars {
         let divergences = self.second.get(i).map(|row| row.divergences).unwrap_or_default();
         let scalars = RowScalars::new(&self.states[i], self.vocabulary)
             .with_needs(self.loss.needs)

@@ -24,8 +24,8 @@
 //! | [`divergence`](RowScalars::divergence) K | KL(P‖p) and its kin | [`by_divergence`](Term::by_divergence) | [`Needs::divergence`] |
 //!
 //! [`RowScalars::class_weight`], [`vocabulary`](RowScalars::vocabulary),
-//! [`temperature`](RowScalars::temperature) and [`is_argmax`](RowScalars::is_argmax) are there too; they have
-//! no slope.
+//! [`temperature`](RowScalars::temperature) ([`Needs::temperature`]) and [`is_argmax`](RowScalars::is_argmax) are
+//! there too; they have no slope.
 //!
 //! ## The slopes
 //!
@@ -183,6 +183,7 @@
 //! Where a loss is one of this crate's, the oracle has it too: `surprisal oracle` answers for the scalars of a
 //! row and for the losses of a target's probability, from plain sums.
 
+mod between_passes;
 pub(crate) mod companion;
 mod doors;
 pub(crate) mod engine;
@@ -207,10 +208,12 @@ pub use inputs::{Classes, Inputs, Shard, Targets};
 pub use options::{Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};
 pub use row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
 pub use rows::{
-    AsymmetricGeneralizedCrossEntropy, AsymmetricUnhinged, CompSum, CrossEntropy, DirectCoverage,
-    EntropyBonus, ExpectedCost, Focal, GeneralizedCrossEntropy, HardSymmetricCrossEntropy,
-    JensenShannon, KullbackLeibler, MeanAbsoluteError, MixedCrossEntropy, Poly1,
-    SkewKullbackLeibler, Sum, Tailored, TotalVariation,
+    AdaptiveDistributionallyRobust, AsymmetricGeneralizedCrossEntropy, AsymmetricUnhinged, CompSum,
+    CorrectnessCalibration, CorrectnessPenalty, CrossEntropy, DirectCoverage,
+    DistributionallyRobust, EntropyBonus, ExpectedCost, Focal, GeneralizedCrossEntropy,
+    HardSymmetricCrossEntropy, JensenShannon, KullbackLeibler, MeanAbsoluteError,
+    MixedCrossEntropy, NormalizedCrossEntropy, Poly1, SkewKullbackLeibler, Sum, Tailored,
+    TotalVariation,
 };
 pub use shards::Fold;
 

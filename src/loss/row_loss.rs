@@ -121,6 +121,8 @@ pub struct Needs {
     pub(crate) deviation: bool,
     pub(crate) companion: bool,
     pub(crate) soft_targets: bool,
+    /// The temperature itself.
+    pub(crate) temperature: bool,
     /// Which divergences from a second head.
     pub(crate) divergences: PerDivergence,
     /// Whether there are more of them than one loss may have.
@@ -158,6 +160,13 @@ impl Needs {
     /// ones; they go with no filter and with no shard.
     pub fn divergence(mut self, divergence: Divergence) -> Self {
         self.too_many_divergences |= !self.divergences.add(divergence, 0.0);
+        self
+    }
+
+    /// The row's temperature T, for a loss that depends on it beside the logits: such a loss has no gradient by
+    /// temperatures.
+    pub fn temperature(mut self) -> Self {
+        self.temperature = true;
         self
     }
 
@@ -322,9 +331,9 @@ impl RowScalars {
         self.divergences.get(divergence).unwrap_or(f64::NAN)
     }
 
-    /// T, the temperature of the row; it has no slope here.
+    /// T, the temperature of the row; it has no slope here; needs [`Needs::temperature`].
     pub fn temperature(&self) -> f64 {
-        self.temperature
+        Self::asked(self.needs.temperature, self.temperature)
     }
 
     /// w_y, the target's class weight; 1 without any, and with soft targets.

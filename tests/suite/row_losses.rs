@@ -5,8 +5,9 @@ use half::bf16;
 use ndarray::{Array1, Array2, ArrayView1, Axis, arr1, arr2, s};
 use surprisal::autodiff::{Tape, gradcheck};
 use surprisal::loss::{
-    Companion, CrossEntropy, EntropyBonus, ExpectedCost, GeneralizedCrossEntropy, Needs, RowLoss,
-    RowScalars, Sum, Term, Terms,
+    Companion, CorrectnessCalibration, CrossEntropy, DistributionallyRobust, EntropyBonus,
+    ExpectedCost, GeneralizedCrossEntropy, Needs, NormalizedCrossEntropy, RowLoss, RowScalars, Sum,
+    Term, Terms,
 };
 use surprisal::{
     Backward, Element, Error, Gradients, Inputs, Isa, LinearCrossEntropy,
@@ -95,6 +96,27 @@ fn losses() -> Vec<(&'static str, LinearCrossEntropyBuilder, Direct, bool)> {
             of().row_loss(Everything),
             |[s, lse, h, most, d, x], w| w * (s / d + s * x) + 0.1 * lse * lse + h * most,
             true,
+        ),
+        (
+            "normalised cross-entropy",
+            of().row_loss(NormalizedCrossEntropy),
+            |[s, _, _, _, d, _], w| w * s / d,
+            false,
+        ),
+        (
+            "truncated generalized cross-entropy",
+            of().row_loss(GeneralizedCrossEntropy::new(0.5).unwrap().truncated(0.05).unwrap()),
+            |[s, ..], w| w * (1.0 - (-0.5 * s).exp().max(0.05_f64.sqrt())) / 0.5,
+            false,
+        ),
+        (
+            "correctness",
+            of().row_loss(CorrectnessCalibration::default()),
+            |[s, _, _, most, ..], w| {
+                let right = if s == most { 1.0 } else { 0.0 };
+                w * ((-most).exp() - right).powi(2)
+            },
+            false,
         ),
         (
             "a sum",
@@ -696,4 +718,47 @@ fn they_are_nodes_of_the_tape() {
     let refused = hidden.linear_cross_entropy(classifier, None, &[3_u32, 0, 6, 3], &cost);
     let message = refused.map(|_| ()).unwrap_err().to_string();
     assert!(message.contains("needs a companion") && !message.contains('\n'), "{message}");
+}
+
+/// At its temperature λ, with a margin: the value and its slopes by the logits against direct sums.
+#[test]
+fn a_robust_loss_has_its_lambda_from_the_temperature() {
+    let data = Data::new(5, 6, 40);
+    let lambdas = arr1(&[1.0, 0.3, 2.0, 0.7, 5.0]);
+    let robust = DistributionallyRobust::new(0.4).unwrap();
+    let logits = data.hidden.dot(&data.classifier.t());
+    let direct = |i: usize, row: ArrayView1<'_, f64>| {
+        let y = data.targets[i] as usize;
+        let margin = |v: usize| if v == y { 0.0 } else { 0.4 };
+        let delta = row.iter().enumerate().map(|(v, z)| (z - row[y] + margin(v)) / lambdas[i]);
+        lambdas[i] * (delta.map(f64::exp).sum::<f64>() / 40.0).ln()
+    };
+    for backward in [Backward::Strip, Backward::Recompute] {
+        let loss = LinearCrossEntropy::builder().row_loss(robust).backward(backward);
+        let loss = loss.reduction(Reduction::None).build().unwrap();
+        let inputs = Inputs::new(&data.hidden, &data.classifier, &data.targets);
+        let inputs = inputs.temperatures(&lambdas);
+        let mut d_hidden = Array2::<f64>::zeros(data.hidden.dim());
+        let gradients = Gradients::new().hidden(&mut d_hidden);
+        let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
+        for i in 0..5 {
+            assert!((forward.losses()[i] - direct(i, logits.row(i))).abs() < 1e-12);
+            let g = Array1::from_shape_fn(40, |v| {
+                let moved = |h: f64| {
+                    let mut row = logits.row(i).to_owned();
+                    row[v] += h;
+                    direct(i, row.view())
+                };
+                (8.0 * (moved(1e-3) - moved(-1e-3)) - (moved(2e-3) - moved(-2e-3))) / 12e-3
+            });
+            for (a, b) in d_hidden.row(i).iter().zip(&g.dot(&data.classifier)) {
+                assert!((a - b).abs() < 1e-9, "{a} and {b}");
+            }
+        }
+        // It depends on λ itself, so a gradient by the temperature alone would be wrong.
+        let mut d_lambda = Array1::<f64>::zeros(5);
+        let gradients = Gradients::new().temperature(&mut d_lambda);
+        let refused = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients);
+        assert!(refused.unwrap_err().to_string().contains("no gradient by temperatures"));
+    }
 }

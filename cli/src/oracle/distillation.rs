@@ -13,8 +13,8 @@ use super::logits::{BY_LOGITS, LOGITS, TARGETS, logits, targets};
 use super::refusal::{Refusal, Result};
 use super::request::Request;
 
-const TEACHER_LOGITS: Argument = Argument::new("teacher_logits", Kind::Numbers("[N][K]"));
-const TEMPERATURE: Argument = Argument::number("temperature", Interval::above(0.0));
+pub const TEACHER_LOGITS: Argument = Argument::new("teacher_logits", Kind::Numbers("[N][K]"));
+pub const TEMPERATURE: Argument = Argument::number("temperature", Interval::above(0.0));
 
 pub const FUNCTIONS: &[Function] = &[
     Function {
@@ -45,7 +45,7 @@ pub const FUNCTIONS: &[Function] = &[
 ];
 
 /// A teacher's logits beside each of a student's.
-fn teacher(request: &Request, student: &Array2<f64>) -> Result<Array2<f64>> {
+pub fn teacher(request: &Request, student: &Array2<f64>) -> Result<Array2<f64>> {
     let teacher = logits(request, "teacher_logits")?;
     let ((rows, columns), (own_rows, own_columns)) = (teacher.dim(), student.dim());
     match teacher.dim() == student.dim() {
@@ -58,19 +58,19 @@ fn teacher(request: &Request, student: &Array2<f64>) -> Result<Array2<f64>> {
 }
 
 /// A sum of losses of the same rows, and its gradient by their logits.
-struct Losses {
+pub struct Losses {
     values: Array1<f64>,
     gradient: Option<Array2<f64>>,
 }
 
 impl Losses {
-    fn new(request: &Request, logits: &Array2<f64>) -> Self {
+    pub fn new(request: &Request, logits: &Array2<f64>) -> Self {
         let gradient = request.wants_gradient().then(|| Array2::zeros(logits.dim()));
         Self { values: Array1::zeros(logits.dim().0), gradient }
     }
 
     /// Adds a share of the losses with these options.
-    fn add(
+    pub fn add(
         &mut self,
         share: f64,
         options: LinearCrossEntropyBuilder,
@@ -88,7 +88,7 @@ impl Losses {
         Ok(())
     }
 
-    fn answer(self) -> Answer {
+    pub fn answer(self) -> Answer {
         let answer = Answer::new(vector(self.values.view()));
         match self.gradient {
             Some(gradient) => answer.with_gradient("logits", matrix(gradient.view())),

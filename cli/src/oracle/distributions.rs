@@ -8,7 +8,7 @@ use super::answer::{Answer, vector};
 use super::argument::{Argument, Interval, Kind};
 use super::function::Function;
 use super::fused::{BIAS, CLASSIFIER, HIDDEN, Head};
-use super::logits::{LOGITS, TARGETS, logits};
+use super::logits::{LOGITS, TARGETS, below_maximum, logits};
 use super::refusal::{Refusal, Result};
 use super::request::Request;
 use crate::output::number;
@@ -105,14 +105,10 @@ impl Rows {
         vec![0; self.dim().0]
     }
 
-    /// The rows with the maximum of each that is given taken off, which no probability sees: several times
-    /// the logits then have their digits, and do not overflow.
+    /// With the maximum of each row that is given taken off.
     fn below_maximum(mut self) -> Self {
         if let Rows::Given(logits) = &mut self {
-            for mut row in logits.rows_mut() {
-                let maximum = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                row -= maximum;
-            }
+            below_maximum(logits);
         }
         self
     }

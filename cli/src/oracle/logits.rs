@@ -32,6 +32,15 @@ pub fn logits(request: &Request, name: &str) -> Result<Array2<f64>> {
     Ok(logits)
 }
 
+/// Takes the maximum of each row off, which no probability sees: several times the logits, or a part of them, then
+/// has its digits and does not overflow.
+pub fn below_maximum(logits: &mut Array2<f64>) {
+    for mut row in logits.rows_mut() {
+        let maximum = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        row -= maximum;
+    }
+}
+
 /// The target of each row.
 pub fn targets(request: &Request, logits: &Array2<f64>) -> Result<Vec<u32>> {
     let (rows, classes) = logits.dim();

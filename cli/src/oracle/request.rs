@@ -170,6 +170,19 @@ impl Request {
         numbers.collect()
     }
 
+    /// A number for each of so many, or one for all.
+    pub fn number_or_vector(&self, name: &str, count: usize) -> Result<Array1<f64>> {
+        let (argument, value) = self.value(name)?;
+        match value {
+            Json::List(_) => {
+                let numbers = self.vector(name)?;
+                expect_length(name, numbers.len(), count)?;
+                Ok(numbers)
+            }
+            value => Ok(Array1::from_elem(count, number(argument, value, &[])?)),
+        }
+    }
+
     /// An array of arrays of numbers, of one length, one number at least.
     pub fn matrix(&self, name: &str) -> Result<Array2<f64>> {
         let (argument, value) = self.value(name)?;

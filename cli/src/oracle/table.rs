@@ -8,7 +8,10 @@ use super::json::shortened;
 use super::nearest::nearest;
 use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
-use super::{contrastive, distillation, distributions, fused, row_losses, target_losses};
+use super::{
+    contrastive, distillation, distributions, divergences, fused, robust_losses, row_losses,
+    target_losses,
+};
 
 /// The function that lists the others.
 const LIST: &str = "list";
@@ -16,6 +19,9 @@ const LIST: &str = "list";
 const FAMILIES: &[&[Function]] = &[
     row_losses::FUNCTIONS,
     target_losses::FUNCTIONS,
+    robust_losses::FUNCTIONS,
+    divergences::FUNCTIONS,
+    robust_losses::FUNCTIONS,
     fused::FUNCTIONS,
     distributions::FUNCTIONS,
     distillation::FUNCTIONS,

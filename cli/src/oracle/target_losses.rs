@@ -31,9 +31,17 @@ pub const FUNCTIONS: &[Function] = &[
             LOGITS,
             TARGETS,
             Argument::number("q", POSITIVE.up_to(1.0)).or(Otherwise::Number(0.7)),
+            Argument::number("k_truncation", POSITIVE.below(1.0)).optional(),
         ],
         gradient: BY_LOGITS,
-        answer: |request| row_losses(request, GeneralizedCrossEntropy::new(request.number("q")?)?),
+        answer: |request| {
+            let loss = GeneralizedCrossEntropy::new(request.number("q")?)?;
+            let loss = match request.has("k_truncation") {
+                true => loss.truncated(request.number("k_truncation")?)?,
+                false => loss,
+            };
+            row_losses(request, loss)
+        },
     },
     Function {
         name: "mae",

@@ -34,6 +34,14 @@ impl<R: Real> Problem<'_, R> {
         if loss.needs.companion || loss.needs.diverges() {
             return conflict("the gradient of a temperature goes without a companion");
         }
+        if loss.needs.temperature {
+            let name = &loss.row_loss;
+            return Err(Error::Conflict {
+                what: format!(
+                    "{name:?} has no gradient by temperatures, on which it depends itself"
+                ),
+            });
+        }
         let of_entropy = loss.needs.entropy || upstream.has_entropy();
         match (loss.statistics.varentropy, loss.statistics.entropy && !of_entropy) {
             (false, false) if of_entropy => conflict(

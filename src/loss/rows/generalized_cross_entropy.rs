@@ -10,6 +10,9 @@ use crate::loss::row_loss::{RowLoss, RowScalars, Term, Terms};
 /// L = (1 − p_y^q) / q = −expm1(−q s) / q      ∂L/∂s = p_y^q
 /// ```
 ///
+/// [`truncated`](Self::truncated) at k it is min(L, (1 − k^q)/q), without a slope where p_y ≤ k: rows that the
+/// model finds so unlikely are left out as if they were wrong.
+///
 /// Zhang and Sabuncu 2018, *Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy
 /// Labels*. q = 0 is cross-entropy itself. Written with `expm1` the value keeps its digits where p_y is
 /// nearly 1 and where q is nearly 0; `1 − p.pow(q)` does not.
@@ -26,6 +29,8 @@ use crate::loss::row_loss::{RowLoss, RowScalars, Term, Terms};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GeneralizedCrossEntropy {
     q: f64,
+    /// −ln k; +∞ without truncation.
+    most: f64,
 }
 
 impl GeneralizedCrossEntropy {
@@ -35,9 +40,23 @@ impl GeneralizedCrossEntropy {
     /// [`Error::Option`] for a q that is not from 0 to 1.
     pub fn new(q: f64) -> Result<Self> {
         match (0.0..=1.0).contains(&q) {
-            true => Ok(Self { q }),
+            true => Ok(Self { q, most: f64::INFINITY }),
             false => {
                 Err(Error::Option { name: "q", value: short(q), expected: "a number from 0 to 1" })
+            }
+        }
+    }
+
+    /// With this k, at which it is cut off.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a k that is not between 0 and 1.
+    pub fn truncated(self, k: f64) -> Result<Self> {
+        match k > 0.0 && k < 1.0 {
+            true => Ok(Self { most: -k.ln(), ..self }),
+            false => {
+                let expected = "a number between 0 and 1";
+                Err(Error::Option { name: "k", value: short(k), expected })
             }
         }
     }
@@ -45,8 +64,11 @@ impl GeneralizedCrossEntropy {
 
 impl RowLoss for GeneralizedCrossEntropy {
     fn evaluate(&self, row: &RowScalars) -> Terms {
+        let of = |s: f64| if self.q == 0.0 { s } else { -(-self.q * s).exp_m1() / self.q };
         let s = row.surprisal();
-        let value = if self.q == 0.0 { s } else { -(-self.q * s).exp_m1() / self.q };
-        Terms::weighted(Term::new(value).by_surprisal((-self.q * s).exp()))
+        if s >= self.most {
+            return Terms::weighted(Term::new(of(self.most)));
+        }
+        Terms::weighted(Term::new(of(s)).by_surprisal((-self.q * s).exp()))
     }
 }

@@ -62,7 +62,8 @@ impl JensenShannon {
 
 impl RowLoss for JensenShannon {
     fn needs(&self) -> Needs {
-        Needs::nothing().divergence(Divergence::JensenShannon { beta: self.beta })
+        let needs = Needs::nothing().divergence(Divergence::JensenShannon { beta: self.beta });
+        if self.squared { needs.temperature() } else { needs }
     }
 
     fn evaluate(&self, row: &RowScalars) -> Terms {

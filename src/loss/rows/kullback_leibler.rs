@@ -65,7 +65,8 @@ impl KullbackLeibler {
 
 impl RowLoss for KullbackLeibler {
     fn needs(&self) -> Needs {
-        Needs::nothing().divergence(self.divergence)
+        let needs = Needs::nothing().divergence(self.divergence);
+        if self.squared { needs.temperature() } else { needs }
     }
 
     fn evaluate(&self, row: &RowScalars) -> Terms {

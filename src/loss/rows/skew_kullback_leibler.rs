@@ -73,7 +73,8 @@ impl SkewKullbackLeibler {
 
 impl RowLoss for SkewKullbackLeibler {
     fn needs(&self) -> Needs {
-        Needs::nothing().divergence(self.divergence)
+        let needs = Needs::nothing().divergence(self.divergence);
+        if self.squared { needs.temperature() } else { needs }
     }
 
     fn evaluate(&self, row: &RowScalars) -> Terms {

@@ -69,6 +69,7 @@ impl RowLoss for Sum {
             all.deviation |= own.deviation;
             all.min_entropy |= own.min_entropy;
             all.companion |= own.companion;
+            all.temperature |= own.temperature;
             for (divergence, _) in own.divergences.iter() {
                 all = all.divergence(divergence);
             }

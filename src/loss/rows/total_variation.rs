@@ -43,7 +43,8 @@ impl TotalVariation {
 
 impl RowLoss for TotalVariation {
     fn needs(&self) -> Needs {
-        Needs::nothing().divergence(Divergence::TotalVariation)
+        let needs = Needs::nothing().divergence(Divergence::TotalVariation);
+        if self.squared { needs.temperature() } else { needs }
     }
 
     fn evaluate(&self, row: &RowScalars) -> Terms {

@@ -1,0 +1,200 @@
+//! The other divergences of rows from those of a teacher.
+
+use ndarray::{Array1, Array2};
+use surprisal::loss::{
+    Companion, Head, JensenShannon, KullbackLeibler, RowLoss, SkewKullbackLeibler, Sum,
+    TotalVariation,
+};
+use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
+
+use super::answer::{Answer, matrix, vector};
+use super::argument::{Argument, Interval, Kind, Otherwise};
+use super::distillation::{Losses, TEACHER_LOGITS, teacher};
+use super::function::Function;
+use super::logits::{BY_LOGITS, LOGITS, logits};
+use super::refusal::{Refusal, Result};
+use super::request::{Request, expect_length};
+use crate::output::number;
+
+const SHARE: Interval = Interval::at_least(0.0).up_to(1.0);
+const DIVERGENCES: &[&str] = &[
+    "forward_kl",
+    "reverse_kl",
+    "jensen_shannon",
+    "skew_forward_kl",
+    "skew_reverse_kl",
+    "symmetric_kl",
+    "total_variation",
+];
+
+pub const FUNCTIONS: &[Function] = &[
+    Function {
+        name: "jensen_shannon",
+        arguments: &[
+            LOGITS,
+            TEACHER_LOGITS,
+            Argument::number("beta", SHARE).or(Otherwise::Number(0.5)),
+        ],
+        gradient: BY_LOGITS,
+        // At the limits the divergences that it is often replaced by there.
+        answer: |request| match request.number("beta")? {
+            0.0 => divergence(request, KullbackLeibler::forward()),
+            1.0 => divergence(request, KullbackLeibler::reverse()),
+            beta => divergence(request, JensenShannon::new(beta)?),
+        },
+    },
+    Function {
+        name: "skew_kl",
+        arguments: &[
+            LOGITS,
+            TEACHER_LOGITS,
+            Argument::number("alpha", Interval::at_least(0.0).below(1.0))
+                .or(Otherwise::Number(0.1)),
+            Argument::new("direction", Kind::Word(&["forward", "reverse"]))
+                .or(Otherwise::Word("forward")),
+        ],
+        gradient: BY_LOGITS,
+        answer: |request| {
+            let alpha = request.number("alpha")?;
+            match request.word("direction")? {
+                "reverse" => divergence(request, SkewKullbackLeibler::reverse(alpha)?),
+                _ => divergence(request, SkewKullbackLeibler::forward(alpha)?),
+            }
+        },
+    },
+    Function {
+        name: "total_variation",
+        arguments: &[LOGITS, TEACHER_LOGITS],
+        gradient: BY_LOGITS,
+        answer: |request| divergence(request, TotalVariation::default()),
+    },
+    Function {
+        name: "distillation_divergence",
+        arguments: &[
+            LOGITS,
+            TEACHER_LOGITS,
+            Argument::new("divergence", Kind::Word(DIVERGENCES)),
+            Argument::number("beta", SHARE).or(Otherwise::Number(0.5)),
+            Argument::new("beta_limits", Kind::Word(&["exact", "kl"])).or(Otherwise::Word("exact")),
+            Argument::number("alpha", SHARE).or(Otherwise::Number(0.1)),
+            Argument::number("weight", SHARE).or(Otherwise::Number(0.5)),
+            Argument::new("temperature", Kind::Numbers("a number or [N]")).optional(),
+            Argument::new("scale_by_temperature_squared", Kind::Flag).or(Otherwise::Flag(false)),
+            Argument::new("mask", Kind::Numbers("[N] of 0 and 1")).optional(),
+            Argument::new("reduction", Kind::Word(&["none", "sum", "mean"]))
+                .or(Otherwise::Word("none")),
+        ],
+        gradient: BY_LOGITS,
+        answer: distillation_divergence,
+    },
+];
+
+fn divergence(request: &Request, loss: impl RowLoss + 'static) -> Result<Answer> {
+    let logits = logits(request, "logits")?;
+    let teacher = teacher(request, &logits)?;
+    let targets = vec![0_u32; logits.dim().0];
+    let inputs = Inputs::from_logits(&logits, &targets)
+        .companion(Companion::logits(Head::from_logits(&teacher)));
+    let mut losses = Losses::new(request, &logits);
+    losses.add(1.0, LinearCrossEntropy::builder().row_loss(loss), &inputs)?;
+    Ok(losses.answer())
+}
+
+/// A divergence by its name, with what the request says of it.
+fn named(request: &Request) -> Result<Sum> {
+    let squared = request.flag("scale_by_temperature_squared")?;
+    let kullback_leibler = |divergence: KullbackLeibler| match squared {
+        true => divergence.times_temperature_squared(),
+        false => divergence,
+    };
+    let forward = || kullback_leibler(KullbackLeibler::forward());
+    let reverse = || kullback_leibler(KullbackLeibler::reverse());
+    let sum = Sum::new();
+    Ok(match request.word("divergence")? {
+        "forward_kl" => sum.add(1.0, forward())?,
+        "reverse_kl" => sum.add(1.0, reverse())?,
+        "jensen_shannon" => {
+            let beta = request.number("beta")?;
+            match (request.word("beta_limits")?, beta) {
+                ("kl", 0.0) => sum.add(1.0, forward())?,
+                ("kl", 1.0) => sum.add(1.0, reverse())?,
+                _ => {
+                    let divergence = JensenShannon::new(beta)?;
+                    match squared {
+                        true => sum.add(1.0, divergence.times_temperature_squared())?,
+                        false => sum.add(1.0, divergence)?,
+                    }
+                }
+            }
+        }
+        name @ ("skew_forward_kl" | "skew_reverse_kl") => {
+            let alpha = request.number("alpha")?;
+            let divergence = match name {
+                "skew_forward_kl" => SkewKullbackLeibler::forward(alpha)?,
+                _ => SkewKullbackLeibler::reverse(alpha)?,
+            };
+            match squared {
+                true => sum.add(1.0, divergence.times_temperature_squared())?,
+                false => sum.add(1.0, divergence)?,
+            }
+        }
+        "symmetric_kl" => {
+            // Either may be infinite: where it has no weight it is not there.
+            let weight = request.number("weight")?;
+            let sum = if weight < 1.0 { sum.add(1.0 - weight, forward())? } else { sum };
+            if weight > 0.0 { sum.add(weight, reverse())? } else { sum }
+        }
+        _ => match squared {
+            true => sum.add(1.0, TotalVariation::default().times_temperature_squared())?,
+            false => sum.add(1.0, TotalVariation::default())?,
+        },
+    })
+}
+
+fn distillation_divergence(request: &Request) -> Result<Answer> {
+    let logits = logits(request, "logits")?;
+    let teacher = teacher(request, &logits)?;
+    let rows = logits.dim().0;
+    let mask = match request.has("mask") {
+        true => request.vector("mask")?,
+        false => Array1::ones(rows),
+    };
+    expect_length("mask", mask.len(), rows)?;
+    if let Some((i, x)) = mask.iter().enumerate().find(|(_, x)| **x != 0.0 && **x != 1.0) {
+        return Err(Refusal::new(format!("mask[{i}] is {x:?}, expected 0 or 1")));
+    }
+    // A row that the mask leaves out takes no part, whatever is in it.
+    let targets: Vec<i64> = mask.iter().map(|&x| if x == 0.0 { -1 } else { 0 }).collect();
+    let temperatures = match request.has("temperature") {
+        true => request.number_or_vector("temperature", rows)?,
+        false => Array1::ones(rows),
+    };
+    if let Some((i, x)) = temperatures.iter().enumerate().find(|(_, x)| !(**x > 0.0)) {
+        return Err(Refusal::new(format!("temperature[{i}] is {x:?}, expected a number above 0")));
+    }
+    let inputs = Inputs::from_logits(&logits, &targets)
+        .temperatures(&temperatures)
+        .companion(Companion::logits(Head::from_logits(&teacher)));
+    let reduction = request.word("reduction")?;
+    let kept = mask.sum();
+    let loss = LinearCrossEntropy::builder()
+        .row_loss(named(request)?)
+        .ignore_index(Some(-1))
+        .reduction(match reduction {
+            "none" => Reduction::None,
+            "mean" if kept > 0.0 => Reduction::Mean,
+            _ => Reduction::Sum,
+        })
+        .build()?;
+    let value = |forward: &surprisal::Forward| match reduction {
+        "none" => vector(forward.losses().view()),
+        _ => number(forward.loss()),
+    };
+    if !request.wants_gradient() {
+        return Ok(Answer::new(value(&loss.forward(&inputs)?)));
+    }
+    let mut gradient = Array2::zeros(logits.dim());
+    let gradients = Gradients::new().logits(&mut gradient);
+    let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients)?;
+    Ok(Answer::new(value(&forward)).with_gradient("logits", matrix(gradient.view())))
+}

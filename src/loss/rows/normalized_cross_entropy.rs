@@ -1,0 +1,38 @@
+//! Normalised cross-entropy.
+
+use crate::loss::row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
+
+/// The target's share of the surprisals of all classes: bounded, so that labels that are wrong pull less. From two
+/// classes on.
+///
+/// ```text
+/// L = s / D      s = −ln p_y      D = −Σ_v ln p_v
+/// ∂L/∂s = 1/D      ∂L/∂D = −s/D²
+/// ```
+///
+/// From 0 (the target is certain) to 1; 1/V where all classes are alike. Ma et al. 2020, *Normalized Loss Functions
+/// for Deep Learning with Noisy Labels*.
+///
+/// ```
+/// use surprisal::loss::NormalizedCrossEntropy;
+/// use surprisal::{Inputs, LinearCrossEntropy};
+/// let loss = LinearCrossEntropy::builder().row_loss(NormalizedCrossEntropy).build()?;
+/// let logits = ndarray::arr2(&[[2.0_f64; 4]]);
+/// let value = loss.forward(&Inputs::from_logits(&logits, &[1_u32]))?.loss();
+/// assert!((value - 0.25).abs() < 1e-15);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NormalizedCrossEntropy;
+
+impl RowLoss for NormalizedCrossEntropy {
+    fn needs(&self) -> Needs {
+        Needs::nothing().deviation()
+    }
+
+    fn evaluate(&self, row: &RowScalars) -> Terms {
+        let (s, all) = (row.surprisal(), row.deviation());
+        let share = s / all;
+        Terms::weighted(Term::new(share).by_surprisal(1.0 / all).by_deviation(-share / all))
+    }
+}
