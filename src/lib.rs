@@ -28,6 +28,7 @@ mod simd;
 mod softmax;
 #[cfg(feature = "spectral")]
 pub mod spectrum;
+pub mod values;
 #[cfg(feature = "spectral")]
 pub mod watch;
 mod writing;

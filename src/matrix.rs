@@ -112,3 +112,17 @@ impl VectorMut<'_> {
 }
 
 pub(crate) use each;
+
+impl Matrix<'_> {
+    /// The same matrix for a shorter time: views of an `ndarray` do not shrink by themselves.
+    pub(crate) fn shorter(&self) -> Matrix<'_> {
+        each!(self, Matrix, view => view.view().into())
+    }
+}
+
+impl Vector<'_> {
+    /// The same vector for a shorter time.
+    pub(crate) fn shorter(&self) -> Vector<'_> {
+        each!(self, Vector, view => view.view().into())
+    }
+}

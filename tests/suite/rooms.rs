@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["reading", "writing"],
     &["softmax", "classical"],
     &["loss"],
-    &["autodiff", "algebra", "io"],
+    &["values", "autodiff", "algebra", "io"],
     &["spectrum", "diffusion"],
     &["watch", "gpu"],
 ];

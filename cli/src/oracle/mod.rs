@@ -17,6 +17,7 @@ mod robust_losses;
 mod row_losses;
 mod table;
 mod target_losses;
+mod values;
 
 use clap::Args;
 use serde_json::{Value, json};

@@ -94,6 +94,11 @@ impl Request {
         self.values.contains_key(name)
     }
 
+    /// Whether the function takes an argument of this name.
+    pub fn takes(&self, name: &str) -> bool {
+        self.arguments.iter().any(|argument| argument.name == name)
+    }
+
     fn argument(&self, name: &str) -> Result<&'static Argument> {
         let argument = self.arguments.iter().find(|argument| argument.name == name);
         argument.ok_or_else(|| Refusal::new(format!("the function does not take {name}")))

@@ -9,24 +9,14 @@ use crate::loss::source::Source;
 use crate::loss::{Classes, Companion, Targets};
 use crate::matrix::{Matrix, Vector, each};
 
-/// The same matrix for a shorter time.
-fn matrix<'b>(matrix: &'b Matrix<'_>) -> Matrix<'b> {
-    each!(matrix, Matrix, view => view.view().into())
-}
-
-/// The same vector for a shorter time.
-fn vector<'b>(vector: &'b Vector<'_>) -> Vector<'b> {
-    each!(vector, Vector, view => view.view().into())
-}
-
 /// The same targets for a shorter time.
 pub(crate) fn shorter<'b>(targets: &'b Targets<'_>) -> Targets<'b> {
     match targets {
         Targets::Hard(Classes::U32(classes)) => Targets::from(classes.view()),
         Targets::Hard(Classes::I64(classes)) => Targets::from(classes.view()),
-        Targets::Soft(weights) => Targets::Soft(matrix(weights)),
+        Targets::Soft(weights) => Targets::Soft(weights.shorter()),
         Targets::Sparse { classes, weights } => {
-            Targets::Sparse { classes: classes.view(), weights: matrix(weights) }
+            Targets::Sparse { classes: classes.view(), weights: weights.shorter() }
         }
     }
 }
@@ -69,19 +59,19 @@ impl OwnedTargets {
 /// The same companion for a shorter time.
 pub(crate) fn companion_shorter<'b>(companion: &'b Companion<'_>) -> Companion<'b> {
     match companion {
-        Companion::Classes(values) => Companion::Classes(vector(values)),
-        Companion::Entries(values) => Companion::Entries(matrix(values)),
+        Companion::Classes(values) => Companion::Classes(values.shorter()),
+        Companion::Entries(values) => Companion::Entries(values.shorter()),
         Companion::Listed { classes, values } => {
-            Companion::Listed { classes: classes.view(), values: matrix(values) }
+            Companion::Listed { classes: classes.view(), values: values.shorter() }
         }
         Companion::Logits(head) => Companion::Logits(Head {
             source: match &head.source {
                 Source::Product { hidden, classifier } => {
-                    Source::Product { hidden: matrix(hidden), classifier: matrix(classifier) }
+                    Source::Product { hidden: hidden.shorter(), classifier: classifier.shorter() }
                 }
-                Source::Given(logits) => Source::Given(matrix(logits)),
+                Source::Given(logits) => Source::Given(logits.shorter()),
             },
-            bias: head.bias.as_ref().map(vector),
+            bias: head.bias.as_ref().map(Vector::shorter),
             ..*head
         }),
     }
