@@ -33,6 +33,8 @@ pub struct Head<'a> {
     pub(crate) bias: Option<Vector<'a>>,
     pub(crate) scale: f64,
     pub(crate) softcap: Option<f64>,
+    /// Whether the number of the target is 0, whatever it would be.
+    pub(crate) zero_at_target: bool,
 }
 
 impl<'a> Head<'a> {
@@ -47,7 +49,13 @@ impl<'a> Head<'a> {
     }
 
     fn with_source(source: Source<'a>) -> Self {
-        Self { source, bias: None, scale: 1.0, softcap: None }
+        Self { source, bias: None, scale: 1.0, softcap: None, zero_at_target: false }
+    }
+
+    /// With 0 in the place of the target's number: that of a cost which a class has of itself.
+    pub(crate) fn zero_at_target(mut self) -> Self {
+        self.zero_at_target = true;
+        self
     }
 
     /// b′, a number for each class.

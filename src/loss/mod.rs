@@ -186,6 +186,7 @@
 mod between_passes;
 pub(crate) mod companion;
 mod doors;
+mod embedding_cost;
 pub(crate) mod engine;
 pub(crate) mod filter;
 pub(crate) mod forward;
@@ -199,6 +200,7 @@ mod shards;
 pub(crate) mod source;
 
 pub use companion::Companion;
+pub use embedding_cost::EmbeddingCost;
 pub use engine::plan::Plan;
 pub use engine::shapes::{Pass, Shapes, Strategy};
 pub use forward::{DroppedMass, Forward, Statistic, TopK};
@@ -210,7 +212,7 @@ pub use row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
 pub use rows::{
     AdaptiveDistributionallyRobust, AsymmetricGeneralizedCrossEntropy, AsymmetricUnhinged, CompSum,
     CorrectnessCalibration, CorrectnessPenalty, CrossEntropy, DirectCoverage,
-    DistributionallyRobust, EntropyBonus, ExpectedCost, Focal, GeneralizedCrossEntropy,
+    DistributionallyRobust, EarthMover, EntropyBonus, ExpectedCost, Focal, GeneralizedCrossEntropy,
     HardSymmetricCrossEntropy, JensenShannon, KullbackLeibler, MeanAbsoluteError,
     MixedCrossEntropy, NormalizedCrossEntropy, Poly1, SkewKullbackLeibler, Sum, Tailored,
     TotalVariation,

@@ -6,6 +6,7 @@ mod contrastive;
 mod distillation;
 mod distributions;
 mod divergences;
+mod embedding_losses;
 mod function;
 mod fused;
 mod json;

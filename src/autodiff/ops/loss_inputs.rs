@@ -110,7 +110,13 @@ pub(crate) enum OwnedCompanion {
     Classes(Array1<f64>),
     Entries(OwnedMatrix),
     Listed(Array2<u32>, OwnedMatrix),
-    Logits { source: Vec<OwnedMatrix>, bias: Option<Array1<f64>>, scale: f64, softcap: Option<f64> },
+    Logits {
+        source: Vec<OwnedMatrix>,
+        bias: Option<Array1<f64>>,
+        scale: f64,
+        softcap: Option<f64>,
+        zero_at_target: bool,
+    },
 }
 
 impl OwnedCompanion {
@@ -122,14 +128,15 @@ impl OwnedCompanion {
             Companion::Listed { classes, values } => {
                 Self::Listed(classes.to_owned(), OwnedMatrix::of(values))
             }
-            Companion::Logits(Head { source, bias, scale, softcap }) => {
+            Companion::Logits(Head { source, bias, scale, softcap, zero_at_target }) => {
                 let source = match source {
                     Source::Product { hidden, classifier } => {
                         vec![OwnedMatrix::of(hidden), OwnedMatrix::of(classifier)]
                     }
                     Source::Given(logits) => vec![OwnedMatrix::of(logits)],
                 };
-                Self::Logits { source, bias: bias.map(wide), scale, softcap }
+                let bias = bias.map(wide);
+                Self::Logits { source, bias, scale, softcap, zero_at_target }
             }
         }
     }
@@ -141,7 +148,7 @@ impl OwnedCompanion {
             Self::Listed(classes, values) => {
                 Companion::Listed { classes: classes.view(), values: values.view() }
             }
-            Self::Logits { source, bias, scale, softcap } => {
+            Self::Logits { source, bias, scale, softcap, zero_at_target } => {
                 let source = match &source[..] {
                     [hidden, classifier] => {
                         Source::Product { hidden: hidden.view(), classifier: classifier.view() }
@@ -149,7 +156,8 @@ impl OwnedCompanion {
                     all => Source::Given(all[0].view()),
                 };
                 let bias = bias.as_ref().map(Vector::from);
-                Companion::Logits(Head { source, bias, scale: *scale, softcap: *softcap })
+                let (scale, softcap, zero_at_target) = (*scale, *softcap, *zero_at_target);
+                Companion::Logits(Head { source, bias, scale, softcap, zero_at_target })
             }
         }
     }

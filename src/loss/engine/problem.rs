@@ -95,6 +95,8 @@ pub(crate) struct Problem<'a, R> {
     pub(crate) divisors: Divisors,
     /// What the loss needs beside the logits.
     pub(crate) companion: Option<Companion<'a>>,
+    /// Whether the logit of each row's target is 0, whatever it would be.
+    pub(crate) zero_at_target: bool,
     /// The second head, as a call of its own over the same rows.
     pub(crate) second: Option<Box<Self>>,
     /// The logits of the targets as the caller gave them, one for each kept row.
@@ -290,6 +292,7 @@ impl<'a, R: Real> Problem<'a, R> {
             },
             class_weights,
             companion: inputs.companion,
+            zero_at_target: false,
             second: None,
             divisors,
             sparse,
@@ -328,6 +331,7 @@ impl<'a, R: Real> Problem<'a, R> {
             total_weight: self.vocabulary as f64,
             divisors: self.divisors,
             companion: None,
+            zero_at_target: head.zero_at_target,
             second: None,
             target_logits: None,
             sparse: Vec::new(),

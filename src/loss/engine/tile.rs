@@ -342,7 +342,13 @@ impl<R: Real> Problem<'_, R> {
         for (row, products) in rows.iter().zip(tile.chunks_mut(stride)) {
             let bias = self.bias_of(columns.clone());
             let transform = self.transform_of(row);
-            transform.apply(self.loss.isa, bias, &mut products[..columns.len()], None);
+            let logits = &mut products[..columns.len()];
+            transform.apply(self.loss.isa, bias, logits, None);
+            if self.zero_at_target
+                && let Some(own) = logits.get_mut((row.target as usize).wrapping_sub(columns.start))
+            {
+                *own = R::ZERO;
+            }
         }
     }
 
