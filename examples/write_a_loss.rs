@@ -15,8 +15,8 @@ struct Tempered;
 impl RowLoss for Tempered {
     fn evaluate(&self, row: &RowScalars) -> Terms {
         let s = row.surprisal();
-        // s/(1+s); the slope is s(2+s)/(1+s)².
-        let share = s / (1.0 + s);
+        // s/(1+s), also at s = ∞; the slope is s(2+s)/(1+s)².
+        let share = 1.0 / (1.0 + 1.0 / s);
         Terms::weighted(Term::new(s * share).by_surprisal(share * (2.0 - share)))
     }
 }

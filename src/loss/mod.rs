@@ -1,4 +1,19 @@
-//! The fused linear cross-entropy: `E·Cᵀ` folded tile by tile, forward and backward.
+//! The fused linear cross-entropy: `E·Cᵀ` folded tile by tile, forward and backward; and the other losses of a row
+//! on the same fold, given to [`LinearCrossEntropyBuilder::row_loss`].
+//!
+//! | I want … | use |
+//! | --- | --- |
+//! | cross-entropy, with label smoothing and a penalty on lse | the default, or [`CrossEntropy`] in a sum |
+//! | robustness against wrong labels | [`GeneralizedCrossEntropy`], [`CompSum`], [`MeanAbsoluteError`], [`HardSymmetricCrossEntropy`], [`NormalizedCrossEntropy`], [`AsymmetricGeneralizedCrossEntropy`], [`AsymmetricUnhinged`], [`DistributionallyRobust`], [`AdaptiveDistributionallyRobust`] |
+//! | more weight on hard rows, or on easy ones | [`Focal`], [`Poly1`], [`MixedCrossEntropy`], [`Tailored`] |
+//! | rare classes to count as common ones do | the logarithm of the class frequencies as a bias (logit adjustment), class weights |
+//! | confidence that is right as often as it says | [`CorrectnessCalibration`], temperatures |
+//! | a policy that stays random | [`EntropyBonus`] |
+//! | pass at N draws | [`DirectCoverage`] |
+//! | costs of classes, rewards | [`ExpectedCost`], with an [`EmbeddingCost`] for those of an embedding, [`EarthMover`] |
+//! | a teacher, or a reference policy | [`KullbackLeibler`], [`JensenShannon`], [`SkewKullbackLeibler`], [`TotalVariation`] with a [`Head`]; [`Targets::soft`] or [`Targets::sparse`] for its probabilities |
+//! | values by classification | [`values`](crate::values) |
+//! | several of these | [`Sum`] |
 //!
 //! # Write a loss
 //!
@@ -69,7 +84,7 @@
 //!   s = 746 on.
 //! - Where a loss leaves f64, such as e^s, give what is left of it to [`Term::times_exp`]: gradients multiply
 //!   with p_y and are within it.
-//! - Look for 0 · ∞: s is +∞ where a target's logit is −∞.
+//! - Look for 0 · ∞ and ∞/∞: s is +∞ where a target's logit is −∞.
 //!
 //! ## What you get for it
 //!
@@ -180,8 +195,8 @@
 //! 3. A confident row, such as a target 40 above all else, against what the formula is there in the limit.
 //! 4. Fused against given, in f64; then in the types that you train in.
 //!
-//! Where a loss is one of this crate's, the oracle has it too: `surprisal oracle` answers for the scalars of a
-//! row and for the losses of a target's probability, from plain sums.
+//! `surprisal oracle` has the losses of this crate by name, for other implementations to be checked against: it
+//! runs the same code, and so is no check of that.
 
 mod between_passes;
 pub(crate) mod companion;

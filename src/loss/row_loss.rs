@@ -35,7 +35,8 @@ use crate::softmax::divergence::Divergence;
 /// impl RowLoss for Tempered {
 ///     fn evaluate(&self, row: &RowScalars) -> Terms {
 ///         let s = row.surprisal();
-///         let share = s / (1.0 + s);
+///         // s/(1+s), also at s = ∞.
+///         let share = 1.0 / (1.0 + 1.0 / s);
 ///         Terms::weighted(Term::new(s * share).by_surprisal(share * (2.0 - share)))
 ///     }
 /// }

@@ -22,7 +22,8 @@ struct Tempered;
 impl RowLoss for Tempered {
     fn evaluate(&self, row: &RowScalars) -> Terms {
         let s = row.surprisal();
-        let share = s / (1.0 + s);
+        // s/(1+s), also at s = ∞.
+        let share = 1.0 / (1.0 + 1.0 / s);
         Terms::weighted(Term::new(s * share).by_surprisal(share * (2.0 - share)))
     }
 }
@@ -761,4 +762,16 @@ fn a_robust_loss_has_its_lambda_from_the_temperature() {
         let refused = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients);
         assert!(refused.unwrap_err().to_string().contains("no gradient by temperatures"));
     }
+}
+
+/// A target whose logit is −∞: the loss is +∞, and its slope is still one.
+#[test]
+fn a_target_without_probability_has_the_limit() {
+    let logits = arr2(&[[f64::NEG_INFINITY, 0.0, 0.0]]);
+    let loss = LinearCrossEntropy::builder().row_loss(Tempered).build().unwrap();
+    let mut g = Array2::<f64>::zeros((1, 3));
+    let inputs = Inputs::from_logits(&logits, &[0_u32]);
+    let gradients = Gradients::new().logits(&mut g);
+    let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
+    assert_eq!((forward.loss(), g), (f64::INFINITY, arr2(&[[-1.0, 0.5, 0.5]])));
 }

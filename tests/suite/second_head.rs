@@ -4,8 +4,8 @@
 use half::bf16;
 use ndarray::{Array1, Array2, Axis, arr1, arr2, s};
 use surprisal::loss::{
-    Companion, CrossEntropy, ExpectedCost, Head, JensenShannon, KullbackLeibler,
-    SkewKullbackLeibler, Sum, TotalVariation,
+    Companion, CrossEntropy, EarthMover, EmbeddingCost, ExpectedCost, Head, JensenShannon,
+    KullbackLeibler, SkewKullbackLeibler, Sum, TotalVariation,
 };
 use surprisal::{
     Backward, Element, Error, Filter, Gradients, Inputs, Isa, LinearCrossEntropy,
@@ -658,4 +658,45 @@ fn a_huge_temperature_squared_is_no_infinity() {
     assert!(forward.loss().is_finite());
     // Q − P is ¼ (z − t differences)/T to the first order, and T cancels.
     assert!((g[[0, 0]] - 1.0).abs() < 1e-12 && (g[[0, 1]] + 1.0).abs() < 1e-12, "{g}");
+}
+
+/// Costs of an embedding, fused, against the same as entries: value, gradient, and the digits of a sure target.
+#[test]
+fn costs_of_an_embedding_are_those_of_its_angles() {
+    let heads = Heads::new(7, [6, 5], 90);
+    let costs = EmbeddingCost::<f64>::new(&heads.teacher).unwrap();
+    let rows = costs.rows(&heads.targets).unwrap();
+    let unit = |row: ndarray::ArrayView1<'_, f64>| row.mapv(|x| x / row.dot(&row).sqrt());
+    let entries = Array2::from_shape_fn((7, 90), |(i, v)| match heads.targets[i] {
+        y if y < 0 || y == v as i64 => 0.0,
+        y => 1.0 - unit(heads.teacher.row(v)).dot(&unit(heads.teacher.row(y as usize))),
+    });
+    for backward in [Backward::Strip, Backward::Recompute] {
+        for loss in [EarthMover::paper(), EarthMover::as_in_code(), EarthMover::continual()] {
+            let loss = LinearCrossEntropy::builder().row_loss(loss).backward(backward);
+            let loss = loss.build().unwrap();
+            let run = |companion| {
+                let mut d_hidden = Array2::<f64>::zeros(heads.hidden.dim());
+                let inputs = Inputs::new(&heads.hidden, &heads.classifier, &heads.targets)
+                    .companion(companion);
+                let gradients = Gradients::new().hidden(&mut d_hidden);
+                let forward =
+                    loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
+                (forward.loss(), d_hidden)
+            };
+            let (a, b) = (run(costs.companion(&rows)), run(Companion::entries(&entries)));
+            assert!((a.0 - b.0).abs() < 1e-13 && (&a.1 - &b.1).iter().all(|x| x.abs() < 1e-13));
+        }
+    }
+    // p_y = 1 − 2e-20: the distance is of that size, whatever 1 − cos of the target with itself rounds to.
+    let embedding = arr2(&[[0.1_f32, 0.7, 0.3], [0.2, -0.3, 0.9], [-0.5, 0.1, 0.1]]);
+    let costs = EmbeddingCost::<f32>::new(&embedding).unwrap();
+    let rows = costs.rows(&[0_u32]).unwrap();
+    let logits = arr2(&[[0.0_f32, -45.0, -45.0]]);
+    let inputs = Inputs::from_logits(&logits, &[0_u32]).companion(costs.companion(&rows));
+    let loss = LinearCrossEntropy::builder().row_loss(ExpectedCost).build().unwrap();
+    let distance = loss.forward(&inputs).unwrap().loss();
+    assert!(distance > 1e-20 && distance < 1e-19, "{distance:e}");
+    let zero = arr2(&[[1.0_f64, 0.0], [0.0, 0.0]]);
+    assert!(EmbeddingCost::<f64>::new(&zero).unwrap_err().to_string().contains("[1]"));
 }
