@@ -226,11 +226,13 @@ impl Forward {
 
     /// What the loss of a kept row is computed from.
     pub(crate) fn scalars(&self, i: usize) -> RowScalars {
-        let divergences = self.second.get(i).map(|row| row.divergences).unwrap_or_default();
         let scalars = RowScalars::new(&self.states[i], self.vocabulary)
             .with_needs(self.loss.needs)
-            .with_temperature(self.rows[i].temperature)
-            .with_divergences(divergences);
+            .with_temperature(self.rows[i].temperature);
+        let scalars = match self.second.get(i) {
+            Some(row) => scalars.with_second_head(row.divergences, row.entropy),
+            None => scalars,
+        };
         if self.soft {
             return scalars.with_soft_targets();
         }

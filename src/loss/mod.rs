@@ -11,7 +11,7 @@
 //! | a policy that stays random | [`EntropyBonus`] |
 //! | pass at N draws | [`DirectCoverage`] |
 //! | costs of classes, rewards | [`ExpectedCost`], with an [`EmbeddingCost`] for those of an embedding, [`EarthMover`] |
-//! | a teacher, or a reference policy | [`KullbackLeibler`], [`JensenShannon`], [`SkewKullbackLeibler`], [`TotalVariation`] with a [`Head`]; [`Targets::soft`] or [`Targets::sparse`] for its probabilities |
+//! | a teacher, or a reference policy | [`KullbackLeibler`], [`JensenShannon`], [`SkewKullbackLeibler`], [`TotalVariation`], [`SymmetricCrossEntropy`] with a [`Head`]; [`Targets::soft`] or [`Targets::sparse`] for its probabilities |
 //! | values by classification | [`values`](crate::values) |
 //! | several of these | [`Sum`] |
 //!
@@ -229,8 +229,8 @@ pub use rows::{
     CorrectnessCalibration, CorrectnessPenalty, CrossEntropy, DirectCoverage,
     DistributionallyRobust, EarthMover, EntropyBonus, ExpectedCost, Focal, GeneralizedCrossEntropy,
     HardSymmetricCrossEntropy, JensenShannon, KullbackLeibler, MeanAbsoluteError,
-    MixedCrossEntropy, NormalizedCrossEntropy, Poly1, SkewKullbackLeibler, Sum, Tailored,
-    TotalVariation,
+    MixedCrossEntropy, NormalizedCrossEntropy, Poly1, SkewKullbackLeibler, Sum,
+    SymmetricCrossEntropy, Tailored, TotalVariation,
 };
 pub use shards::Fold;
 

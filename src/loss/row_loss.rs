@@ -124,6 +124,8 @@ pub struct Needs {
     pub(crate) soft_targets: bool,
     /// The temperature itself.
     pub(crate) temperature: bool,
+    /// The entropy of the second head.
+    pub(crate) second_entropy: bool,
     /// Which divergences from a second head.
     pub(crate) divergences: PerDivergence,
     /// Whether there are more of them than one loss may have.
@@ -161,6 +163,12 @@ impl Needs {
     /// ones; they go with no filter and with no shard.
     pub fn divergence(mut self, divergence: Divergence) -> Self {
         self.too_many_divergences |= !self.divergences.add(divergence, 0.0);
+        self
+    }
+
+    /// The entropy of the second head that divergences are from; it has no slope. Only beside a divergence.
+    pub fn second_entropy(mut self) -> Self {
+        self.second_entropy = true;
         self
     }
 
@@ -227,6 +235,7 @@ pub struct RowScalars {
     needs: Needs,
     temperature: f64,
     divergences: PerDivergence,
+    second_entropy: f64,
 }
 
 impl RowScalars {
@@ -242,6 +251,7 @@ impl RowScalars {
             needs,
             temperature: 1.0,
             divergences: PerDivergence::default(),
+            second_entropy: f64::NAN,
         }
     }
 
@@ -250,8 +260,9 @@ impl RowScalars {
         self
     }
 
-    pub(crate) fn with_divergences(mut self, divergences: PerDivergence) -> Self {
-        self.divergences = divergences;
+    /// With what the second head has made of the row.
+    pub(crate) fn with_second_head(mut self, divergences: PerDivergence, entropy: f64) -> Self {
+        (self.divergences, self.second_entropy) = (divergences, entropy);
         self
     }
 
@@ -330,6 +341,11 @@ impl RowScalars {
     /// K, a divergence from the second head, in nats; needs [`Needs::divergence`].
     pub fn divergence(&self, divergence: Divergence) -> f64 {
         self.divergences.get(divergence).unwrap_or(f64::NAN)
+    }
+
+    /// H of the second head, in nats; needs [`Needs::second_entropy`].
+    pub fn second_entropy(&self) -> f64 {
+        Self::asked(self.needs.second_entropy, self.second_entropy)
     }
 
     /// T, the temperature of the row; it has no slope here; needs [`Needs::temperature`].

@@ -5,7 +5,7 @@ use half::bf16;
 use ndarray::{Array1, Array2, Axis, arr1, arr2, s};
 use surprisal::loss::{
     Companion, CrossEntropy, EarthMover, EmbeddingCost, ExpectedCost, Head, JensenShannon,
-    KullbackLeibler, SkewKullbackLeibler, Sum, TotalVariation,
+    KullbackLeibler, SkewKullbackLeibler, Sum, SymmetricCrossEntropy, TotalVariation,
 };
 use surprisal::{
     Backward, Element, Error, Filter, Gradients, Inputs, Isa, LinearCrossEntropy,
@@ -95,6 +95,8 @@ enum Kind {
     ForwardSkew(f64),
     ReverseSkew(f64),
     TotalVariation,
+    /// Not 0 where the heads are equal.
+    SymmetricCrossEntropy(f64),
 }
 
 const KINDS: [Kind; 10] = [
@@ -131,6 +133,10 @@ impl Kind {
                 let m = mixture(1.0 - alpha);
                 (big_q * (q - m.ln()), q - m.ln() - alpha * big_q / m)
             }
+            Kind::SymmetricCrossEntropy(alpha) => {
+                let value = -(1.0 - alpha) * big_p * q - alpha * big_q * p;
+                (value, -(1.0 - alpha) * big_p / big_q - alpha * p)
+            }
             Kind::TotalVariation => {
                 let sign = if q == p { 0.0 } else { (q - p).signum() };
                 (0.5 * (big_q - big_p).abs(), 0.5 * sign)
@@ -147,6 +153,9 @@ impl Kind {
             Kind::ForwardSkew(alpha) => of.row_loss(SkewKullbackLeibler::forward(alpha).unwrap()),
             Kind::ReverseSkew(alpha) => of.row_loss(SkewKullbackLeibler::reverse(alpha).unwrap()),
             Kind::TotalVariation => of.row_loss(TotalVariation::default()),
+            Kind::SymmetricCrossEntropy(alpha) => {
+                of.row_loss(SymmetricCrossEntropy::new(alpha).unwrap())
+            }
         }
     }
 }
@@ -219,7 +228,7 @@ fn divergences_are_those_of_direct_sums() {
         [(1, [1, 1], 1), (3, [7, 20], 33), (13, [20, 6], 257), (50, [9, 9], 700), (9, [5, 0], 40)]
     {
         let heads = Heads::new(rows, widths, classes);
-        for kind in KINDS {
+        for kind in KINDS.into_iter().chain([Kind::SymmetricCrossEntropy(0.3)]) {
             let truth = heads.truth(kind);
             let builder = kind.loss().reduction(Reduction::None);
             for isa in Isa::available() {
@@ -366,6 +375,7 @@ fn a_small_divergence_has_its_digits() {
                 Kind::ForwardSkew(alpha) => p * kappa(over_p(alpha)),
                 Kind::ReverseSkew(alpha) => q * kappa(over_q(1.0 - alpha)),
                 Kind::TotalVariation => 0.5 * q * d.exp_m1().abs(),
+                Kind::SymmetricCrossEntropy(_) => unreachable!("it is none of these"),
             }
         });
         terms.sum::<f64>()

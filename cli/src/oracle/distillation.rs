@@ -60,7 +60,7 @@ pub fn teacher(request: &Request, student: &Array2<f64>) -> Result<Array2<f64>> 
 /// A sum of losses of the same rows, and its gradient by their logits.
 pub struct Losses {
     values: Array1<f64>,
-    gradient: Option<Array2<f64>>,
+    pub gradient: Option<Array2<f64>>,
 }
 
 impl Losses {

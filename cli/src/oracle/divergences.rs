@@ -3,7 +3,7 @@
 use ndarray::{Array1, Array2};
 use surprisal::loss::{
     Companion, Head, JensenShannon, KullbackLeibler, RowLoss, SkewKullbackLeibler, Sum,
-    TotalVariation,
+    SymmetricCrossEntropy, TotalVariation,
 };
 use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
 
@@ -69,6 +69,16 @@ pub const FUNCTIONS: &[Function] = &[
         answer: |request| divergence(request, TotalVariation::default()),
     },
     Function {
+        name: "symmetric_cross_entropy",
+        arguments: &[
+            LOGITS,
+            TEACHER_LOGITS,
+            Argument::number("alpha", SHARE).or(Otherwise::Number(0.5)),
+        ],
+        gradient: &["logits", "teacher_logits"],
+        answer: symmetric_cross_entropy,
+    },
+    Function {
         name: "distillation_divergence",
         arguments: &[
             LOGITS,
@@ -98,6 +108,29 @@ fn divergence(request: &Request, loss: impl RowLoss + 'static) -> Result<Answer>
     let mut losses = Losses::new(request, &logits);
     losses.add(1.0, LinearCrossEntropy::builder().row_loss(loss), &inputs)?;
     Ok(losses.answer())
+}
+
+/// The gradient by the teacher is that of the loss the other way.
+fn symmetric_cross_entropy(request: &Request) -> Result<Answer> {
+    let logits = logits(request, "logits")?;
+    let teacher = teacher(request, &logits)?;
+    let alpha = request.number("alpha")?;
+    let targets = vec![0_u32; logits.dim().0];
+    let of = |own: &Array2<f64>, other: &Array2<f64>, alpha: f64| -> Result<Losses> {
+        let inputs = Inputs::from_logits(own, &targets)
+            .companion(Companion::logits(Head::from_logits(other)));
+        let mut losses = Losses::new(request, own);
+        let loss = SymmetricCrossEntropy::new(alpha)?;
+        losses.add(1.0, LinearCrossEntropy::builder().row_loss(loss), &inputs)?;
+        Ok(losses)
+    };
+    let losses = of(&logits, &teacher, alpha)?;
+    if !request.wants_gradient() {
+        return Ok(losses.answer());
+    }
+    let other = of(&teacher, &logits, 1.0 - alpha)?.gradient;
+    let gradient = other.map(|gradient| matrix(gradient.view())).unwrap_or_default();
+    Ok(losses.answer().with_gradient("teacher_logits", gradient))
 }
 
 /// A divergence by its name, with what the request says of it.
@@ -169,7 +202,7 @@ fn distillation_divergence(request: &Request) -> Result<Answer> {
         true => request.number_or_vector("temperature", rows)?,
         false => Array1::ones(rows),
     };
-    if let Some((i, x)) = temperatures.iter().enumerate().find(|(_, x)| !(**x > 0.0)) {
+    if let Some((i, x)) = temperatures.iter().enumerate().find(|(_, x)| x.is_nan() || **x <= 0.0) {
         return Err(Refusal::new(format!("temperature[{i}] is {x:?}, expected a number above 0")));
     }
     let inputs = Inputs::from_logits(&logits, &targets)

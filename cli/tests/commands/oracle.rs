@@ -42,6 +42,7 @@ const FUNCTIONS: &[&str] = &[
     "renyi_entropy",
     "row_statistics",
     "skew_kl",
+    "symmetric_cross_entropy",
     "symmetric_cross_entropy_hard",
     "tailr",
     "token_z_score",

@@ -100,6 +100,7 @@ impl SecondRow {
             maximum: state.maximum,
             remainder: state.remainder,
             divergences,
+            entropy: state.entropy(),
             mean_slopes: [0.0; DIVERGENCES],
         };
         states.iter().map(of).collect()

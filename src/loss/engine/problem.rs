@@ -49,6 +49,8 @@ pub(crate) struct SecondRow {
     pub(crate) remainder: f64,
     /// Those that the loss needs.
     pub(crate) divergences: PerDivergence,
+    /// Its entropy, where the loss needs it.
+    pub(crate) entropy: f64,
     /// In the same order the mean of the slopes of each.
     pub(crate) mean_slopes: [f64; DIVERGENCES],
 }
@@ -311,8 +313,10 @@ impl<'a, R: Real> Problem<'a, R> {
         let mut loss = self.loss.without_rank();
         let scale = head.scale / loss.temperature;
         (loss.scale, loss.transform) = (head.scale, Transform { scale, softcap: head.softcap });
-        (loss.filter, loss.needs) =
-            (None, Needs { entropy: loss.needs.entropy, ..Needs::nothing() });
+        (loss.filter, loss.needs) = (
+            None,
+            Needs { entropy: loss.needs.entropy || loss.needs.second_entropy, ..Needs::nothing() },
+        );
         Self {
             loss,
             source: head.source,
@@ -396,8 +400,11 @@ impl<'a, R: Real> Problem<'a, R> {
     ) -> RowScalars {
         let scalars = RowScalars::new(state, self.vocabulary)
             .with_needs(self.loss.needs)
-            .with_temperature(row.temperature)
-            .with_divergences(second.map(|row| row.divergences).unwrap_or_default());
+            .with_temperature(row.temperature);
+        let scalars = match second {
+            Some(row) => scalars.with_second_head(row.divergences, row.entropy),
+            None => scalars,
+        };
         match self.targets {
             Targets::Hard(_) => {
                 let weight = self.class_weight(row.target as usize);

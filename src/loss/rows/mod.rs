@@ -21,6 +21,7 @@ mod normalized_cross_entropy;
 mod poly1;
 mod skew_kullback_leibler;
 mod sum;
+mod symmetric_cross_entropy;
 mod tailored;
 mod total_variation;
 
@@ -45,5 +46,6 @@ pub use normalized_cross_entropy::NormalizedCrossEntropy;
 pub use poly1::Poly1;
 pub use skew_kullback_leibler::SkewKullbackLeibler;
 pub use sum::Sum;
+pub use symmetric_cross_entropy::SymmetricCrossEntropy;
 pub use tailored::Tailored;
 pub use total_variation::TotalVariation;

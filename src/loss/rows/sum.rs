@@ -70,6 +70,7 @@ impl RowLoss for Sum {
             all.min_entropy |= own.min_entropy;
             all.companion |= own.companion;
             all.temperature |= own.temperature;
+            all.second_entropy |= own.second_entropy;
             for (divergence, _) in own.divergences.iter() {
                 all = all.divergence(divergence);
             }
