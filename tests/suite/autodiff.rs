@@ -43,6 +43,8 @@ fn functions_of_one_number() {
         check("gelu", &x(), |_, x| Ok(x[0].gelu()));
         check("gelu_tanh", &x(), |_, x| Ok(x[0].gelu_tanh()));
         check("silu", &x(), |_, x| Ok(x[0].silu()));
+        let epsilon = ndarray::arr0(0.3).into_dyn();
+        check("crrelu", &[numbers(shape, 1), epsilon], |_, x| x[0].crrelu(x[1]));
         check("tanh", &x(), |_, x| Ok(x[0].tanh()));
         check("sigmoid", &x(), |_, x| Ok(x[0].sigmoid()));
         check("exp", &x(), |_, x| Ok(x[0].exp()));

@@ -1,5 +1,6 @@
 //! `surprisal oracle`: the functions of the library, asked by name from any language.
 
+mod activations;
 mod answer;
 mod argument;
 mod contrastive;

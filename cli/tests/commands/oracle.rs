@@ -18,6 +18,7 @@ const FUNCTIONS: &[&str] = &[
     "correctness_calibration",
     "cross_entropy",
     "cross_entropy_entropy_bonus",
+    "crrelu",
     "dco",
     "decode_value",
     "demd",

@@ -9,7 +9,7 @@ use crate::simd::tanh::tanh_with_derivative;
 use crate::simd::{Simd, Vector, splat};
 
 impl<'t, T: Real> Variable<'t, T> {
-    fn map(self, function: impl Function<T>) -> Self {
+    pub(super) fn map(self, function: impl Function<T>) -> Self {
         let x = lanes::standard(self.value());
         let isa = self.tape.isa();
         let y = array::shared(x.shape(), lanes::map(isa, array::slice(&x), function));
