@@ -44,6 +44,7 @@ mod forward;
 mod on;
 mod plan;
 mod recorder;
+mod second_head;
 mod self_check;
 mod shader;
 mod singles;
