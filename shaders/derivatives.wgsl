@@ -1,14 +1,19 @@
 // G = (p (A - h (u - mu) + b (c - mean c)) - k w) da/dz of a tile, into the scratch: zero beyond rows and
-// columns.
+// columns. Beside a second head d also has k (Q - P - Q mean) and k' Q (-delta - mean'), before da/dz.
 //#include params
 //#include numbers
+//#if SECOND
+//#include pair
+//#end
 //#include tile
 //#matrix hidden 1
 //#matrix classifier 2
 
 // Three vectors of each row: its row of the hidden states, target, arg-max, whether it has
 // probabilities; m, 1/(1+r), A, h; mu, k, dL/da of the target and of the arg-max. Behind those of all
-// rows, of which there are `count`, one more of each where it is needed: b, the mean of c, the scale.
+// rows, of which there are `count`, one more of each where it is needed: b, the mean of c, the scale. Behind
+// these, two of each beside a second head: its m, 1/(1+r) and ln(1+r) less that of the first; k, mean, k',
+// mean'.
 @group(0) @binding(0) var<storage, read> rows: array<vec4<u32>>;
 //#if BIAS
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -26,6 +31,10 @@
 //#if COMPANION
 // No filter goes with it.
 @group(0) @binding(7) var<storage, read> companions: array<f32>;
+//#end
+//#if SECOND
+// Nor with this.
+@group(0) @binding(7) var<storage, read> seconds: array<f32>;
 //#end
 
 @compute @workgroup_size(16, 16, 1)
@@ -60,6 +69,11 @@ fn main(
         let more = bitcast<vec4<f32>>(rows[at + 2u]);
 //#if MORE
         let most = bitcast<vec4<f32>>(rows[3u * P.count + P.first_row + min(own_row, P.rows - 1u)]);
+//#end
+//#if SECOND
+        let pair_at = 4u * P.count + 2u * (P.first_row + min(own_row, P.rows - 1u));
+        let second = bitcast<vec4<f32>>(rows[pair_at]);
+        let slopes = bitcast<vec4<f32>>(rows[pair_at + 1u]);
 //#end
 //#if SCALES
         let scale = most.z;
@@ -101,6 +115,17 @@ fn main(
 //#end
             d = select(d, more.w, class_ == names.z);
             d = select(d, more.z, class_ == names.y);
+//#if SECOND
+            let t = seconds[min(own_row, P.rows - 1u) * P.stride + known];
+            let maxima = vec2<f32>(scalars.x, second.x);
+            let pair = pair_of(a.x, t, maxima, vec2<f32>(scalars.y, second.y), second.z);
+//#if FORWARD
+            d = select(fma(slopes.x, fma(-pair.q, slopes.y, difference(pair)), d), d, slopes.x == 0.0);
+//#end
+//#if REVERSE
+            d = select(fma(slopes.z, pair.q * (-pair.delta - slopes.w), d), d, slopes.z == 0.0);
+//#end
+//#end
             let value = select(d * a.y, scalars.y, names.w == 0u);
             let there = own_row < P.rows && v < P.columns;
             g[own_row * P.stride + v] = select(0.0, value, there);

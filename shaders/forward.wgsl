@@ -23,6 +23,10 @@
 //#if COMPANION
 @group(0) @binding(7) var<storage, read> companions: array<f32>;
 //#end
+//#if GIVEN
+// In place of products.
+@group(0) @binding(7) var<storage, read> given: array<f32>;
+//#end
 
 @compute @workgroup_size(16, 16, 1)
 fn main(
@@ -70,6 +74,9 @@ fn main(
 //#end
 //#for i TM
             {
+//#if GIVEN
+                c$i$_$j$ = given[row$i$ * P.columns + v$j$];
+//#end
                 let x = logit(c$i$_$j$, bias$j$, scale$i$).x;
 //#if DENSE
                 let w = weights[row$i$ * P.columns + v$j$];

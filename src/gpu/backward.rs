@@ -5,15 +5,18 @@ use super::call::{Call, Chunk, NONE};
 use super::context::Part;
 use super::plan::GRAIN;
 use super::recorder::Recorder;
+use super::second_head::SweptRows;
 use super::shader::{Kind, Params};
 use super::waiting::Waiting;
 use crate::error::Result;
 use crate::loss::engine::active::{Active, Entry, active_rows};
+use crate::loss::engine::pair::{Pair, pairs};
+use crate::loss::engine::problem::SecondRow;
 use crate::loss::engine::tile::{self, Weights};
 use crate::loss::filter::record::Dropped;
 use crate::loss::filter::smoothing::SmoothingTerm;
 use crate::loss::gradients::Gradients;
-use crate::loss::{Companion, Targets, Upstream};
+use crate::loss::{Companion, Divergence, Targets, Upstream};
 use crate::parallel::threads;
 use crate::softmax::RowState;
 use crate::writing::{clear, clear_vector, put_row, put_vector};
@@ -37,6 +40,8 @@ pub(super) struct Scratch {
     pub(super) g: Part,
     /// With a filter, which blocks of G count, and what each row has in those that do not.
     pub(super) filter: Option<(Part, Part)>,
+    /// Beside a second head, its logits at the places of G.
+    pub(super) second: Option<Part>,
 }
 
 /// What a filter has left out of each row, and how many blocks of its 64 rows were kept.
@@ -50,6 +55,8 @@ pub(super) struct Totals {
 pub(super) struct ActiveRows {
     active: Vec<Active<f32>>,
     words: Part,
+    /// Beside a second head, the same rows as it takes them.
+    swept: Option<SweptRows>,
     /// What label smoothing takes from every class, where a filter leaves classes out.
     spread: Option<SmoothingTerm<f32>>,
     /// Entries of G of single classes, row after row: the place among the active rows, the class and the
@@ -61,12 +68,16 @@ impl Call<'_, '_> {
     /// The coefficients of the rows that have an upstream. `logits` are all single ones.
     pub(super) fn active(
         &self,
-        states: &[RowState],
+        (states, second): (&[RowState], &[SecondRow]),
         upstream: &Upstream<'_>,
         logits: &[[f32; 2]],
     ) -> ActiveRows {
         let problem = &self.problem;
-        let mut active = active_rows(problem, states, &[], &problem.rows, upstream);
+        let mut active = active_rows(problem, states, second, &problem.rows, upstream);
+        let pairs = match &self.second {
+            Some(_) => pairs::<f32>(problem, states, second, &problem.rows, upstream),
+            None => Vec::new(),
+        };
         let spread = match self.filtered() {
             true => SmoothingTerm::new(
                 problem,
@@ -78,7 +89,7 @@ impl Call<'_, '_> {
         let hard = matches!(problem.targets, Targets::Hard(_));
         let listed = matches!(problem.companion, Some(Companion::Listed { .. }));
         let mut words = Vec::with_capacity(16 * active.len());
-        let mut more = Vec::new();
+        let (mut more, mut of_pairs) = (Vec::new(), Vec::new());
         let (mut entries, mut buffer) = (Vec::new(), Vec::new());
         for (i, row) in active.iter().enumerate() {
             let singles = self.singles.of(row.index);
@@ -99,7 +110,15 @@ impl Call<'_, '_> {
                 let d = row.exact_gradient(class as usize, f64::from(*logit), entry);
                 entries.push((i, class, (d * f64::from(*slope)) as f32));
             }
-            words.extend(self.row_scalars(row, &states[row.index], &mut buffer));
+            let mut scalars = self.row_scalars(row, &states[row.index], &mut buffer);
+            if let Some(pair) = pairs.get(row.index) {
+                let (pair, known) = pair_scalars(pair);
+                of_pairs.extend(pair.map(f32::to_bits));
+                if !known {
+                    (scalars[3], scalars[5]) = (0, f32::NAN.to_bits());
+                }
+            }
+            words.extend(scalars);
             if self.more() {
                 // No product with a mean that may be infinite where the coefficient is 0.
                 let mean = if row.companion == 0.0 { 0.0 } else { row.gradient.companion_mean };
@@ -108,7 +127,9 @@ impl Call<'_, '_> {
             }
         }
         words.append(&mut more);
-        ActiveRows { words: self.words(&words), active, spread, entries }
+        words.append(&mut of_pairs);
+        let swept = self.second.as_ref().map(|head| head.swept(active.iter().map(|row| row.index)));
+        ActiveRows { words: self.words(&words), active, swept, spread, entries }
     }
 
     /// w of a class in the smoothing of a row, or its weight as a soft target.
@@ -196,7 +217,13 @@ impl Call<'_, '_> {
     pub(super) fn scratch(&self) -> Scratch {
         let part = |bytes| Part::whole(&self.context.buffer(bytes, wgpu::BufferUsages::STORAGE));
         let (g, filter) = self.scratch_bytes();
-        Scratch { g: part(g), filter: filter.map(|[kept, lost]| (part(kept), part(lost))) }
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let second = || Part::whole(&self.context.buffer(self.second_bytes(), usage));
+        Scratch {
+            g: part(g),
+            filter: filter.map(|[kept, lost]| (part(kept), part(lost))),
+            second: self.second.is_some().then(second),
+        }
     }
 
     /// Room for what a filter leaves out, where there is one.
@@ -259,7 +286,13 @@ impl Call<'_, '_> {
                     ..self.params()
                 };
                 let own = rows.active[chunk.rows.clone()].iter().map(|active| active.index);
-                let beside = self.beside_logits(recorder, &dense, own, classes.clone())?;
+                let mut beside = self.beside_logits(recorder, &dense, own, classes.clone())?;
+                if let (Some(head), Some(swept), Some(to)) =
+                    (&self.second, &rows.swept, &scratch.second)
+                {
+                    head.record_logits(recorder, swept, &chunk.rows, &classes, stride, to)?;
+                    beside.push((7, to));
+                }
                 self.record_derivatives(
                     recorder, rows, &chunk, &classes, scratch, &beside, &params,
                 )?;
@@ -403,14 +436,14 @@ impl Call<'_, '_> {
     /// Computes gradients into the caller's arrays.
     pub(super) async fn backward(
         &self,
-        states: &[RowState],
+        states: (&[RowState], &[SecondRow]),
         upstream: &Upstream<'_>,
         logits: &[[f32; 2]],
         mut gradients: Gradients<'_>,
         waiting: Waiting,
     ) -> Result<Option<Dropped>> {
         let of_temperature = gradients.temperature.take();
-        self.problem.put_temperature_gradient(states, upstream, of_temperature);
+        self.problem.put_temperature_gradient(states.0, upstream, of_temperature);
         let context = self.context;
         let rows = self.hidden.ranges().last().map_or(0, |last| last.end);
         let active = context.caught(|| Ok(self.active(states, upstream, logits)))?;
@@ -499,6 +532,21 @@ impl Call<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// What the derivatives of a row's divergences are made with: of the second head m, 1/(1+r) and its ln(1+r)
+/// less that of the first; a coefficient and the mean slope of both divergences. Also whether these are known.
+fn pair_scalars(pair: &Pair<f32>) -> ([f32; 8], bool) {
+    let (row, terms) = pair.parts();
+    let (_, [maximum, inverse, logarithms]) = row.parts();
+    let mut all = [maximum, inverse, logarithms, 0.0, 0.0, 0.0, 0.0, 0.0];
+    let mut known = true;
+    for (divergence, [first, last], sum) in terms {
+        let at = if divergence == Divergence::ReverseKullbackLeibler { 6 } else { 4 };
+        (all[at], all[at + 1]) = ((first * last) as f32, sum.mean_slope as f32);
+        known &= logarithms.is_finite() && !inverse.is_nan();
+    }
+    (all, known)
 }
 
 /// `to += factor · from`.

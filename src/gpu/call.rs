@@ -6,14 +6,16 @@ use super::arrays::Pieces;
 use super::context::{Context, Part};
 use super::plan::{DevicePlan, DeviceShapes};
 use super::recorder::Recorder;
-use super::shader::{Beside, Kernel, Kind, Params, Weighing};
+use super::shader::{Beside, Divergences, Kernel, Kind, Params, Weighing};
 use super::singles::Singles;
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
 use crate::loss::engine::grid::TILE_COLUMNS;
 use crate::loss::engine::problem::{Problem, Row};
 use crate::loss::engine::tile::Weights;
-use crate::loss::{Companion, Inputs, LinearCrossEntropy, Targets};
+use crate::loss::row_loss::Needs;
+use crate::loss::source::Source;
+use crate::loss::{Companion, Divergence, Inputs, LinearCrossEntropy, Targets};
 
 /// The class that no target has.
 pub(super) const NONE: u32 = u32::MAX;
@@ -27,6 +29,8 @@ pub(super) struct Call<'c, 'a> {
     bias: Option<Part>,
     class_weights: Option<Part>,
     companion: Option<Part>,
+    /// The second head, over the same rows.
+    pub(super) second: Option<Box<Self>>,
     pub(super) singles: Singles,
     /// The first row's.
     scale: f32,
@@ -48,7 +52,6 @@ pub(super) struct Chunk {
 
 /// A GPU does not do everything that the processor does.
 pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()> {
-    use crate::loss::source::Source;
     let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
     if inputs.is_double() {
         return conflict("the GPU computes no f64, expected matrices of f32, bf16 or f16");
@@ -72,22 +75,51 @@ pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()
             return conflict("a filter on the GPU goes without a tail correction");
         }
     }
-    beside(inputs.companion.as_ref())?;
+    if inputs.second_head().is_some() {
+        if loss.needs.companion {
+            return conflict(
+                "the GPU takes no mean of a second head's logits, expected them as entries or the processor",
+            );
+        }
+        if divergences(&loss.needs).is_none() {
+            return conflict(
+                "the GPU sums no other divergences than those of Kullback and Leibler, expected one of these \
+                 or the processor",
+            );
+        }
+        if matches!(inputs.targets, Targets::Sparse { .. }) {
+            return conflict(
+                "a second head on the GPU goes without sparse targets, expected hard or dense ones",
+            );
+        }
+    }
     inputs.check_whole()
 }
 
-/// How a companion stands beside the logits, those of single classes left out; one that is not for a GPU is
-/// refused.
-fn beside(companion: Option<&Companion<'_>>) -> Result<Beside> {
-    Ok(match companion {
-        None | Some(Companion::Listed { .. }) => Beside::Nothing,
-        Some(Companion::Classes(_)) => Beside::Classes,
-        Some(Companion::Entries(_)) => Beside::Entries,
-        Some(Companion::Logits(_)) => {
-            let what = "a second head is computed on the CPU alone so far";
-            return Err(Error::Conflict { what: what.into() });
+/// The divergences that are needed, `None` where the GPU does not have one.
+fn divergences(needs: &Needs) -> Option<Divergences> {
+    let mut all = Divergences::default();
+    for (divergence, _) in needs.divergences.iter() {
+        match divergence {
+            Divergence::ForwardKullbackLeibler => all.forward = true,
+            Divergence::ReverseKullbackLeibler => all.reverse = true,
+            _ => return None,
         }
-    })
+    }
+    Some(all)
+}
+
+/// What stands beside the logits, those of single classes left out.
+fn beside(problem: &Problem<'_, f32>) -> Beside {
+    match (&problem.companion, &problem.source) {
+        (Some(Companion::Classes(_)), _) => Beside::Classes,
+        (Some(Companion::Entries(_)), _) => Beside::Entries,
+        (Some(Companion::Logits(_)), _) => {
+            Beside::Second(divergences(&problem.loss.needs).unwrap_or_default())
+        }
+        (_, Source::Given(_)) => Beside::Given,
+        (None | Some(Companion::Listed { .. }), _) => Beside::Nothing,
+    }
 }
 
 impl<'c, 'a> Call<'c, 'a> {
@@ -97,6 +129,7 @@ impl<'c, 'a> Call<'c, 'a> {
         plan: DevicePlan,
         hidden: Pieces,
         classifier: Pieces,
+        second: Option<Box<Self>>,
     ) -> Result<Self> {
         let storage = |values: &[f32], what: &str| {
             let (need, have) =
@@ -140,7 +173,7 @@ impl<'c, 'a> Call<'c, 'a> {
             softcap: problem.loss.transform.softcap.is_some(),
             scales: problem.rows.iter().any(|row| scale_of(row) != scale),
             weighing,
-            beside: beside(problem.companion.as_ref())?,
+            beside: beside(&problem),
             filter: problem.threshold.is_some(),
             immediates: context.immediates,
         };
@@ -154,6 +187,7 @@ impl<'c, 'a> Call<'c, 'a> {
             bias,
             class_weights,
             companion,
+            second,
             scale,
             kernel,
         })
@@ -169,6 +203,14 @@ impl<'c, 'a> Call<'c, 'a> {
 
     pub(super) fn beside(&self) -> Beside {
         self.kernel.beside
+    }
+
+    /// The divergences from the second head.
+    pub(super) fn divergences(&self) -> Divergences {
+        match self.kernel.beside {
+            Beside::Second(divergences) => divergences,
+            _ => Divergences::default(),
+        }
     }
 
     /// Whether the derivatives read a fourth vector of each row.
@@ -199,8 +241,8 @@ impl<'c, 'a> Call<'c, 'a> {
         self.bias.as_ref().map(|bias| (3, bias))
     }
 
-    /// The weights and companions of these rows and columns, where there are any: those of entries are put
-    /// into `dense` first.
+    /// The weights and companions of these rows and columns, where there are any, or the logits where they are
+    /// given: those of entries are put into `dense` first.
     pub(super) fn beside_logits<'p>(
         &'p self,
         recorder: &mut Recorder<'_, '_>,
@@ -223,6 +265,12 @@ impl<'c, 'a> Call<'c, 'a> {
         if let Some(part) = &dense.companions {
             let (mut values, mut buffer) = (Vec::new(), Vec::new());
             for row in rows {
+                if let Source::Given(logits) = problem.source {
+                    buffer.resize(columns.len(), 0.0);
+                    logits.read(row.hidden, columns.clone(), &mut buffer);
+                    values.extend_from_slice(&buffer);
+                    continue;
+                }
                 for first in columns.clone().step_by(TILE_COLUMNS) {
                     let some = first..columns.end.min(first + TILE_COLUMNS);
                     values.extend_from_slice(
@@ -244,7 +292,7 @@ impl<'c, 'a> Call<'c, 'a> {
         let part = || Part::whole(&self.context.buffer(rows * columns * 4, usage));
         Dense {
             weights: (self.weighing() == Weighing::Dense).then(part),
-            companions: (self.beside() == Beside::Entries).then(part),
+            companions: matches!(self.beside(), Beside::Entries | Beside::Given).then(part),
         }
     }
 
@@ -296,20 +344,16 @@ pub(super) fn shapes(
     formats: (usize, usize),
     gradients: bool,
 ) -> DeviceShapes {
-    use crate::loss::source::Source;
-    let rows = match &problem.source {
-        Source::Product { hidden, .. } => hidden.dim().0,
-        Source::Given(_) => 0,
-    };
     let dense = matches!(problem.targets, Targets::Soft(_));
-    let entries = matches!(beside(problem.companion.as_ref()), Ok(Beside::Entries));
+    let entries = matches!(beside(problem), Beside::Entries | Beside::Given);
     DeviceShapes {
-        rows,
+        rows: problem.source.sizes().0,
         hidden: problem.width,
         vocabulary: problem.columns,
         hidden_bytes: formats.0,
         classifier_bytes: formats.1,
         gradients,
         beside_logits: usize::from(dense) + usize::from(entries),
+        second_head: problem.second.as_ref().map(|head| head.width),
     }
 }

@@ -9,11 +9,12 @@ use super::call::{Call, check, shapes};
 use super::context::{Context, Part};
 use super::plan::DevicePlan;
 use super::recorder::Recorder;
+use super::second_head::second_call;
 use super::shader::Format;
 use super::waiting::Waiting;
 use super::workspace::Workspace;
 use crate::error::{Error, Result};
-use crate::loss::engine::problem::Problem;
+use crate::loss::engine::problem::{Problem, SecondRow};
 use crate::loss::filter::record::Dropped;
 use crate::loss::source::Source;
 use crate::loss::{Companion, Inputs, LinearCrossEntropy, Targets, Upstream};
@@ -128,13 +129,14 @@ impl<'a> DeviceInputs<'a> {
                 what: "a filter of arrays on the device goes without label smoothing".into(),
             });
         }
-        let problem = Problem::new(loss, &self.inputs)?;
+        let mut problem = Problem::new(loss, &self.inputs)?;
         let formats = (self.hidden.format.bytes(), self.classifier.format.bytes());
         let shapes = shapes(&problem, formats, gradients);
         let plan = DevicePlan::new(&shapes, &context.limits, &context.budget)?;
+        let second = second_call(context, &mut problem)?;
         let hidden = self.hidden.pieces("hidden", plan.hidden_rows)?;
         let classifier = self.classifier.pieces("classifier", plan.classifier_rows)?;
-        context.caught(|| Call::new(context, problem, plan, hidden, classifier))
+        context.caught(|| Call::new(context, problem, plan, hidden, classifier, second))
     }
 }
 
@@ -262,7 +264,7 @@ impl Call<'_, '_> {
     /// Computes gradients into buffers of the caller's, in submissions of about 50 ms.
     pub(super) async fn backward_on_device(
         &self,
-        states: &[RowState],
+        states: (&[RowState], &[SecondRow]),
         upstream: &Upstream<'_>,
         logits: &[[f32; 2]],
         to: DeviceSums<'_>,

@@ -61,6 +61,17 @@ impl Encoded<'_, '_> {
     }
 }
 
+/// Its states must be known before the divergences are summed.
+fn no_second_head(call: &Call<'_, '_>) -> Result<()> {
+    match call.second {
+        None => Ok(()),
+        Some(_) => Err(Error::Conflict {
+            what: "a second head has no encoded calls, expected forward, vjp or loss_and_gradients"
+                .into(),
+        }),
+    }
+}
+
 impl<'l> OnDevice<'l> {
     /// Puts the commands of [`forward`](Self::forward) for arrays on the device into an encoder of the
     /// caller's. Nothing is submitted, and nothing waits. Until the encoder was submitted, the workspace
@@ -89,9 +100,10 @@ impl<'l> OnDevice<'l> {
     ) -> Result<Encoded<'l, 'a>> {
         let (context, loss) = self.parts();
         let call = inputs.call(context, loss, false)?;
+        no_second_head(&call)?;
         context.caught(|| {
             let mut recorder = Recorder::into(context, encoder);
-            let rows = call.row_words();
+            let rows = call.all_row_words();
             let targets = call.target_logits(&mut recorder, &rows)?;
             let logits = targets.as_ref().map(|targets| {
                 let bytes = targets.bytes();
@@ -114,7 +126,8 @@ impl<'l> OnDevice<'l> {
     }
 
     /// Puts the commands of [`vjp`](Self::vjp) for arrays on the device into an encoder of the
-    /// caller's. Sparse targets and listed companions are not supported here.
+    /// caller's. Sparse targets, listed companions and second heads are not supported
+    /// here.
     ///
     /// ```no_run
     /// # use surprisal::gpu::{Context, DeviceGradients, DeviceInputs, Workspace};
@@ -149,12 +162,13 @@ impl<'l> OnDevice<'l> {
                     .into(),
             });
         }
+        no_second_head(&call)?;
         forward.check_upstream(&call.problem, upstream)?;
         let DeviceSums { gradients, sums } = call.device_sums(gradients)?;
         context.caught(|| {
             let mut recorder = Recorder::into(context, encoder);
             gradients.clear(&mut recorder, &sums);
-            let active = call.active(forward.states(), upstream, &[]);
+            let active = call.active((forward.states(), &[]), upstream, &[]);
             let scratch = workspace.scratch(&call);
             call.record_backward(&mut recorder, &active, &scratch, &sums, None)
         })

@@ -4,7 +4,7 @@ use super::call::{Call, Chunk, NONE};
 use super::context::Part;
 use super::plan::STATE_WORDS;
 use super::recorder::Recorder;
-use super::shader::{Beside, Kind, Params, Weighing};
+use super::shader::{Kind, Params, Weighing};
 use super::waiting::Waiting;
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
@@ -41,14 +41,17 @@ impl Call<'_, '_> {
         }
     }
 
-    /// The kept rows as the forward reads them.
-    pub(super) fn row_words(&self) -> Part {
+    /// All kept rows as the forward reads them.
+    pub(super) fn all_row_words(&self) -> Part {
+        self.row_words(0..self.problem.rows.len())
+    }
+
+    /// Some of them.
+    pub(super) fn row_words(&self, rows: impl Iterator<Item = usize>) -> Part {
         let hard = matches!(self.problem.targets, Targets::Hard(_));
-        let words: Vec<u32> = self
-            .problem
-            .rows
-            .iter()
+        let words: Vec<u32> = rows
             .flat_map(|row| {
+                let row = &self.problem.rows[row];
                 let target = if hard { row.target } else { NONE };
                 [row.hidden as u32, target, self.scale_of(row).to_bits(), 0]
             })
@@ -178,15 +181,23 @@ impl Call<'_, '_> {
         self.context.readable(bytes)
     }
 
-    /// Folds all kept rows. Also the single logits that were needed, with their slopes.
+    /// Folds all kept rows, over the second head too where there is one. Also the single logits that were needed,
+    /// with their slopes.
     pub(super) async fn fold(&self, waiting: Waiting) -> Result<(Folded, Vec<[f32; 2]>)> {
+        let (mut folded, logits) = self.fold_head(waiting).await?;
+        folded.second = self.fold_second(&folded.states, waiting).await?;
+        Ok((folded, logits))
+    }
+
+    /// The same over this head alone.
+    pub(super) async fn fold_head(&self, waiting: Waiting) -> Result<(Folded, Vec<[f32; 2]>)> {
         let context = self.context;
         let chunks = self.forward_chunks();
         let most = chunks.iter().map(|chunk| chunk.rows.len()).max().unwrap_or(0);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
         let (rows, partials, staging) = context.caught(|| {
             let partials = Part::whole(&context.buffer(self.state_bytes(most), usage));
-            Ok((self.row_words(), partials, self.readable(self.state_bytes(most))))
+            Ok((self.all_row_words(), partials, self.readable(self.state_bytes(most))))
         })?;
         let mut targets = None;
         let mut logits = Vec::new();
@@ -226,7 +237,7 @@ impl Call<'_, '_> {
         let context = self.context;
         let recorded = context.caught(|| {
             let mut recorder = Recorder::new(context, waiting);
-            let Some(targets) = self.target_logits(&mut recorder, &self.row_words())? else {
+            let Some(targets) = self.target_logits(&mut recorder, &self.all_row_words())? else {
                 return Ok(None);
             };
             let staging = self.readable(targets.bytes() as usize);
@@ -270,7 +281,7 @@ impl Call<'_, '_> {
                 let known = state.ahead.is_some();
                 let mut partial = self.state_of(words, first);
                 partial.above = known.then_some(u64::from(words[10]));
-                if self.beside() != Beside::Nothing {
+                if self.beside().is_companion() {
                     let argmax = partial.argmax as usize;
                     partial.companion_of_argmax = self.companion_at(own, argmax, &mut buffer);
                 }
@@ -306,7 +317,7 @@ impl Call<'_, '_> {
             if statistics.varentropy {
                 state.second_moment = float(3);
             }
-            if self.beside() != Beside::Nothing {
+            if self.beside().is_companion() {
                 state.companion = float(11);
             }
         }

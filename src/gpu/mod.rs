@@ -11,6 +11,10 @@
 //! piece at a time, for the forward and again for the backward. A listed companion costs a few logits more of
 //! each row.
 //!
+//! A second [`Head`](crate::loss::Head) is folded there as the first is; its Kullback–Leibler divergences take one
+//! more sweep over both, and in the backward its logits stand in scratch beside G. Given logits go up a piece at a
+//! time, for each of the three.
+//!
 //! A device may take numbers below 1.2·10⁻³⁸ for 0: an exponential that is as far below the largest logit of
 //! its span of classes adds nothing there (on the processor it does), and may add something in another
 //! order of the classes.
@@ -44,6 +48,7 @@ mod forward;
 mod on;
 mod plan;
 mod recorder;
+mod second_head;
 mod self_check;
 mod shader;
 mod singles;

@@ -7,11 +7,12 @@ use super::call::{Call, check, shapes};
 use super::context::Context;
 use super::device::{DeviceGradients, DeviceInputs, DeviceSums};
 use super::plan::DevicePlan;
+use super::second_head::second_call;
 use super::shader::Format;
 use super::waiting::{Waiting, now};
 use super::workspace::Workspace;
 use crate::error::Result;
-use crate::loss::engine::problem::Problem;
+use crate::loss::engine::problem::{Problem, SecondRow};
 use crate::loss::filter::record::Dropped;
 use crate::loss::source::Source;
 use crate::loss::{Forward, Gradients, Inputs, LinearCrossEntropy, Upstream};
@@ -100,16 +101,17 @@ impl<'a> Place<'_, 'a> {
             Self::Host(inputs) => inputs,
         };
         check(loss, inputs)?;
-        let problem = Problem::new(loss, inputs)?;
+        let mut problem = Problem::new(loss, inputs)?;
         let Source::Product { hidden, classifier } = inputs.source else { unreachable!() };
         let bytes = |matrix| Format::of(matrix).map_or(4, Format::bytes);
         let formats = (bytes(&hidden), bytes(&classifier));
         let shapes = shapes(&problem, formats, gradients);
         let plan = DevicePlan::new(&shapes, &context.limits, &context.budget)?;
+        let second = second_call(context, &mut problem)?;
         context.caught(|| {
             let hidden = Pieces::upload(context, &hidden, plan.hidden_rows);
             let classifier = Pieces::upload(context, &classifier, plan.classifier_rows);
-            Call::new(context, problem, plan, hidden, classifier)
+            Call::new(context, problem, plan, hidden, classifier, second)
         })
     }
 }
@@ -378,7 +380,9 @@ impl<'l> OnDevice<'l> {
         upstream.check(&call.problem)?;
         let to = pair.checked(&call, upstream)?;
         let (folded, logits) = call.fold(waiting).await?;
-        let dropped = self.gradients(&call, &folded.states, upstream, &logits, to, waiting).await?;
+        let dropped = self
+            .gradients(&call, (&folded.states, &folded.second), upstream, &logits, to, waiting)
+            .await?;
         Ok(Forward::new(call.problem, folded, dropped))
     }
 
@@ -394,14 +398,15 @@ impl<'l> OnDevice<'l> {
         let to = pair.checked(&call, upstream)?;
         // They are not in the states.
         let logits = call.single_logits(waiting).await?;
-        self.gradients(&call, &forward.states, upstream, &logits, to, waiting).await?;
+        self.gradients(&call, (&forward.states, &forward.second), upstream, &logits, to, waiting)
+            .await?;
         Ok(())
     }
 
     async fn gradients(
         &self,
         call: &Call<'_, '_>,
-        states: &[RowState],
+        states: (&[RowState], &[SecondRow]),
         upstream: &Upstream<'_>,
         logits: &[[f32; 2]],
         to: To<'_>,

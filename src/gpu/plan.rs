@@ -19,6 +19,8 @@ const WORKGROUPS: usize = 1024;
 const SPAN_BYTES: usize = 32 << 20;
 /// Storage buffers of the kernel that has most.
 const STORAGE_BUFFERS: usize = 8;
+/// Words of what a block of columns adds to the divergences of a row, at most.
+const PAIR_WORDS: usize = 4;
 /// Words of a partial state.
 pub(super) const STATE_WORDS: usize = 12;
 /// Bindings begin at a multiple of so many rows, which is a multiple of 256 bytes in every type.
@@ -49,6 +51,9 @@ pub struct DeviceShapes {
     /// How many numbers go to the device beside each logit: one of dense soft targets, one of a companion of
     /// entries.
     pub beside_logits: usize,
+    /// D′ of a second head, 0 of one whose logits are given. Its own fold is a call of its own, without
+    /// gradients.
+    pub second_head: Option<usize>,
 }
 
 impl DeviceShapes {
@@ -68,6 +73,7 @@ impl DeviceShapes {
             classifier_bytes,
             gradients: true,
             beside_logits: 0,
+            second_head: None,
         }
     }
 
@@ -97,6 +103,13 @@ impl DeviceShapes {
     #[must_use]
     pub fn beside_logits(mut self, numbers: usize) -> Self {
         self.beside_logits = numbers;
+        self
+    }
+
+    /// The width of a second head, 0 of one whose logits are given; none by default.
+    #[must_use]
+    pub fn second_head(mut self, width: usize) -> Self {
+        self.second_head = Some(width);
         self
     }
 }
@@ -162,14 +175,17 @@ pub struct DevicePlan {
     pub forward_dispatches: usize,
     /// Dispatches of the backward, the bias left out.
     pub backward_dispatches: usize,
-    /// Bytes of scratch on the device, with what stands beside the logits of one dispatch.
+    /// Bytes of scratch on the device, with what stands beside the logits of one dispatch, those of a second
+    /// head among it.
     pub workspace_bytes: usize,
     /// Bytes of hidden states, classifier and their gradients on the device.
     pub array_bytes: usize,
     /// Bytes of memory that a workgroup shares.
     pub workgroup_bytes: u32,
-    /// Classes that are summed at once in the hidden gradient.
+    /// Classes that are summed at once in the hidden gradient, and in divergences.
     pub(super) block: usize,
+    /// Rows of one sweep over both heads.
+    pub(super) pair_rows: usize,
     pub(super) tile: Tile,
 }
 
@@ -181,7 +197,7 @@ impl DevicePlan {
     /// [`Error::TooLarge`] for sizes that no 32-bit index reaches.
     pub fn new(shapes: &DeviceShapes, limits: &wgpu::Limits, budget: &Budget) -> Result<Self> {
         let DeviceShapes { rows, hidden, vocabulary, hidden_bytes, classifier_bytes, .. } = *shapes;
-        let DeviceShapes { gradients, beside_logits, .. } = *shapes;
+        let DeviceShapes { gradients, beside_logits, second_head, .. } = *shapes;
         if vocabulary >= 1 << 31 || rows >= 1 << 31 || hidden >= 1 << 31 {
             let what = format!("{rows} rows of {hidden} numbers and {vocabulary} classes");
             return Err(Error::TooLarge { what });
@@ -247,12 +263,14 @@ impl DevicePlan {
 
         let block = span.min(BLOCK);
         let smallest = GRAIN * block * 4;
-        if gradients && room < smallest {
+        if (gradients || second_head.is_some()) && room < smallest {
             return exceeded("the scratch of the backward, in bytes,".into(), smallest, room);
         }
+        // A tile of both heads takes the work of the wider one.
+        let widest = hidden.max(second_head.unwrap_or(0)).max(1) as f64;
         let mut backward_rows = padded.min(8192).min(groups * 64);
         let columns = |rows: usize| {
-            let by_work = (work / operations(rows, 1)).min(1e9) as usize;
+            let by_work = (work / (2.0 * rows as f64 * widest)).min(1e9) as usize;
             (room / (4 * rows)).min(by_work).min(groups * 64) / block * block
         };
         while backward_rows > GRAIN && columns(backward_rows) < block {
@@ -260,6 +278,13 @@ impl DevicePlan {
         }
         let whole = vocabulary.next_multiple_of(block).max(block);
         let backward_columns = columns(backward_rows).max(block).min(whole);
+        let sum_bytes = vocabulary.div_ceil(block).max(1) * PAIR_WORDS * 4;
+        let by_sums = room / sum_bytes / GRAIN * GRAIN;
+        if second_head.is_some() && by_sums == 0 {
+            let what = format!("a binding of the divergences of {GRAIN} rows, in bytes,");
+            return exceeded(what, GRAIN * sum_bytes, room);
+        }
+        let pair_rows = backward_rows.min(by_sums.max(GRAIN));
 
         let bindings = |count: usize, each: usize| count.div_ceil(each.max(1));
         // The pieces of each binding, of so many each.
@@ -269,12 +294,19 @@ impl DevicePlan {
         };
         let forward_steps = pieces(rows, hidden_rows, forward_rows)
             * pieces(vocabulary, classifier_rows, forward_spans * span);
+        let pair_steps = pieces(rows, hidden_rows, pair_rows)
+            * pieces(vocabulary, classifier_rows, backward_columns);
         let backward_steps = pieces(rows, hidden_rows, backward_rows)
             * pieces(vocabulary, classifier_rows, backward_columns);
         let tile = Tile::choose(rows, limits)?;
         let states = state_bytes * forward_rows.min(padded);
         let scratch = if gradients { backward_rows * backward_columns * 4 } else { 0 };
         let beside = beside_logits * scratch.max(forward_rows * span * 4);
+        let second = match second_head {
+            None => 0,
+            Some(_) => backward_rows * backward_columns * 4 + 2 * pair_rows * sum_bytes,
+        };
+        let of_second = |steps: usize| if second_head.is_some() { steps } else { 0 };
         Ok(Self {
             span,
             spans,
@@ -287,9 +319,13 @@ impl DevicePlan {
             backward_rows,
             backward_columns,
             block,
-            forward_dispatches: forward_steps,
-            backward_dispatches: if gradients { 3 * backward_steps } else { 0 },
-            workspace_bytes: 2 * states + scratch + scratch / 4096 + beside,
+            pair_rows,
+            forward_dispatches: forward_steps + of_second(2 * pair_steps),
+            backward_dispatches: match gradients {
+                true => 3 * backward_steps + of_second(backward_steps),
+                false => 0,
+            },
+            workspace_bytes: 2 * states + scratch + scratch / 4096 + beside + second,
             array_bytes: rows * hidden * (hidden_bytes + own)
                 + vocabulary * hidden * (classifier_bytes + own),
             workgroup_bytes: tile.workgroup_bytes(),

@@ -88,6 +88,31 @@ pub(super) enum Beside {
     Classes,
     /// A number of its own.
     Entries,
+    /// The logit itself, which is no product.
+    Given,
+    /// That of a second head, which the fold does not look at.
+    Second(Divergences),
+}
+
+impl Beside {
+    /// Whether it is a number whose mean is taken.
+    pub(super) fn is_companion(self) -> bool {
+        matches!(self, Self::Classes | Self::Entries)
+    }
+}
+
+/// Which divergences from a second head there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Divergences {
+    pub(super) forward: bool,
+    pub(super) reverse: bool,
+}
+
+impl Divergences {
+    /// Words of all of them, of a row and a block of columns.
+    pub(super) fn words(self) -> usize {
+        2 * (usize::from(self.forward) + usize::from(self.reverse))
+    }
 }
 
 // The products of the spectra are dispatched where there are spectra.
@@ -96,6 +121,8 @@ pub(super) enum Beside {
 pub(super) enum Kind {
     Forward { entropy: bool, varentropy: bool, rank: bool },
     TargetLogits,
+    Logits,
+    Divergences(Divergences),
     Derivatives,
     HiddenGradient,
     ClassifierGradient,
@@ -165,7 +192,20 @@ impl Kernel {
     pub(super) fn of_kind(self, kind: Kind) -> Self {
         let plain = Self::plain(kind, self.immediates);
         match kind {
-            Kind::Forward { .. } => Self { kind, filter: false, ..self },
+            Kind::Forward { .. } => {
+                let beside = match self.beside {
+                    Beside::Second(_) => Beside::Nothing,
+                    other => other,
+                };
+                Self { kind, beside, filter: false, ..self }
+            }
+            Kind::Logits | Kind::Divergences(_) => {
+                let beside = match (kind, self.beside) {
+                    (Kind::Logits, Beside::Given) => Beside::Given,
+                    _ => Beside::Nothing,
+                };
+                Self { kind, weighing: Weighing::None, beside, filter: false, ..self }
+            }
             Kind::TargetLogits => Self {
                 kind,
                 tile: plain.tile,
@@ -180,7 +220,11 @@ impl Kernel {
                     Weighing::Uniform => Weighing::None,
                     other => other,
                 };
-                Self { kind, weighing, ..self }
+                let beside = match self.beside {
+                    Beside::Given => Beside::Nothing,
+                    other => other,
+                };
+                Self { kind, weighing, beside, ..self }
             }
             Kind::HiddenGradient => {
                 Self { tile: self.tile, classifier: self.classifier, filter: self.filter, ..plain }
@@ -195,7 +239,7 @@ impl Kernel {
 
     /// Whether the derivatives read a fourth vector of each row.
     pub(super) fn more(&self) -> bool {
-        self.beside != Beside::Nothing || self.scales
+        self.beside.is_companion() || matches!(self.beside, Beside::Second(_)) || self.scales
     }
 
     /// The bindings of group 0.
@@ -205,6 +249,11 @@ impl Kernel {
             Kind::Forward { .. } | Kind::TargetLogits | Kind::Derivatives => {
                 vec![(0, Read), (1, Read), (2, Read), (5, Write)]
             }
+            Kind::Logits if self.beside == Beside::Given => vec![(0, Read), (5, Write)],
+            Kind::Logits => vec![(0, Read), (1, Read), (2, Read), (5, Write)],
+            Kind::Divergences(_) => {
+                vec![(0, Read), (1, Read), (2, Read), (5, Write), (7, Read)]
+            }
             Kind::HiddenGradient | Kind::ClassifierGradient => {
                 vec![(0, Read), (1, Read), (2, Read), (3, Write)]
             }
@@ -212,12 +261,12 @@ impl Kernel {
             Kind::Dropped | Kind::GaussianProducts => vec![(0, Read), (1, Read), (2, Write)],
         };
         let weighs = matches!(self.weighing, Weighing::Classes | Weighing::Dense);
-        let companions = self.beside != Beside::Nothing;
+        let beside = self.beside != Beside::Nothing;
         match self.kind {
             Kind::Forward { rank, .. } => {
                 bindings.extend(weighs.then_some((4, Read)));
                 bindings.extend(rank.then_some((6, Read)));
-                bindings.extend(companions.then_some((7, Read)));
+                bindings.extend(beside.then_some((7, Read)));
             }
             Kind::TargetLogits => bindings.push((4, Read)),
             Kind::Derivatives => {
@@ -225,16 +274,27 @@ impl Kernel {
                 if self.filter {
                     bindings.extend([(6, Write), (7, Write)]);
                 }
-                bindings.extend(companions.then_some((7, Read)));
+                bindings.extend(beside.then_some((7, Read)));
             }
             Kind::HiddenGradient | Kind::ClassifierGradient => {
                 bindings.extend(self.filter.then_some((4, Read)));
             }
             Kind::BiasGradient => bindings.extend(self.filter.then_some((2, Read))),
-            Kind::Patch | Kind::Dropped | Kind::GaussianProducts | Kind::Gram => {}
+            Kind::Logits
+            | Kind::Divergences(_)
+            | Kind::Patch
+            | Kind::Dropped
+            | Kind::GaussianProducts
+            | Kind::Gram => {}
         }
-        let biased =
-            matches!(self.kind, Kind::Forward { .. } | Kind::TargetLogits | Kind::Derivatives);
+        let biased = matches!(
+            self.kind,
+            Kind::Forward { .. }
+                | Kind::TargetLogits
+                | Kind::Logits
+                | Kind::Divergences(_)
+                | Kind::Derivatives
+        );
         bindings.extend((self.bias && biased).then_some((3, Read)));
         bindings.sort_by_key(|&(binding, _)| binding);
         bindings
@@ -257,8 +317,16 @@ impl Kernel {
         set("WEIGHTED", self.weighing != Weighing::None);
         set("WEIGHTS", matches!(self.weighing, Weighing::Classes | Weighing::Dense));
         set("DENSE", self.weighing == Weighing::Dense);
-        set("COMPANION", self.beside != Beside::Nothing);
+        set("COMPANION", self.beside.is_companion());
         set("ENTRIES", self.beside == Beside::Entries);
+        set("GIVEN", self.beside == Beside::Given);
+        set("SECOND", matches!(self.beside, Beside::Second(_)));
+        let divergences = match (self.kind, self.beside) {
+            (Kind::Divergences(divergences), _) | (_, Beside::Second(divergences)) => divergences,
+            _ => Divergences::default(),
+        };
+        set("FORWARD", divergences.forward);
+        set("REVERSE", divergences.reverse);
         set("MORE", self.more());
         let products = matches!(self.kind, Kind::HiddenGradient | Kind::ClassifierGradient);
         set("QUADS", !products);
@@ -280,6 +348,8 @@ impl Kernel {
             ("COLUMN_BLOCKS", columns / 64),
             ("B_OFFSET", rows * 5),
             ("SHARED", self.tile.shared()),
+            ("PAIR_WORDS", divergences.words() as u32),
+            ("REVERSE_AT", if divergences.forward { 2 } else { 0 }),
         ] {
             values.numbers.insert(name.into(), value);
         }
@@ -292,6 +362,8 @@ impl Kernel {
         match self.kind {
             Kind::Forward { .. } => "forward",
             Kind::TargetLogits => "target_logits",
+            Kind::Logits => "logits",
+            Kind::Divergences(_) => "divergences",
             Kind::Derivatives => "derivatives",
             Kind::HiddenGradient | Kind::ClassifierGradient => "product",
             Kind::BiasGradient => "bias_gradient",
@@ -364,7 +436,8 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [Kind; 15] = [
+    const BOTH: Divergences = Divergences { forward: true, reverse: true };
+    const KINDS: [Kind; 19] = [
         Kind::Forward { entropy: false, varentropy: false, rank: false },
         Kind::Forward { entropy: true, varentropy: false, rank: false },
         Kind::Forward { entropy: true, varentropy: true, rank: false },
@@ -372,6 +445,10 @@ mod tests {
         Kind::Forward { entropy: true, varentropy: false, rank: true },
         Kind::Forward { entropy: true, varentropy: true, rank: true },
         Kind::TargetLogits,
+        Kind::Logits,
+        Kind::Divergences(Divergences { forward: true, reverse: false }),
+        Kind::Divergences(Divergences { forward: false, reverse: true }),
+        Kind::Divergences(BOTH),
         Kind::Derivatives,
         Kind::HiddenGradient,
         Kind::ClassifierGradient,
@@ -414,7 +491,15 @@ mod tests {
                 add(of);
                 // How matrices and parameters are read is apart from what stands beside a row or a logit.
                 if aligned && immediates {
-                    for beside in [Beside::Nothing, Beside::Classes, Beside::Entries] {
+                    for beside in [
+                        Beside::Nothing,
+                        Beside::Classes,
+                        Beside::Entries,
+                        Beside::Given,
+                        Beside::Second(Divergences { reverse: false, ..BOTH }),
+                        Beside::Second(Divergences { forward: false, ..BOTH }),
+                        Beside::Second(BOTH),
+                    ] {
                         let filter = filter && beside == Beside::Nothing;
                         add(Kernel { scales: true, beside, filter, ..of });
                         add(Kernel { beside, filter, ..of });
@@ -431,15 +516,16 @@ mod tests {
                         let weighing = Weighing::Classes;
                         let on = Kernel { bias: true, softcap: true, filter: true, ..of };
                         add(Kernel { aligned, weighing, immediates: false, ..on });
-                        let beside = Beside::Entries;
-                        add(Kernel {
-                            aligned,
-                            weighing,
-                            beside,
-                            filter: false,
-                            scales: true,
-                            ..on
-                        });
+                        for beside in [Beside::Entries, Beside::Given, Beside::Second(BOTH)] {
+                            add(Kernel {
+                                aligned,
+                                weighing,
+                                beside,
+                                filter: false,
+                                scales: true,
+                                ..on
+                            });
+                        }
                     }
                 }
             }

@@ -16,6 +16,7 @@ pub struct Workspace {
     g: Option<wgpu::Buffer>,
     kept: Option<wgpu::Buffer>,
     lost: Option<wgpu::Buffer>,
+    second: Option<wgpu::Buffer>,
 }
 
 impl Workspace {
@@ -26,7 +27,7 @@ impl Workspace {
 
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
-        let parts = [&self.partials, &self.g, &self.kept, &self.lost];
+        let parts = [&self.partials, &self.g, &self.kept, &self.lost, &self.second];
         parts.into_iter().flatten().map(wgpu::Buffer::size).sum()
     }
 }
@@ -38,7 +39,9 @@ impl Workspace {
         let filter = filter.map(|[kept, lost]| {
             (sized(call.context, &mut self.kept, kept), sized(call.context, &mut self.lost, lost))
         });
-        Scratch { g, filter }
+        let second = call.second.as_ref();
+        let second = second.map(|_| sized(call.context, &mut self.second, call.second_bytes()));
+        Scratch { g, filter, second }
     }
 }
 

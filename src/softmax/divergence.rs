@@ -156,6 +156,14 @@ impl<R: Real> PairRow<R> {
         }
     }
 
+    /// The maximum and 1 / (1 + r) of the head that is trained; of the second these, and the difference of the
+    /// logarithms.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn parts(&self) -> ([R; 2], [R; 3]) {
+        let ([first, second], [own, other]) = (self.maxima, self.inverses);
+        ([first, own], [second, other, self.logarithms])
+    }
+
     /// What some classes add to a divergence; logits of both heads.
     pub(crate) fn sum(
         &self,

@@ -5,6 +5,7 @@ mod companion;
 mod loss;
 mod model;
 mod row_loss;
+mod second_head;
 #[cfg(feature = "spectral")]
 mod spectra;
 mod temperature;

@@ -21,6 +21,14 @@ pub(crate) struct Pair<R> {
 }
 
 impl<R: Real> Pair<R> {
+    /// The constants of the row, and its divergences that have a slope.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn parts(
+        &self,
+    ) -> (&PairRow<R>, impl Iterator<Item = (Divergence, [f64; 2], DivergenceSum)> + '_) {
+        (&self.row, self.terms.iter().flatten().copied())
+    }
+
     /// Adds their derivatives by some logits of the row; of both heads.
     pub(crate) fn add_derivatives(
         &self,
