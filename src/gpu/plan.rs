@@ -431,6 +431,23 @@ mod tests {
     }
 
     #[test]
+    fn a_second_head_is_counted_and_within_the_scratch() {
+        let budget = Budget { scratch_bytes: 8 << 20, ..Budget::default() };
+        for gradients in [false, true] {
+            let shapes = DeviceShapes::new(5000, 64, 20_000).gradients(gradients);
+            let plan = |shapes: &DeviceShapes| {
+                DevicePlan::new(shapes, &limits(128 << 20), &budget).unwrap()
+            };
+            let (none, some) = (plan(&shapes), plan(&shapes.second_head(512)));
+            let tile = some.backward_rows * some.backward_columns * 4;
+            let sums = some.pair_rows * 20_000_usize.div_ceil(some.block) * PAIR_WORDS * 4;
+            assert!(tile <= 8 << 20 && sums <= 8 << 20);
+            assert_eq!(some.workspace_bytes - none.workspace_bytes, tile + 2 * sums);
+            assert_eq!((some.span, some.block), (none.span, none.block));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_is_an_error_that_says_how_much() {
         let shapes = DeviceShapes::new(300, 64, 20_000);
         let error = DevicePlan::new(&shapes, &limits(1000), &Budget::default()).unwrap_err();
