@@ -4,6 +4,7 @@ mod activations;
 mod answer;
 mod argument;
 mod contrastive;
+mod coverage;
 mod distillation;
 mod distributions;
 mod divergences;

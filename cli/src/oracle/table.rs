@@ -9,8 +9,8 @@ use super::nearest::nearest;
 use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
 use super::{
-    activations, contrastive, distillation, distributions, divergences, embedding_losses, fused,
-    robust_losses, row_losses, target_losses, values,
+    activations, contrastive, coverage, distillation, distributions, divergences, embedding_losses,
+    fused, robust_losses, row_losses, target_losses, values,
 };
 
 /// The function that lists the others.
@@ -21,6 +21,7 @@ const FAMILIES: &[&[Function]] = &[
     target_losses::FUNCTIONS,
     robust_losses::FUNCTIONS,
     divergences::FUNCTIONS,
+    coverage::FUNCTIONS,
     activations::FUNCTIONS,
     embedding_losses::FUNCTIONS,
     values::FUNCTIONS,

@@ -1,9 +1,8 @@
 //! The losses of rows that depend on the target's probability alone.
 
 use surprisal::loss::{
-    AsymmetricGeneralizedCrossEntropy, AsymmetricUnhinged, CompSum, DirectCoverage, Focal,
-    GeneralizedCrossEntropy, HardSymmetricCrossEntropy, MeanAbsoluteError, MixedCrossEntropy,
-    Poly1, Tailored,
+    AsymmetricGeneralizedCrossEntropy, AsymmetricUnhinged, CompSum, Focal, GeneralizedCrossEntropy,
+    HardSymmetricCrossEntropy, MeanAbsoluteError, MixedCrossEntropy, Poly1, Tailored,
 };
 
 use super::argument::{Argument, Interval, Kind, Otherwise};
@@ -142,20 +141,6 @@ pub const FUNCTIONS: &[Function] = &[
         answer: |request| {
             let (floor, ceiling) = (request.number("floor")?, request.number("ceiling")?);
             row_losses(request, Tailored::new(request.number("gamma")?, floor, ceiling)?)
-        },
-    },
-    Function {
-        name: "dco",
-        arguments: &[
-            LOGITS,
-            TARGETS,
-            Argument::number("n", Interval::at_least(1.0)),
-            Argument::new("level", Kind::Word(&["token"])).or(Otherwise::Word("token")),
-        ],
-        gradient: BY_LOGITS,
-        answer: |request| {
-            request.word("level")?;
-            row_losses(request, DirectCoverage::new(request.number("n")?)?)
         },
     },
 ];

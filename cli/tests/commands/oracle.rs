@@ -20,6 +20,7 @@ const FUNCTIONS: &[&str] = &[
     "cross_entropy_entropy_bonus",
     "crrelu",
     "dco",
+    "dco_factor",
     "decode_value",
     "demd",
     "distillation_divergence",
@@ -55,7 +56,7 @@ const FUNCTIONS: &[&str] = &[
 ];
 
 /// Arguments that functions do not have yet, or some words of them; their cases are left out.
-const LEFT_OUT: &[(&str, &str, &[&str])] = &[("dco", "level", &["sequence", "sequence_detached"])];
+const LEFT_OUT: &[(&str, &str, &[&str])] = &[];
 
 fn start() -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_surprisal"));

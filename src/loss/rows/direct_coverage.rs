@@ -43,25 +43,53 @@ impl DirectCoverage {
             }),
         }
     }
-}
 
-impl RowLoss for DirectCoverage {
-    fn evaluate(&self, row: &RowScalars) -> Terms {
-        let (s, p, others, n) = (row.surprisal(), row.probability(), row.others(), self.n);
+    /// L of an answer of so many nats: of a whole sequence the sum of its tokens' surprisals. NaN below 0.
+    ///
+    /// ```
+    /// # use surprisal::loss::DirectCoverage;
+    /// let loss = DirectCoverage::new(2.0)?;
+    /// assert!((loss.value_at(4_f64.ln()) + (1.0_f64 - 0.75 * 0.75).ln()).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn value_at(&self, surprisal: f64) -> f64 {
+        self.at(surprisal, (-surprisal).exp(), -(-surprisal).exp_m1()).0
+    }
+
+    /// ∂L/∂s there, from 0 to 1: what the gradient of each token's cross-entropy is multiplied with.
+    ///
+    /// ```
+    /// # use surprisal::loss::DirectCoverage;
+    /// assert_eq!(DirectCoverage::new(1.0)?.slope_at(3.0), 1.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn slope_at(&self, surprisal: f64) -> f64 {
+        self.at(surprisal, (-surprisal).exp(), -(-surprisal).exp_m1()).1
+    }
+
+    /// Value and slope, of s, p and 1 − p.
+    fn at(&self, s: f64, p: f64, others: f64) -> (f64, f64) {
+        let n = self.n;
         if n == 1.0 {
-            return Terms::weighted(Term::new(s).by_surprisal(1.0));
+            return (s, 1.0);
         }
         // p_y may have gone to 0: the first two terms in n p, the third is below 2⁻⁵³.
         if n * p < 1e-8 {
             let half = (n - 1.0) * p / 2.0;
-            return Terms::weighted(Term::new(s - n.ln() + half).by_surprisal(1.0 - half));
+            return (s - n.ln() + half, 1.0 - half);
         }
         let log_others = if p < 0.5 { (-p).ln_1p() } else { others.ln() };
         let power = n * log_others;
         let hit = -power.exp_m1();
         // Near 1 it is known by what is missing.
         let value = if hit < 0.5 { -hit.ln() } else { -(-power.exp()).ln_1p() };
-        let slope = n * p * ((n - 1.0) * log_others).exp() / hit;
+        (value, n * p * ((n - 1.0) * log_others).exp() / hit)
+    }
+}
+
+impl RowLoss for DirectCoverage {
+    fn evaluate(&self, row: &RowScalars) -> Terms {
+        let (value, slope) = self.at(row.surprisal(), row.probability(), row.others());
         Terms::weighted(Term::new(value).by_surprisal(slope))
     }
 }
