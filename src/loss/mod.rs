@@ -13,6 +13,7 @@
 //! | costs of classes, rewards | [`ExpectedCost`], with an [`EmbeddingCost`] for those of an embedding, [`EarthMover`] |
 //! | a teacher, or a reference policy | [`KullbackLeibler`], [`JensenShannon`], [`SkewKullbackLeibler`], [`TotalVariation`], [`SymmetricCrossEntropy`] with a [`Head`]; [`Targets::soft`] or [`Targets::sparse`] for its probabilities |
 //! | values by classification | [`values`](crate::values) |
+//! | robustness against an attack | [`SmoothAdversarial`], on logits |
 //! | several of these | [`Sum`] |
 //!
 //! # Write a loss
@@ -212,6 +213,7 @@ mod options;
 pub(crate) mod row_loss;
 pub(crate) mod rows;
 mod shards;
+mod smooth_adversarial;
 pub(crate) mod source;
 
 pub use companion::Companion;
@@ -233,5 +235,6 @@ pub use rows::{
     SymmetricCrossEntropy, Tailored, TotalVariation,
 };
 pub use shards::Fold;
+pub use smooth_adversarial::{AdversarialLosses, SmoothAdversarial};
 
 pub use crate::softmax::divergence::Divergence;

@@ -4,7 +4,7 @@
 use ndarray::{Array1, Array2};
 use surprisal::loss::{
     AdaptiveDistributionallyRobust, CorrectnessCalibration, CorrectnessPenalty,
-    DistributionallyRobust, NormalizedCrossEntropy,
+    DistributionallyRobust, NormalizedCrossEntropy, SmoothAdversarial,
 };
 use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
 
@@ -69,7 +69,37 @@ pub const FUNCTIONS: &[Function] = &[
             Ok(Answer::new(vector(lambdas(request, &logits, &targets)?.view())))
         },
     },
+    Function {
+        name: "smooth_adversarial_comp_sum",
+        arguments: &[
+            LOGITS,
+            TARGETS,
+            Argument::new("adversarial_logits", Kind::Numbers("[N][K]")),
+            Argument::number("tau", Interval::at_least(0.0)).or(Otherwise::Number(1.0)),
+            Argument::number("rho", Interval::above(0.0)).or(Otherwise::Number(1.0)),
+            Argument::number("nu", Interval::at_least(0.0)).or(Otherwise::Number(1.0)),
+        ],
+        gradient: &["logits", "adversarial_logits"],
+        answer: smooth_adversarial,
+    },
 ];
+
+fn smooth_adversarial(request: &Request) -> Result<Answer> {
+    let (clean, attacked) = (logits(request, "logits")?, logits(request, "adversarial_logits")?);
+    let loss = SmoothAdversarial::new(
+        request.number("tau")?,
+        request.number("rho")?,
+        request.number("nu")?,
+    )?;
+    let found = loss.losses(&clean, &attacked, &targets(request, &clean)?)?;
+    let answer = Answer::new(vector(found.losses.view()));
+    Ok(match request.wants_gradient() {
+        true => answer
+            .with_gradient("logits", matrix(found.by_clean.view()))
+            .with_gradient("adversarial_logits", matrix(found.by_attacked.view())),
+        false => answer,
+    })
+}
 
 /// Logits that a temperature divides.
 fn tempered(request: &Request) -> Result<Array2<f64>> {

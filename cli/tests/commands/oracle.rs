@@ -44,6 +44,7 @@ const FUNCTIONS: &[&str] = &[
     "renyi_entropy",
     "row_statistics",
     "skew_kl",
+    "smooth_adversarial_comp_sum",
     "symmetric_cross_entropy",
     "symmetric_cross_entropy_hard",
     "tailr",
