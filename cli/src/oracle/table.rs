@@ -25,7 +25,6 @@ const FAMILIES: &[&[Function]] = &[
     activations::FUNCTIONS,
     embedding_losses::FUNCTIONS,
     values::FUNCTIONS,
-    robust_losses::FUNCTIONS,
     fused::FUNCTIONS,
     distributions::FUNCTIONS,
     distillation::FUNCTIONS,
