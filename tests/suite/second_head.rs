@@ -643,6 +643,9 @@ fn what_does_not_go_together_is_said() {
     refused(of(), logits(head.softcap(0.0)), "the softcap of the second head");
     refused(of().filter(Filter::Auto), logits(head), "not with a divergence");
     assert!(JensenShannon::new(1.5).is_err() && SkewKullbackLeibler::forward(f64::NAN).is_err());
+    let costs = EmbeddingCost::<f64>::new(&heads.teacher).unwrap();
+    let rows = costs.rows(&heads.targets).unwrap();
+    refused(of(), hard().companion(costs.companion(&rows)), "no logits to diverge from");
     let part = heads.classifier.slice(s![..3, ..]);
     let shard = Inputs::new(&heads.hidden, part, &heads.targets).shard(Shard::new(0, 5));
     let result = of().build().unwrap().fold(&shard.companion(Companion::logits(head)));

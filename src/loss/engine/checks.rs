@@ -169,6 +169,12 @@ pub(super) fn check_second_head<R: Real>(
             what: "a second head goes with a whole vocabulary, expected no shard".into(),
         });
     }
+    if head.zero_at_target && loss.needs.diverges() {
+        return Err(Error::Conflict {
+            what: "costs of an embedding are no logits to diverge from, expected a second head"
+                .into(),
+        });
+    }
     let name = "the classifier of the second head";
     check_source(name, "its hidden", &head.source)?;
     let (n, v) = (inputs.source.sizes().0, inputs.source.sizes().2);
