@@ -203,8 +203,9 @@ impl<'a> Gradients<'a> {
         /// dL/dT_i `[N]` of each loss is assigned; without a temperature of each row their sum is the
         /// derivative of the temperature of all. It needs the [entropy](crate::LinearCrossEntropyBuilder::entropy)
         /// of the fold, and where the loss depends on the entropy its
-        /// [varentropy](crate::LinearCrossEntropyBuilder::varentropy); not with a softcap or a companion. Of
-        /// a shard it is that of the whole.
+        /// [varentropy](crate::LinearCrossEntropyBuilder::varentropy); not with a softcap or a companion, and not
+        /// for a loss that depends on the temperature itself ([`Needs::temperature`](super::Needs::temperature)).
+        /// Of a shard it is that of the whole.
         ///
         /// ```text
         /// dL/dT_i = −(1/T_i) Σ_v (dL/da_v) a_v

@@ -239,7 +239,7 @@ pub struct RowScalars {
 }
 
 impl RowScalars {
-    /// Of a row with this state over a whole vocabulary, with a class weight of 1; D and X, which
+    /// Of a row with this state over a whole vocabulary, with a class weight of 1; T, K, D and X, which
     /// [`RowState::push`] does not sum, are NaN.
     pub fn new(state: &RowState, vocabulary: usize) -> Self {
         let needs = Needs::nothing().entropy().min_entropy();

@@ -1,13 +1,13 @@
 //! Losses other than cross-entropy on the same kernels: against direct sums in f64, fused over every
 //! type, strategy and instruction set.
 
-use half::bf16;
+use half::{bf16, f16};
 use ndarray::{Array1, Array2, ArrayView1, Axis, arr1, arr2, s};
 use surprisal::autodiff::{Tape, gradcheck};
 use surprisal::loss::{
-    Companion, CorrectnessCalibration, CrossEntropy, DistributionallyRobust, EntropyBonus,
-    ExpectedCost, GeneralizedCrossEntropy, Needs, NormalizedCrossEntropy, RowLoss, RowScalars, Sum,
-    Term, Terms,
+    Companion, CorrectnessCalibration, CrossEntropy, DistributionallyRobust, EmbeddingCost,
+    EntropyBonus, ExpectedCost, GeneralizedCrossEntropy, Head, KullbackLeibler, Needs,
+    NormalizedCrossEntropy, RowLoss, RowScalars, Sum, Term, Terms,
 };
 use surprisal::{
     Backward, Element, Error, Gradients, Inputs, Isa, LinearCrossEntropy,
@@ -189,10 +189,11 @@ struct Data {
 }
 
 impl Data {
-    /// Numbers that bf16 holds.
+    /// Numbers that bf16 and f16 hold.
     fn new(rows: usize, width: usize, classes: usize) -> Self {
         let mut stream = Stream((rows * 1000 + classes) as u64);
-        let narrow = |m: Array2<f64>| m.mapv(|x| bf16::from_f64(x).to_f64());
+        let narrow =
+            |m: Array2<f64>| m.mapv(|x| f16::from_f64(bf16::from_f64(x).to_f64()).to_f64());
         Self {
             hidden: narrow(stream.matrix(rows, width, 1.0)),
             classifier: narrow(stream.matrix(classes, width, 0.7)),
@@ -287,6 +288,7 @@ fn fused_they_are_what_they_are_on_given_logits() {
                     let what = format!("{name}, {isa:?}, {backward:?}, {classes} classes");
                     fused::<f64, f64>(&what, &data, &loss, companion, &truth, 0.0);
                     fused::<f32, f32>(&what, &data, &loss, companion, &truth, 0.0);
+                    fused::<f16, f32>(&what, &data, &loss, companion, &truth, 0.0);
                     let rounds = testing::multiplies_bf16(isa);
                     let rounded = if rounds { 2.0_f64.powi(-8) } else { 0.0 };
                     fused::<bf16, f32>(&what, &data, &loss, companion, &truth, rounded);
@@ -697,18 +699,26 @@ fn they_are_nodes_of_the_tape() {
         stream.matrix(7, 3, 1.0).into_dyn(),
         stream.vector(7, 1.0).into_dyn(),
     ];
+    let costs = stream.matrix(4, 7, 1.0);
     let of = LinearCrossEntropy::builder;
     for (name, builder, _, companion) in losses() {
         for reduction in [Reduction::None, Reduction::Mean] {
-            if companion {
-                // The tape has no place for one.
-                continue;
-            }
             let loss = builder.clone().reduction(reduction).build().unwrap();
-            let worst = gradcheck(
-                |_, x| x[0].linear_cross_entropy(x[1], Some(x[2]), &[3_u32, 0, 6, 3], &loss),
-                &inputs,
-            );
+            let targets = [3_u32, 0, 6, 3];
+            let worst = match companion {
+                false => gradcheck(
+                    |_, x| x[0].linear_cross_entropy(x[1], Some(x[2]), &targets, &loss),
+                    &inputs,
+                ),
+                true => gradcheck(
+                    |_, x| {
+                        let companion = Companion::entries(&costs);
+                        let (c, bias) = (x[1], Some(x[2]));
+                        x[0].linear_cross_entropy_beside(c, bias, &targets, companion, &loss)
+                    },
+                    &inputs,
+                ),
+            };
             let worst = worst.unwrap();
             assert!(worst.error < 1e-8, "{name}, {reduction:?}: {worst:?}");
         }
@@ -774,4 +784,41 @@ fn a_target_without_probability_has_the_limit() {
     let gradients = Gradients::new().logits(&mut g);
     let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients).unwrap();
     assert_eq!((forward.loss(), g), (f64::INFINITY, arr2(&[[-1.0, 0.5, 0.5]])));
+}
+
+/// Each kind of companion on the tape, which keeps it where the reduction is none, in types of its own.
+#[test]
+fn companions_of_every_kind_go_onto_the_tape() {
+    let mut stream = Stream(19);
+    let inputs = [stream.matrix(4, 3, 1.0).into_dyn(), stream.matrix(7, 3, 1.0).into_dyn()];
+    let targets = [3_u32, 0, 6, 3];
+    let classes = stream.vector(7, 1.0).mapv(|x| x as f32);
+    let entries = stream.matrix(4, 7, 1.0).mapv(bf16::from_f64);
+    let (listed, values) = (arr2(&[[1_u32, 5]; 4]), stream.matrix(4, 2, 1.0).mapv(f16::from_f64));
+    let (wide, teacher) = (stream.matrix(4, 5, 1.0), stream.matrix(7, 5, 1.0));
+    let (bias, logits) = (stream.vector(7, 1.0), stream.matrix(4, 7, 1.0).mapv(|x| x as f32));
+    let head = Head::new(&wide, &teacher).bias(&bias).scale(0.7).softcap(5.0);
+    let costs = EmbeddingCost::<f64>::new(&teacher).unwrap();
+    let rows = costs.rows(&targets).unwrap();
+    let cost = || LinearCrossEntropy::builder().row_loss(ExpectedCost);
+    let divergence = || LinearCrossEntropy::builder().row_loss(KullbackLeibler::reverse());
+    for (name, builder, companion) in [
+        ("classes", cost(), Companion::classes(&classes)),
+        ("entries", cost(), Companion::entries(&entries)),
+        ("listed", cost(), Companion::listed(&listed, &values)),
+        ("a head's mean", cost(), Companion::logits(head)),
+        ("an embedding", cost(), costs.companion(&rows)),
+        ("a head", divergence(), Companion::logits(head)),
+        ("given logits", divergence(), Companion::logits(Head::from_logits(&logits))),
+    ] {
+        for reduction in [Reduction::None, Reduction::Mean] {
+            let loss = builder.clone().reduction(reduction).build().unwrap();
+            let worst = gradcheck(
+                |_, x| x[0].linear_cross_entropy_beside(x[1], None, &targets, companion, &loss),
+                &inputs,
+            );
+            let worst = worst.unwrap();
+            assert!(worst.error < 1e-8, "{name}, {reduction:?}: {worst:?}");
+        }
+    }
 }

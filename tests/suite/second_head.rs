@@ -1,7 +1,7 @@
 //! Divergences from a second head, and losses of the mean of its logits: against direct sums in f64, over every
 //! type, strategy and instruction set.
 
-use half::bf16;
+use half::{bf16, f16};
 use ndarray::{Array1, Array2, Axis, arr1, arr2, s};
 use surprisal::loss::{
     Companion, CrossEntropy, EarthMover, EmbeddingCost, ExpectedCost, Head, JensenShannon,
@@ -30,10 +30,11 @@ const SCALE: f64 = 0.5;
 const SOFTCAP: f64 = 8.0;
 
 impl Heads {
-    /// Numbers that bf16 holds.
+    /// Numbers that bf16 and f16 hold.
     fn new(rows: usize, widths: [usize; 2], classes: usize) -> Self {
         let mut stream = Stream((rows * 1000 + classes) as u64);
-        let narrow = |m: Array2<f64>| m.mapv(|x| bf16::from_f64(x).to_f64());
+        let narrow =
+            |m: Array2<f64>| m.mapv(|x| f16::from_f64(bf16::from_f64(x).to_f64()).to_f64());
         let mut targets = stream.classes(rows, classes);
         if rows > 2 {
             targets[1] = -100;
@@ -237,6 +238,7 @@ fn divergences_are_those_of_direct_sums() {
                     let what = format!("{kind:?}, {isa:?}, {backward:?}, {classes} classes");
                     fused::<f64, f64>(&what, &heads, &loss, &truth, 0.0);
                     fused::<f32, f32>(&what, &heads, &loss, &truth, 0.0);
+                    fused::<f16, f32>(&what, &heads, &loss, &truth, 0.0);
                     let rounds = testing::multiplies_bf16(isa);
                     let rounded = if rounds { 2.0_f64.powi(-8) } else { 0.0 };
                     fused::<bf16, f32>(&what, &heads, &loss, &truth, rounded);
