@@ -91,14 +91,14 @@
 //!
 //! - Forward and backward on the CPU with both strategies ([`Backward`]) under a budget of memory, on every
 //!   instruction set, from f64, f32, bf16 and f16, and from logits that are there already.
-//! - Shards of a vocabulary ([`LinearCrossEntropy::fold`]). Two losses of the same type are told apart by how
+//! - Shards of a vocabulary ([`LinearCrossEntropy::fold`]), but for losses with a second head. Two losses of the same type are told apart by how
 //!   they are written ([`Debug`]): have all parameters there, or implement [`RowLoss::same`].
 //! - A node of the tape
 //!   ([`Variable::linear_cross_entropy`](crate::autodiff::Variable::linear_cross_entropy), and with a companion
 //!   [`linear_cross_entropy_beside`](crate::autodiff::Variable::linear_cross_entropy_beside)).
 //! - A GPU (feature `gpu`, `LinearCrossEntropy::on`), of a second head the Kullback–Leibler divergences alone: it
-//!   computes the scalars and G, your function runs on the CPU in between. Where a slope or a sum of companions leaves f32, what a GPU
-//!   makes of it is not a number; the CPU's is right wherever the result is one.
+//!   computes the scalars and G, your function runs on the CPU in between. Where a slope or a sum of companions
+//!   leaves f32, what a GPU makes of it is not a number; the CPU's is right wherever the result is one.
 //! - Bias, scale, softcap, temperatures, weights, ignored rows and all reductions; sums with other losses
 //!   ([`Sum`]).
 //!

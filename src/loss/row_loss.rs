@@ -20,7 +20,8 @@ use crate::softmax::divergence::Divergence;
 ///
 /// with f_s the slope of f by s, and so on: all that the fused kernels need is the value and these
 /// slopes. Whoever implements this trait has the loss over any classifier, forward and backward,
-/// on the CPU with either strategy, over shards, on the tape and on a GPU.
+/// on the CPU with either strategy, over shards, on the tape and on a GPU; [the page of this module](super) says
+/// what of it goes without a second head alone.
 ///
 /// All is in nats and in f64, whatever the type of the logits.
 ///

@@ -15,56 +15,35 @@ use crate::output::number;
 
 const TEMPERATURE: Argument = Argument::number("temperature", Interval::above(0.0)).optional();
 
+/// Rows, given or as products, at a temperature; and one argument more.
+macro_rules! of_rows {
+    ($more:expr) => {
+        &[LOGITS.optional(), HIDDEN.optional(), CLASSIFIER.optional(), BIAS, TEMPERATURE, $more]
+    };
+}
+
 pub const FUNCTIONS: &[Function] = &[
     Function {
         name: "row_statistics",
-        arguments: &[
-            LOGITS.optional(),
-            HIDDEN.optional(),
-            CLASSIFIER.optional(),
-            BIAS,
-            TEMPERATURE,
-            TARGETS.optional(),
-        ],
+        arguments: of_rows!(TARGETS.optional()),
         gradient: &[],
         answer: row_statistics,
     },
     Function {
         name: "renyi_entropy",
-        arguments: &[
-            LOGITS.optional(),
-            HIDDEN.optional(),
-            CLASSIFIER.optional(),
-            BIAS,
-            TEMPERATURE,
-            Argument::number("alpha", Interval::at_least(0.0).or_infinity()),
-        ],
+        arguments: of_rows!(Argument::number("alpha", Interval::at_least(0.0).or_infinity())),
         gradient: &[],
         answer: renyi_entropy,
     },
     Function {
         name: "token_z_score",
-        arguments: &[
-            LOGITS.optional(),
-            HIDDEN.optional(),
-            CLASSIFIER.optional(),
-            BIAS,
-            TEMPERATURE,
-            TARGETS,
-        ],
+        arguments: of_rows!(TARGETS),
         gradient: &[],
         answer: token_z_score,
     },
     Function {
         name: "top_k_mass",
-        arguments: &[
-            LOGITS.optional(),
-            HIDDEN.optional(),
-            CLASSIFIER.optional(),
-            BIAS,
-            TEMPERATURE,
-            Argument::new("k", Kind::Whole("from 1 to K")),
-        ],
+        arguments: of_rows!(Argument::new("k", Kind::Whole("from 1 to K"))),
         gradient: &[],
         answer: top_k_mass,
     },

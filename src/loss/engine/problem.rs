@@ -310,6 +310,8 @@ impl<'a, R: Real> Problem<'a, R> {
 
     /// The same rows over a second head, for its logits and their log-sum-exp.
     fn of_second_head(&self, head: &Head<'a>) -> Self {
+        // The statistics of the first head stay: its sums are then in the order of these, and equal heads have
+        // equal bits.
         let mut loss = self.loss.without_rank();
         let scale = head.scale / loss.temperature;
         (loss.scale, loss.transform) = (head.scale, Transform { scale, softcap: head.softcap });
