@@ -6,7 +6,7 @@
 //! ```
 
 use ndarray::Array2;
-use surprisal::loss::{Companion, Head, KullbackLeibler};
+use surprisal::loss::{Companion, Head, KullbackLeibler, TemperatureSquared};
 use surprisal::random::Generator;
 use surprisal::{Gradients, Inputs, LinearCrossEntropy, Result, Upstream};
 
@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     // The classes do not matter to the divergence; a target of −100 would leave its row out.
     let targets = vec![0_i64; ROWS];
     let loss = LinearCrossEntropy::builder()
-        .row_loss(KullbackLeibler::forward().times_temperature_squared())
+        .row_loss(TemperatureSquared::new(KullbackLeibler::forward()))
         .temperature(2.0)
         .build()?;
     let mut gradient = Array2::<f32>::zeros(student.dim());

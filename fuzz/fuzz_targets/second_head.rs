@@ -123,7 +123,7 @@ impl Other {
             Self::ReverseSkew(alpha) => {
                 SkewKullbackLeibler::reverse(alpha).and_then(|l| sum.add(factor, l))
             }
-            Self::TotalVariation => sum.add(factor, TotalVariation::default()),
+            Self::TotalVariation => sum.add(factor, TotalVariation),
         };
         added.expect("a share and a factor within their domains")
     }

@@ -11,7 +11,7 @@
 //! | a policy that stays random | [`EntropyBonus`] |
 //! | pass at N draws | [`DirectCoverage`] |
 //! | costs of classes, rewards | [`ExpectedCost`], with an [`EmbeddingCost`] for those of an embedding, [`EarthMover`] |
-//! | a teacher, or a reference policy | [`KullbackLeibler`], [`JensenShannon`], [`SkewKullbackLeibler`], [`TotalVariation`], [`SymmetricCrossEntropy`] with a [`Head`]; [`Targets::soft`] or [`Targets::sparse`] for its probabilities |
+//! | a teacher, or a reference policy | [`KullbackLeibler`], [`JensenShannon`], [`SkewKullbackLeibler`], [`TotalVariation`], [`SymmetricCrossEntropy`] with a [`Head`], in [`TemperatureSquared`] at a temperature; [`Targets::soft`] or [`Targets::sparse`] for its probabilities |
 //! | values by classification | [`values`](crate::values) |
 //! | robustness against an attack | [`SmoothAdversarial`], on logits |
 //! | several of these | [`Sum`] |
@@ -232,7 +232,7 @@ pub use rows::{
     DistributionallyRobust, EarthMover, EntropyBonus, ExpectedCost, Focal, GeneralizedCrossEntropy,
     HardSymmetricCrossEntropy, JensenShannon, KullbackLeibler, MeanAbsoluteError,
     MixedCrossEntropy, NormalizedCrossEntropy, Poly1, SkewKullbackLeibler, Sum,
-    SymmetricCrossEntropy, Tailored, TotalVariation,
+    SymmetricCrossEntropy, Tailored, TemperatureSquared, TotalVariation,
 };
 pub use shards::Fold;
 pub use smooth_adversarial::{AdversarialLosses, SmoothAdversarial};

@@ -4,6 +4,7 @@ use ndarray::{Array1, Array2, Axis, arr2};
 use surprisal::gpu::{Context, DeviceGradients, DeviceInputs, Workspace};
 use surprisal::loss::{
     Companion, CrossEntropy, ExpectedCost, Head, JensenShannon, KullbackLeibler, Sum,
+    TemperatureSquared,
 };
 use surprisal::{Error, Gradients, Inputs, LinearCrossEntropy, Matrix, Reduction, Upstream};
 use testing::{Stream, cast};
@@ -110,7 +111,7 @@ impl Heads {
             sum = sum.add(own, CrossEntropy::new(0.0, 0.0).unwrap()).unwrap();
         }
         if forward != 0.0 {
-            sum = sum.add(forward, KullbackLeibler::forward().times_temperature_squared()).unwrap();
+            sum = sum.add(forward, TemperatureSquared::new(KullbackLeibler::forward())).unwrap();
         }
         if reverse != 0.0 {
             sum = sum.add(reverse, KullbackLeibler::reverse()).unwrap();

@@ -5,7 +5,8 @@ use half::{bf16, f16};
 use ndarray::{Array1, Array2, Axis, arr1, arr2, s};
 use surprisal::loss::{
     Companion, CrossEntropy, EarthMover, EmbeddingCost, ExpectedCost, Head, JensenShannon,
-    KullbackLeibler, SkewKullbackLeibler, Sum, SymmetricCrossEntropy, TotalVariation,
+    KullbackLeibler, SkewKullbackLeibler, Sum, SymmetricCrossEntropy, TemperatureSquared,
+    TotalVariation,
 };
 use surprisal::{
     Backward, Element, Error, Filter, Gradients, Inputs, Isa, LinearCrossEntropy,
@@ -153,7 +154,7 @@ impl Kind {
             Kind::JensenShannon(beta) => of.row_loss(JensenShannon::new(beta).unwrap()),
             Kind::ForwardSkew(alpha) => of.row_loss(SkewKullbackLeibler::forward(alpha).unwrap()),
             Kind::ReverseSkew(alpha) => of.row_loss(SkewKullbackLeibler::reverse(alpha).unwrap()),
-            Kind::TotalVariation => of.row_loss(TotalVariation::default()),
+            Kind::TotalVariation => of.row_loss(TotalVariation),
             Kind::SymmetricCrossEntropy(alpha) => {
                 of.row_loss(SymmetricCrossEntropy::new(alpha).unwrap())
             }
@@ -483,7 +484,7 @@ fn divergences_go_into_sums() {
         answers
     };
     let of = LinearCrossEntropy::builder;
-    let squared = KullbackLeibler::reverse().times_temperature_squared();
+    let squared = TemperatureSquared::new(KullbackLeibler::reverse());
     let sum = Sum::new()
         .add(0.5, CrossEntropy::new(0.1, 1e-3).unwrap())
         .and_then(|sum| sum.add(2.0, KullbackLeibler::forward()))
@@ -663,7 +664,7 @@ fn what_does_not_go_together_is_said() {
 #[test]
 fn a_huge_temperature_squared_is_no_infinity() {
     let (own, other) = (arr2(&[[1.0_f64, 0.0]]), arr2(&[[0.0_f64, 3.0]]));
-    let squared = KullbackLeibler::forward().times_temperature_squared();
+    let squared = TemperatureSquared::new(KullbackLeibler::forward());
     let loss = LinearCrossEntropy::builder().row_loss(squared).temperature(1e160).build().unwrap();
     let mut g = Array2::<f64>::zeros((1, 2));
     let inputs =

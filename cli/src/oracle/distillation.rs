@@ -1,7 +1,7 @@
 //! Losses of rows against those of a teacher.
 
 use ndarray::{Array1, Array2};
-use surprisal::loss::{Companion, Head, KullbackLeibler};
+use surprisal::loss::{Companion, Head, KullbackLeibler, TemperatureSquared};
 use surprisal::{
     Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction, Upstream,
 };
@@ -101,20 +101,19 @@ impl Losses {
 fn kl_divergence(request: &Request) -> Result<Answer> {
     let logits = logits(request, "logits")?;
     let teacher = teacher(request, &logits)?;
-    let mut divergence = match request.word("direction")? {
+    let divergence = match request.word("direction")? {
         "reverse" => KullbackLeibler::reverse(),
         _ => KullbackLeibler::forward(),
     };
-    if request.flag("scale_by_temperature_squared")? {
-        divergence = divergence.times_temperature_squared();
-    }
     // A divergence is no matter of the targets.
     let targets = vec![0_u32; logits.dim().0];
     let inputs = Inputs::from_logits(&logits, &targets)
         .companion(Companion::logits(Head::from_logits(&teacher)));
-    let options = LinearCrossEntropy::builder()
-        .row_loss(divergence)
-        .temperature(request.number("temperature")?);
+    let options = LinearCrossEntropy::builder().temperature(request.number("temperature")?);
+    let options = match request.flag("scale_by_temperature_squared")? {
+        true => options.row_loss(TemperatureSquared::new(divergence)),
+        false => options.row_loss(divergence),
+    };
     let mut losses = Losses::new(request, &logits);
     losses.add(1.0, options, &inputs)?;
     Ok(losses.answer())
@@ -134,7 +133,7 @@ fn knowledge_distillation(request: &Request) -> Result<Answer> {
     }
     if alpha > 0.0 {
         let inputs = inputs.companion(Companion::logits(Head::from_logits(&teacher)));
-        let divergence = KullbackLeibler::forward().times_temperature_squared();
+        let divergence = TemperatureSquared::new(KullbackLeibler::forward());
         let options = LinearCrossEntropy::builder().row_loss(divergence).temperature(temperature);
         losses.add(alpha, options, &inputs)?;
     }

@@ -3,7 +3,7 @@
 use ndarray::{Array1, Array2};
 use surprisal::loss::{
     Companion, Head, JensenShannon, KullbackLeibler, RowLoss, SkewKullbackLeibler, Sum,
-    SymmetricCrossEntropy, TotalVariation,
+    SymmetricCrossEntropy, TemperatureSquared, TotalVariation,
 };
 use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
 
@@ -66,7 +66,7 @@ pub const FUNCTIONS: &[Function] = &[
         name: "total_variation",
         arguments: &[LOGITS, TEACHER_LOGITS],
         gradient: BY_LOGITS,
-        answer: |request| divergence(request, TotalVariation::default()),
+        answer: |request| divergence(request, TotalVariation),
     },
     Function {
         name: "symmetric_cross_entropy",
@@ -135,52 +135,29 @@ fn symmetric_cross_entropy(request: &Request) -> Result<Answer> {
 
 /// A divergence by its name, with what the request says of it.
 fn named(request: &Request) -> Result<Sum> {
-    let squared = request.flag("scale_by_temperature_squared")?;
-    let kullback_leibler = |divergence: KullbackLeibler| match squared {
-        true => divergence.times_temperature_squared(),
-        false => divergence,
-    };
-    let forward = || kullback_leibler(KullbackLeibler::forward());
-    let reverse = || kullback_leibler(KullbackLeibler::reverse());
     let sum = Sum::new();
+    let (forward, reverse) = (KullbackLeibler::forward(), KullbackLeibler::reverse());
     Ok(match request.word("divergence")? {
-        "forward_kl" => sum.add(1.0, forward())?,
-        "reverse_kl" => sum.add(1.0, reverse())?,
-        "jensen_shannon" => {
-            let beta = request.number("beta")?;
-            match (request.word("beta_limits")?, beta) {
-                ("kl", 0.0) => sum.add(1.0, forward())?,
-                ("kl", 1.0) => sum.add(1.0, reverse())?,
-                _ => {
-                    let divergence = JensenShannon::new(beta)?;
-                    match squared {
-                        true => sum.add(1.0, divergence.times_temperature_squared())?,
-                        false => sum.add(1.0, divergence)?,
-                    }
-                }
-            }
+        "forward_kl" => sum.add(1.0, forward)?,
+        "reverse_kl" => sum.add(1.0, reverse)?,
+        "jensen_shannon" => match (request.word("beta_limits")?, request.number("beta")?) {
+            ("kl", 0.0) => sum.add(1.0, forward)?,
+            ("kl", 1.0) => sum.add(1.0, reverse)?,
+            (_, beta) => sum.add(1.0, JensenShannon::new(beta)?)?,
+        },
+        "skew_forward_kl" => {
+            sum.add(1.0, SkewKullbackLeibler::forward(request.number("alpha")?)?)?
         }
-        name @ ("skew_forward_kl" | "skew_reverse_kl") => {
-            let alpha = request.number("alpha")?;
-            let divergence = match name {
-                "skew_forward_kl" => SkewKullbackLeibler::forward(alpha)?,
-                _ => SkewKullbackLeibler::reverse(alpha)?,
-            };
-            match squared {
-                true => sum.add(1.0, divergence.times_temperature_squared())?,
-                false => sum.add(1.0, divergence)?,
-            }
+        "skew_reverse_kl" => {
+            sum.add(1.0, SkewKullbackLeibler::reverse(request.number("alpha")?)?)?
         }
         "symmetric_kl" => {
             // Either may be infinite: where it has no weight it is not there.
             let weight = request.number("weight")?;
-            let sum = if weight < 1.0 { sum.add(1.0 - weight, forward())? } else { sum };
-            if weight > 0.0 { sum.add(weight, reverse())? } else { sum }
+            let sum = if weight < 1.0 { sum.add(1.0 - weight, forward)? } else { sum };
+            if weight > 0.0 { sum.add(weight, reverse)? } else { sum }
         }
-        _ => match squared {
-            true => sum.add(1.0, TotalVariation::default().times_temperature_squared())?,
-            false => sum.add(1.0, TotalVariation::default())?,
-        },
+        _ => sum.add(1.0, TotalVariation)?,
     })
 }
 
@@ -210,8 +187,11 @@ fn distillation_divergence(request: &Request) -> Result<Answer> {
         .companion(Companion::logits(Head::from_logits(&teacher)));
     let reduction = request.word("reduction")?;
     let kept = mask.sum();
-    let loss = LinearCrossEntropy::builder()
-        .row_loss(named(request)?)
+    let options = match request.flag("scale_by_temperature_squared")? {
+        true => LinearCrossEntropy::builder().row_loss(TemperatureSquared::new(named(request)?)),
+        false => LinearCrossEntropy::builder().row_loss(named(request)?),
+    };
+    let loss = options
         .ignore_index(Some(-1))
         .reduction(match reduction {
             "none" => Reduction::None,

@@ -33,7 +33,6 @@ use crate::softmax::divergence::Divergence;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct JensenShannon {
     beta: f64,
-    squared: bool,
 }
 
 impl JensenShannon {
@@ -43,7 +42,7 @@ impl JensenShannon {
     /// [`Error::Option`] where β is not from 0 to 1.
     pub fn new(beta: f64) -> Result<Self> {
         match (0.0..=1.0).contains(&beta) {
-            true => Ok(Self { beta, squared: false }),
+            true => Ok(Self { beta }),
             false => Err(Error::Option {
                 name: "beta",
                 value: short(beta),
@@ -51,26 +50,16 @@ impl JensenShannon {
             }),
         }
     }
-
-    /// Times T², the square of the row's temperature.
-    #[must_use]
-    pub fn times_temperature_squared(mut self) -> Self {
-        self.squared = true;
-        self
-    }
 }
 
 impl RowLoss for JensenShannon {
     fn needs(&self) -> Needs {
-        let needs = Needs::nothing().divergence(Divergence::JensenShannon { beta: self.beta });
-        if self.squared { needs.temperature() } else { needs }
+        Needs::nothing().divergence(Divergence::JensenShannon { beta: self.beta })
     }
 
     fn evaluate(&self, row: &RowScalars) -> Terms {
         let divergence = Divergence::JensenShannon { beta: self.beta };
-        // One after the other: the square alone may leave f64.
-        let factor = if self.squared { row.temperature() } else { 1.0 };
         let term = Term::new(row.divergence(divergence)).by_divergence(divergence, 1.0);
-        Terms::plain(term.times(factor).times(factor))
+        Terms::plain(term)
     }
 }

@@ -11,9 +11,8 @@ use crate::softmax::divergence::Divergence;
 /// reverse: L = KL(Q‖P) = Σ_v Q_v ln (Q_v / P_v)      dL/da_v = Q_v (ln (Q_v / P_v) − L)
 /// ```
 ///
-/// with P and Q at the temperature of the call or of the row; with
-/// [`times_temperature_squared`](Self::times_temperature_squared) L is multiplied by T², which keeps the size of
-/// the gradient. The second head is in the inputs as
+/// with P and Q at the temperature of the call or of the row; in
+/// [`TemperatureSquared`](super::TemperatureSquared) its gradient keeps its size. The second head is in the inputs as
 /// [`Companion::logits`](crate::loss::Companion::logits), and gets no gradient. The targets are without effect,
 /// but that rows are ignored by them, and neither are the class weights; a mean is over the rows that are kept.
 ///
@@ -41,40 +40,27 @@ use crate::softmax::divergence::Divergence;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KullbackLeibler {
     divergence: Divergence,
-    squared: bool,
 }
 
 impl KullbackLeibler {
     /// KL(P‖Q): the row's distribution must be wherever that of the second head is.
     pub fn forward() -> Self {
-        Self { divergence: Divergence::ForwardKullbackLeibler, squared: false }
+        Self { divergence: Divergence::ForwardKullbackLeibler }
     }
 
     /// KL(Q‖P): it may be where that of the second head is alone.
     pub fn reverse() -> Self {
-        Self { divergence: Divergence::ReverseKullbackLeibler, squared: false }
-    }
-
-    /// Times T², the square of the row's temperature.
-    #[must_use]
-    pub fn times_temperature_squared(mut self) -> Self {
-        self.squared = true;
-        self
+        Self { divergence: Divergence::ReverseKullbackLeibler }
     }
 }
 
 impl RowLoss for KullbackLeibler {
     fn needs(&self) -> Needs {
-        let needs = Needs::nothing().divergence(self.divergence);
-        if self.squared { needs.temperature() } else { needs }
+        Needs::nothing().divergence(self.divergence)
     }
 
     fn evaluate(&self, row: &RowScalars) -> Terms {
         let value = row.divergence(self.divergence);
-        // One after the other: the square alone may leave f64.
-        let factor = if self.squared { row.temperature() } else { 1.0 };
-        Terms::plain(
-            Term::new(value).by_divergence(self.divergence, 1.0).times(factor).times(factor),
-        )
+        Terms::plain(Term::new(value).by_divergence(self.divergence, 1.0))
     }
 }

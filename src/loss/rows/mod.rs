@@ -23,6 +23,7 @@ mod skew_kullback_leibler;
 mod sum;
 mod symmetric_cross_entropy;
 mod tailored;
+mod temperature_squared;
 mod total_variation;
 
 pub use asymmetric_generalized_cross_entropy::AsymmetricGeneralizedCrossEntropy;
@@ -48,4 +49,5 @@ pub use skew_kullback_leibler::SkewKullbackLeibler;
 pub use sum::Sum;
 pub use symmetric_cross_entropy::SymmetricCrossEntropy;
 pub use tailored::Tailored;
+pub use temperature_squared::TemperatureSquared;
 pub use total_variation::TotalVariation;

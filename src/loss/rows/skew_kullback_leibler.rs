@@ -32,7 +32,6 @@ use crate::softmax::divergence::Divergence;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SkewKullbackLeibler {
     divergence: Divergence,
-    squared: bool,
 }
 
 impl SkewKullbackLeibler {
@@ -54,7 +53,7 @@ impl SkewKullbackLeibler {
 
     fn of(divergence: Divergence, alpha: f64) -> Result<Self> {
         match divergence.is_valid() {
-            true => Ok(Self { divergence, squared: false }),
+            true => Ok(Self { divergence }),
             false => Err(Error::Option {
                 name: "alpha",
                 value: short(alpha),
@@ -62,25 +61,15 @@ impl SkewKullbackLeibler {
             }),
         }
     }
-
-    /// Times T², the square of the row's temperature.
-    #[must_use]
-    pub fn times_temperature_squared(mut self) -> Self {
-        self.squared = true;
-        self
-    }
 }
 
 impl RowLoss for SkewKullbackLeibler {
     fn needs(&self) -> Needs {
-        let needs = Needs::nothing().divergence(self.divergence);
-        if self.squared { needs.temperature() } else { needs }
+        Needs::nothing().divergence(self.divergence)
     }
 
     fn evaluate(&self, row: &RowScalars) -> Terms {
-        // One after the other: the square alone may leave f64.
-        let factor = if self.squared { row.temperature() } else { 1.0 };
         let term = Term::new(row.divergence(self.divergence)).by_divergence(self.divergence, 1.0);
-        Terms::plain(term.times(factor).times(factor))
+        Terms::plain(term)
     }
 }

@@ -23,35 +23,21 @@ use crate::softmax::divergence::Divergence;
 /// let (one, other) = (arr2(&[[0.0_f64, 0.0]]), arr2(&[[0.0_f64, 3_f64.ln()]]));
 /// let inputs = Inputs::from_logits(&one, &[0_u32])
 ///     .companion(Companion::logits(Head::from_logits(&other)));
-/// let loss = LinearCrossEntropy::builder().row_loss(TotalVariation::default()).build()?;
+/// let loss = LinearCrossEntropy::builder().row_loss(TotalVariation).build()?;
 /// assert!((loss.forward(&inputs)?.loss() - 0.25).abs() < 1e-15);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct TotalVariation {
-    squared: bool,
-}
-
-impl TotalVariation {
-    /// Times T², the square of the row's temperature.
-    #[must_use]
-    pub fn times_temperature_squared(mut self) -> Self {
-        self.squared = true;
-        self
-    }
-}
+pub struct TotalVariation;
 
 impl RowLoss for TotalVariation {
     fn needs(&self) -> Needs {
-        let needs = Needs::nothing().divergence(Divergence::TotalVariation);
-        if self.squared { needs.temperature() } else { needs }
+        Needs::nothing().divergence(Divergence::TotalVariation)
     }
 
     fn evaluate(&self, row: &RowScalars) -> Terms {
-        // One after the other: the square alone may leave f64.
-        let factor = if self.squared { row.temperature() } else { 1.0 };
         let value = row.divergence(Divergence::TotalVariation);
         let term = Term::new(value).by_divergence(Divergence::TotalVariation, 1.0);
-        Terms::plain(term.times(factor).times(factor))
+        Terms::plain(term)
     }
 }
