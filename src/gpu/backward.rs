@@ -9,7 +9,8 @@ use super::second_head::SweptRows;
 use super::shader::{Kind, Params};
 use super::waiting::Waiting;
 use crate::error::Result;
-use crate::loss::engine::active::{Active, Entry, active_rows};
+use crate::loss::engine::active::{Active, Entry, Seen, active_rows};
+use crate::loss::engine::candidates::CandidateRows;
 use crate::loss::engine::pair::{Pair, pairs};
 use crate::loss::engine::problem::SecondRow;
 use crate::loss::engine::tile::{self, Weights};
@@ -73,7 +74,8 @@ impl Call<'_, '_> {
         logits: &[[f32; 2]],
     ) -> ActiveRows {
         let problem = &self.problem;
-        let mut active = active_rows(problem, states, second, &problem.rows, upstream);
+        let seen = Seen { states, second, candidates: &CandidateRows::default() };
+        let mut active = active_rows(problem, seen, &problem.rows, upstream);
         let pairs = match &self.second {
             Some(_) => pairs::<f32>(problem, states, second, &problem.rows, upstream),
             None => Vec::new(),
@@ -148,7 +150,7 @@ impl Call<'_, '_> {
             Targets::Soft(_) => (own, 0.0),
             _ => (picked, own),
         };
-        Entry { picked, spread, companion }
+        Entry { picked, listed: false, spread, companion }
     }
 
     /// The number beside a logit, where the row's gradient depends on it.
@@ -443,7 +445,8 @@ impl Call<'_, '_> {
         waiting: Waiting,
     ) -> Result<Option<Dropped>> {
         let of_temperature = gradients.temperature.take();
-        self.problem.put_temperature_gradient(states.0, upstream, of_temperature);
+        let none = CandidateRows::default();
+        self.problem.put_temperature_gradient(states.0, &none, upstream, of_temperature);
         let context = self.context;
         let rows = self.hidden.ranges().last().map_or(0, |last| last.end);
         let active = context.caught(|| Ok(self.active(states, upstream, logits)))?;

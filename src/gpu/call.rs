@@ -75,6 +75,9 @@ pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()
             return conflict("a filter on the GPU goes without a tail correction");
         }
     }
+    if inputs.candidates.is_some() {
+        return conflict("the GPU has no candidates, expected the processor");
+    }
     if inputs.second_head().is_some() {
         if loss.needs.companion {
             return conflict(

@@ -47,8 +47,7 @@ impl Encoded<'_, '_> {
                 bytemuck::pod_collect_to_vec(&bytes)
             }
         };
-        let mut folded =
-            Folded { states: Vec::new(), top: Vec::new(), record: None, second: Vec::new() };
+        let mut folded = Folded::nothing(&call.problem);
         let all = call.state_bytes(call.problem.rows.len());
         let words = context.read(&staging, all as u64, index, waiting).await?;
         for chunk in &chunks {

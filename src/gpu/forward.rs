@@ -201,8 +201,7 @@ impl Call<'_, '_> {
         })?;
         let mut targets = None;
         let mut logits = Vec::new();
-        let mut folded =
-            Folded { states: Vec::new(), top: Vec::new(), record: None, second: Vec::new() };
+        let mut folded = Folded::nothing(&self.problem);
         for (i, chunk) in chunks.iter().enumerate() {
             let bytes = self.state_bytes(chunk.rows.len()) as u64;
             let (index, ahead) = context.caught(|| {

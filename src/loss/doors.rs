@@ -2,8 +2,9 @@
 
 use ndarray::{Array1, Array2, ArrayView2};
 
-use super::engine::active::active_rows;
-use super::engine::fold::{log_probabilities, owned_target_logits};
+use super::engine::active::{Seen, active_rows};
+use super::engine::candidates::log_probabilities;
+use super::engine::fold::{Folded, owned_target_logits};
 use super::engine::pair::pairs;
 use super::engine::problem::Problem;
 use super::engine::recompute::recompute;
@@ -281,13 +282,16 @@ impl LinearCrossEntropy {
         mut gradients: Gradients<'_>,
     ) -> Result<()> {
         let plan = self.plan(&shapes_with::<R>(inputs, &gradients), Pass::Vjp)?;
-        let problem = Problem::<R>::new(&self.without_rank(), inputs)?;
+        let mut problem = Problem::<R>::new(&self.without_rank(), inputs)?;
         gradients.check(inputs)?;
         forward.check_upstream(&problem, upstream)?;
         problem.check_temperature_gradient(gradients.temperature.as_ref(), upstream)?;
-        problem.put_temperature_gradient(&forward.states, upstream, gradients.temperature.take());
-        let (states, second) = (&forward.states, &forward.second);
-        let active = active_rows(&problem, states, second, &problem.rows, upstream);
+        problem.weigh_candidates(upstream);
+        let Forward { states, second, candidates, .. } = forward;
+        let of_temperature = gradients.temperature.take();
+        problem.put_temperature_gradient(states, candidates, upstream, of_temperature);
+        let seen = Seen { states, second, candidates };
+        let active = active_rows(&problem, seen, &problem.rows, upstream);
         let pairs = pairs(&problem, states, second, &problem.rows, upstream);
         let cut = ActiveFilter::new(&problem, forward.record.as_ref());
         in_format!(problem, recompute(&problem, &plan, active, &pairs, cut.as_ref(), gradients));
@@ -338,6 +342,7 @@ impl LinearCrossEntropy {
         upstream.check(&problem)?;
         gradients.check(inputs)?;
         problem.check_temperature_gradient(gradients.temperature.as_ref(), upstream)?;
+        problem.weigh_candidates(upstream);
         let of_temperature = gradients.temperature.take();
         let (folded, dropped) = match plan.strategy {
             Some(Strategy::Strip) => {
@@ -349,8 +354,9 @@ impl LinearCrossEntropy {
                 let mut folded = in_format!(problem, fold_heads(&problem, &forward));
                 let record = folded.record.take();
                 let cut = ActiveFilter::new(&problem, record.as_ref());
-                let (states, second) = (&folded.states, &folded.second);
-                let active = active_rows(&problem, states, second, &problem.rows, upstream);
+                let Folded { states, second, candidates, .. } = &folded;
+                let seen = Seen { states, second, candidates };
+                let active = active_rows(&problem, seen, &problem.rows, upstream);
                 let pairs = pairs(&problem, states, second, &problem.rows, upstream);
                 let cut_of = cut.as_ref();
                 in_format!(problem, recompute(&problem, &plan, active, &pairs, cut_of, gradients));
@@ -358,7 +364,8 @@ impl LinearCrossEntropy {
                 (folded, dropped)
             }
         };
-        problem.put_temperature_gradient(&folded.states, upstream, of_temperature);
+        let (states, candidates) = (&folded.states, &folded.candidates);
+        problem.put_temperature_gradient(states, candidates, upstream, of_temperature);
         Ok(Forward::new(problem, folded, dropped))
     }
 }

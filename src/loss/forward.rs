@@ -3,7 +3,10 @@
 use ndarray::{Array1, Array2};
 use std::ops::Range;
 
+use super::candidates::CandidateLogProbabilities;
+use super::engine::candidates::CandidateRows;
 use super::engine::fold::{Folded, scaled};
+use super::engine::listed::Listed;
 use super::engine::problem::{Divisors, Problem, Row, SecondRow};
 use super::filter::record::{Dropped, Record};
 use super::gradients::Upstream;
@@ -133,6 +136,8 @@ pub struct Forward {
     pub(super) dropped: Option<Dropped>,
     /// Of each kept row, where the loss has divergences.
     pub(crate) second: Vec<SecondRow>,
+    pub(super) listed: Option<Listed>,
+    pub(crate) candidates: CandidateRows,
 }
 
 impl Forward {
@@ -153,7 +158,7 @@ impl Forward {
         folded: Folded,
         dropped: Option<Dropped>,
     ) -> Self {
-        let Folded { states, top, second, .. } = folded;
+        let Folded { states, top, second, candidates, .. } = folded;
         let soft = !matches!(problem.targets, Targets::Hard(_));
         let class_weights_of_targets = problem
             .class_weights
@@ -173,6 +178,8 @@ impl Forward {
             divisors: problem.divisors,
             record: None,
             second,
+            listed: problem.candidates,
+            candidates,
             rows: problem.rows,
         }
     }
@@ -183,7 +190,11 @@ impl Forward {
         let same = self.outputs == problem.outputs
             && self.rows.len() == problem.rows.len()
             && self.rows.iter().zip(&problem.rows).all(|(a, b)| row(a) == row(b))
-            && self.loss.same_function(&problem.loss);
+            && self.loss.same_function(&problem.loss)
+            && match (&self.listed, &problem.candidates) {
+                (Some(own), Some(other)) => own.same(other),
+                (_, other) => other.is_none(),
+            };
         match same {
             true => Ok(()),
             false => Err(Error::Conflict {
@@ -452,6 +463,20 @@ impl Forward {
             }
         }
         TopK { classes, log_probabilities }
+    }
+
+    /// The log-probabilities of the candidates of every row, in nats, and of what they leave to the others.
+    /// [`Candidates`](super::Candidates) has the example.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where the inputs had none.
+    pub fn candidates(&self) -> Result<CandidateLogProbabilities> {
+        match &self.listed {
+            Some(listed) => Ok(self.candidates.log_probabilities(listed, &self.rows, &self.states)),
+            None => Err(Error::Conflict {
+                what: "the inputs had no candidates, expected `Inputs::candidates`".into(),
+            }),
+        }
     }
 
     /// The state of each kept row.

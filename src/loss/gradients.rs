@@ -3,7 +3,7 @@
 use super::inputs::Inputs;
 use super::source::Source;
 use crate::error::{Error, Result};
-use crate::matrix::{MatrixMut, Vector, VectorMut};
+use crate::matrix::{Matrix, MatrixMut, Vector, VectorMut};
 
 /// What the examples of this file begin with.
 macro_rules! example {
@@ -30,6 +30,8 @@ pub struct Upstream<'a> {
     pub(crate) loss: Loss<'a>,
     pub(crate) log_sum_exp: Option<Vector<'a>>,
     pub(crate) entropy: Option<Vector<'a>>,
+    pub(crate) candidates: Option<Matrix<'a>>,
+    pub(crate) log_others: Option<Vector<'a>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +55,8 @@ pub(crate) struct RowUpstream {
     pub(crate) loss: [f64; 2],
     pub(crate) log_sum_exp: f64,
     pub(crate) entropy: f64,
+    /// Whether something comes in for candidates.
+    pub(crate) candidates: bool,
 }
 
 impl RowUpstream {
@@ -63,7 +67,7 @@ impl RowUpstream {
 
     /// Whether nothing comes in.
     pub(crate) fn is_zero(&self) -> bool {
-        self.has_no_loss() && self.log_sum_exp == 0.0 && self.entropy == 0.0
+        self.has_no_loss() && self.log_sum_exp == 0.0 && self.entropy == 0.0 && !self.candidates
     }
 }
 
@@ -79,7 +83,7 @@ impl<'a> Upstream<'a> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn scalar(loss: f64) -> Self {
-        Self { loss: Loss::Scalar(loss), log_sum_exp: None, entropy: None }
+        Self::of_loss(Loss::Scalar(loss))
     }
 
     /// A number for each row's loss; goes with [`Reduction::None`](crate::Reduction::None). What
@@ -94,7 +98,11 @@ impl<'a> Upstream<'a> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn rows(loss: impl Into<Vector<'a>>) -> Self {
-        Self { loss: Loss::Rows(loss.into()), log_sum_exp: None, entropy: None }
+        Self::of_loss(Loss::Rows(loss.into()))
+    }
+
+    fn of_loss(loss: Loss<'a>) -> Self {
+        Self { loss, log_sum_exp: None, entropy: None, candidates: None, log_others: None }
     }
 
     /// A number for each row's log-sum-exp.
@@ -124,6 +132,36 @@ impl<'a> Upstream<'a> {
     /// ```
     pub fn entropy(mut self, upstream: impl Into<Vector<'a>>) -> Self {
         self.entropy = Some(upstream.into());
+        self
+    }
+
+    /// `[N,K]` numbers of any sign for the log-probabilities of the [`Candidates`](super::Candidates). No
+    /// reduction divides them.
+    pub fn candidates(mut self, upstream: impl Into<Matrix<'a>>) -> Self {
+        self.candidates = Some(upstream.into());
+        self
+    }
+
+    /// A number for each row's logarithm of what its candidates leave to the others.
+    ///
+    /// ```
+    /// use ndarray::{Array2, arr1, arr2};
+    /// use surprisal::loss::Candidates;
+    /// use surprisal::{Gradients, Inputs, LinearCrossEntropy, Upstream};
+    /// let logits = arr2(&[[0.0_f64, 0.0, 0.0, 0.0]]);
+    /// let classes = arr2(&[[1_u32]]);
+    /// let inputs = Inputs::unlabelled_logits(&logits);
+    /// let inputs = inputs.candidates(Candidates::new(&classes).with_others());
+    /// let loss = LinearCrossEntropy::builder().build()?;
+    /// let forward = loss.forward(&inputs)?;
+    /// let (one, mut gradient) = (arr1(&[1.0]), Array2::<f64>::zeros((1, 4)));
+    /// let upstream = Upstream::scalar(0.0).log_others(&one);
+    /// loss.vjp(&inputs, &forward, &upstream, Gradients::new().logits(&mut gradient))?;
+    /// assert!((gradient[[0, 0]] - 1.0 / 12.0).abs() < 1e-15 && gradient[[0, 1]] == -0.25);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn log_others(mut self, upstream: impl Into<Vector<'a>>) -> Self {
+        self.log_others = Some(upstream.into());
         self
     }
 

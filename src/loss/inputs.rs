@@ -2,6 +2,7 @@
 
 use ndarray::{Array1, ArrayView1, ArrayView2};
 
+use super::candidates::Candidates;
 use super::companion::Companion;
 use super::head::Head;
 use super::source::Source;
@@ -109,6 +110,14 @@ impl<'a> Targets<'a> {
     /// ```
     pub fn sparse(classes: impl Into<ArrayView2<'a, u32>>, weights: impl Into<Matrix<'a>>) -> Self {
         Self::Sparse { classes: classes.into(), weights: weights.into() }
+    }
+
+    /// No class of any of so many rows has a weight.
+    fn none(rows: usize) -> Self {
+        let classes = ArrayView2::from_shape((rows, 0), &[]).expect("no class");
+        let weights: ArrayView2<'_, f64> =
+            ArrayView2::from_shape((rows, 0), &[]).expect("no weight");
+        Self::sparse(classes, weights)
     }
 }
 
@@ -219,6 +228,7 @@ pub struct Inputs<'a> {
     pub(crate) selection: Selection<'a>,
     pub(crate) companion: Option<Companion<'a>>,
     pub(crate) temperatures: Option<Vector<'a>>,
+    pub(crate) candidates: Option<Candidates<'a>>,
     pub(crate) shard: Option<Shard>,
     pub(crate) target_logits: Option<Vector<'a>>,
     /// Whether f64 is asked for.
@@ -256,6 +266,36 @@ impl<'a> Inputs<'a> {
     /// ```
     pub fn from_logits(logits: impl Into<Matrix<'a>>, targets: impl Into<Targets<'a>>) -> Self {
         Self::with_source(Source::Given(logits.into()), targets.into())
+    }
+
+    /// Hidden states `[N,D]` and a classifier `[V,D]` without targets: of rows whose log-sum-exp, entropy,
+    /// likeliest classes or [`candidates`](Self::candidates) are asked for. The loss is 0.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// let forward = loss.forward(&Inputs::unlabelled(&hidden, &classifier))?;
+    /// assert_eq!((forward.loss(), forward.argmax().len()), (0.0, 4));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn unlabelled(hidden: impl Into<Matrix<'a>>, classifier: impl Into<Matrix<'a>>) -> Self {
+        let (hidden, classifier) = (hidden.into(), classifier.into());
+        let rows = hidden.dim().0;
+        Self::with_source(Source::Product { hidden, classifier }, Targets::none(rows))
+    }
+
+    /// The same of logits `[N,V]` that the caller already has.
+    ///
+    /// ```
+    /// use surprisal::{Inputs, LinearCrossEntropy};
+    /// let logits = ndarray::arr2(&[[1.0_f64, 2.0, 3.0]]);
+    /// let forward = LinearCrossEntropy::builder().build()?.forward(&Inputs::unlabelled_logits(&logits))?;
+    /// assert!((forward.log_sum_exp()[0] - 3.4076059644443806).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn unlabelled_logits(logits: impl Into<Matrix<'a>>) -> Self {
+        let logits = logits.into();
+        let rows = logits.dim().0;
+        Self::with_source(Source::Given(logits), Targets::none(rows))
     }
 
     /// Computes in f64, whatever the arrays hold.
@@ -305,6 +345,7 @@ impl<'a> Inputs<'a> {
             selection: Selection::All,
             companion: None,
             temperatures: None,
+            candidates: None,
             shard: None,
             target_logits: None,
             double: false,
@@ -387,6 +428,12 @@ impl<'a> Inputs<'a> {
     /// ```
     pub fn companion(mut self, companion: Companion<'a>) -> Self {
         self.companion = Some(companion);
+        self
+    }
+
+    /// Classes of each row whose log-probabilities are asked for; [`Candidates`] has the example.
+    pub fn candidates(mut self, candidates: Candidates<'a>) -> Self {
+        self.candidates = Some(candidates);
         self
     }
 

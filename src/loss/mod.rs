@@ -200,6 +200,7 @@
 //! runs the same code, and so is no check of that.
 
 mod between_passes;
+pub(crate) mod candidates;
 pub(crate) mod companion;
 mod doors;
 mod embedding_cost;
@@ -216,6 +217,7 @@ mod shards;
 mod smooth_adversarial;
 pub(crate) mod source;
 
+pub use candidates::{CandidateLogProbabilities, Candidates};
 pub use companion::Companion;
 pub use embedding_cost::EmbeddingCost;
 pub use engine::plan::Plan;

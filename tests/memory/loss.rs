@@ -3,7 +3,7 @@
 use crate::counting::{alone, peak};
 use half::bf16;
 use ndarray::{Array1, Array2};
-use surprisal::loss::{Companion, ExpectedCost, Head, KullbackLeibler, Sum};
+use surprisal::loss::{Candidates, Companion, ExpectedCost, Head, KullbackLeibler, Sum};
 use testing::Stream;
 
 use surprisal::{
@@ -122,6 +122,7 @@ fn the_heap_stays_under_the_plan() {
     what_is_not_seen_in_shapes();
     strips_follow_the_budget();
     second_heads();
+    candidates();
 }
 
 /// Its mean, its divergences, and both; as products and as logits, under ample and small budgets.
@@ -147,32 +148,57 @@ fn second_heads() {
             ] {
                 for budget in [256 << 20, 6 << 20, 3 << 20] {
                     let name = format!("{name} {rows}×{widths:?}×{classes} {given} {budget}");
-                    check_second(&name, &inputs, builder.clone().memory_budget(budget));
+                    let builder = builder.clone().memory_budget(budget);
+                    check_passes(&name, &inputs, &Upstream::default(), builder);
                 }
             }
         }
     }
 }
 
-fn check_second(name: &str, inputs: &Inputs<'_>, builder: LinearCrossEntropyBuilder) {
+/// Lists of one class and of many, with what they leave to the others.
+fn candidates() {
+    for (rows, width, classes, k) in
+        [(1, 1, 1, 1), (300, 20, 3000, 200), (1100, 33, 700, 8), (700, 300, 2100, 1)]
+    {
+        let data = Data::<f32>::new(rows, width, classes);
+        let listed = Array2::from_shape_fn((rows, k), |(i, j)| ((i * 31 + j * 7) % classes) as u32);
+        let above = Array2::<f32>::ones((rows, k));
+        let upstream = Upstream::default().candidates(&above);
+        for candidates in [Candidates::new(&listed), Candidates::new(&listed).with_others()] {
+            let inputs = data.inputs(false).candidates(candidates);
+            for budget in [256 << 20, 6 << 20, 3 << 20] {
+                let builder = LinearCrossEntropy::builder().top_k(3).memory_budget(budget);
+                let name = format!("candidates {rows}×{width}×{classes}×{k} {budget}");
+                check_passes(&name, &inputs, &upstream, builder);
+            }
+        }
+    }
+}
+
+fn check_passes(
+    name: &str,
+    inputs: &Inputs<'_>,
+    upstream: &Upstream<'_>,
+    builder: LinearCrossEntropyBuilder,
+) {
     let shapes = Shapes::of(inputs);
     let mut d_hidden = Array2::<f32>::zeros((shapes.rows, shapes.hidden));
     let mut d_classifier = Array2::<f32>::zeros((shapes.vocabulary, shapes.hidden));
-    let upstream = Upstream::default();
     let loss = builder.clone().build().unwrap();
     let plan = loss.plan(&shapes, Pass::Forward).unwrap();
     let (forward, bytes) = peak(|| loss.forward(inputs).unwrap());
     within(&format!("{name}, forward"), bytes, plan.workspace_bytes);
     if let Ok(plan) = loss.plan(&shapes, Pass::Vjp) {
         let gradients = Gradients::new().hidden(&mut d_hidden).classifier(&mut d_classifier);
-        let ((), bytes) = peak(|| loss.vjp(inputs, &forward, &upstream, gradients).unwrap());
+        let ((), bytes) = peak(|| loss.vjp(inputs, &forward, upstream, gradients).unwrap());
         within(&format!("{name}, vjp"), bytes, plan.workspace_bytes);
     }
     for backward in [Backward::Recompute, Backward::Strip, Backward::Auto] {
         let loss = builder.clone().backward(backward).build().unwrap();
         let Ok(plan) = loss.plan(&shapes, Pass::LossAndGradients) else { continue };
         let gradients = Gradients::new().hidden(&mut d_hidden).classifier(&mut d_classifier);
-        let (_, bytes) = peak(|| loss.loss_and_gradients(inputs, &upstream, gradients).unwrap());
+        let (_, bytes) = peak(|| loss.loss_and_gradients(inputs, upstream, gradients).unwrap());
         within(&format!("{name}, {backward:?}"), bytes, plan.workspace_bytes);
     }
 }

@@ -2,6 +2,7 @@
 
 mod autodiff;
 mod autodiff_graph;
+mod candidates;
 #[cfg(feature = "io")]
 mod classical;
 #[cfg(feature = "spectral")]

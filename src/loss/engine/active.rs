@@ -1,5 +1,6 @@
 //! The rows that a gradient comes from, with their coefficients.
 
+use super::candidates::{CandidateRows, CandidateSlopes};
 use super::problem::{Problem, Row, SecondRow};
 use crate::element::Real;
 use crate::error::{Error, Result};
@@ -49,6 +50,8 @@ pub(crate) struct Active<R> {
     pub(crate) companion_mean: f64,
     /// c of the arg-max less the mean.
     pub(crate) companion_above_mean: f64,
+    /// Without its weights.
+    pub(crate) candidates: CandidateSlopes,
     pub(crate) remainder: f64,
     pub(crate) mean: f64,
     pub(crate) maximum: f64,
@@ -60,17 +63,28 @@ pub(crate) struct Active<R> {
 pub(crate) struct Entry {
     /// What it alone is weighed with.
     pub(crate) picked: f64,
+    /// Whether it is a candidate.
+    pub(crate) listed: bool,
     /// Its share of the smoothing.
     pub(crate) spread: f64,
     /// The number beside its logit.
     pub(crate) companion: f64,
 }
 
+/// What the forward has seen of some rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<'s> {
+    pub(crate) states: &'s [RowState],
+    /// Empty without divergences.
+    pub(crate) second: &'s [SecondRow],
+    /// Of all rows.
+    pub(crate) candidates: &'s CandidateRows,
+}
+
 /// The rows that a gradient comes from, with their coefficients.
 pub(crate) fn active_rows<R: Real>(
     problem: &Problem<'_, R>,
-    states: &[RowState],
-    second: &[SecondRow],
+    Seen { states, second, candidates }: Seen<'_>,
     rows: &[Row],
     upstream: &Upstream<'_>,
 ) -> Vec<Active<R>> {
@@ -87,7 +101,10 @@ pub(crate) fn active_rows<R: Real>(
                 problem.loss.row_loss.evaluate(&scalars)
             }
         };
-        let of = |exponent| active_row(problem, (index, row), state, &above, &terms, exponent);
+        let slopes = problem.candidate_slopes(row, state, candidates, upstream.log_others.as_ref());
+        let of = |exponent| {
+            active_row(problem, (index, row), state, (&above, &slopes), &terms, exponent)
+        };
         let plain: Active<R> = of(0);
         // What leaves the type is carried with a power of two, if there is one that takes it back.
         let powers = (1..=MOST_POWERS).map(|power| of(power * POWERS));
@@ -115,7 +132,7 @@ fn active_row<R: Real>(
     problem: &Problem<'_, R>,
     (index, row): (usize, &Row),
     state: &RowState,
-    above: &RowUpstream,
+    (above, slopes): (&RowUpstream, &CandidateSlopes),
     terms: &Terms,
     exponent: i64,
 ) -> Active<R> {
@@ -179,6 +196,18 @@ fn active_row<R: Real>(
         spread_of_argmax = weights * argmax.map_or(0.0, |v| problem.weight_in_deviation(v));
     }
     rest += picked_of_argmax;
+    let scaled = |value: f64| times_power(value, -exponent);
+    let (outside, power) = slopes.outside;
+    let candidates = CandidateSlopes {
+        outside: (times_power(outside, power - exponent), 0),
+        largest: scaled(slopes.largest),
+        by_logarithm: scaled(slopes.by_logarithm),
+        ..*slopes
+    };
+    if slopes.any {
+        rest += scaled(slopes.weights) - scaled(slopes.log_others);
+        others += scaled(slopes.beside_argmax);
+    }
     let mean = state.first_moment / (1.0 + state.remainder);
     Active {
         row: *row,
@@ -191,7 +220,7 @@ fn active_row<R: Real>(
                 true => 1.0 / (1.0 + state.remainder),
                 false => f64::NAN,
             }),
-            probability: R::from_f64(picked + rest),
+            probability: R::from_f64(picked + rest + candidates.outside.0),
             entropy: R::from_f64(entropy),
             mean: R::from_f64(mean),
             companion: R::from_f64(companion),
@@ -215,6 +244,7 @@ fn active_row<R: Real>(
         maximum: state.maximum,
         argmax: state.argmax,
         exponent,
+        candidates,
         carried: false,
     }
 }
@@ -247,7 +277,8 @@ impl<R: Real> Active<R> {
     pub(crate) fn is_nothing(&self) -> bool {
         let all = [self.picked, self.rest, self.others, self.soft, self.weights, self.entropy];
         let rest = [self.companion, self.picked_of_argmax, self.spread_of_argmax];
-        all.iter().chain(&rest).all(|&coefficient| coefficient == 0.0)
+        let none = !self.candidates.any;
+        none && all.iter().chain(&rest).all(|&coefficient| coefficient == 0.0)
     }
 
     /// The largest of the coefficients; NaN is none, but for a sum that has become one.
@@ -263,6 +294,8 @@ impl<R: Real> Active<R> {
             self.companion,
             self.picked_of_argmax,
             self.by_log_sum_exp,
+            self.candidates.largest,
+            self.picked + self.rest + self.candidates.outside.0,
         ];
         all.iter().fold(0.0, |most: f64, x| if x.is_nan() { most } else { most.max(x.abs()) })
     }
@@ -276,7 +309,8 @@ impl<R: Real> Active<R> {
 
     /// dL/da of one class in f64.
     pub(crate) fn exact_gradient(&self, class: usize, logit: f64, entry: Entry) -> f64 {
-        let Entry { picked, spread, companion } = entry;
+        let Entry { picked, listed, spread, companion } = entry;
+        let outside = if listed { 0.0 } else { self.candidates.outside.0 };
         if !self.maximum.is_finite() {
             return f64::NAN;
         }
@@ -304,12 +338,12 @@ impl<R: Real> Active<R> {
             // p (A − picked) − (1 − p) picked: no part of it is larger than the result.
             let q = -(u - r.ln_1p()).exp_m1();
             let p = self.carried_probability(u);
-            return p * (self.picked - picked + self.rest - rise)
+            return p * (self.picked - picked + self.rest + outside - rise)
                 - whole(picked * q)
                 - whole(spread);
         }
         let p = u.exp() / (1.0 + r);
-        p * (self.picked + self.rest - rise) - picked - spread + 0.0
+        p * (self.picked + self.rest + outside - rise) - picked - spread + 0.0
     }
 
     /// dL/da of a class that has nothing for itself, weighed with `weight`, where the coefficients leave the
@@ -319,7 +353,7 @@ impl<R: Real> Active<R> {
             return f64::NAN;
         }
         let u = logit - self.maximum;
-        let mut coefficient = self.picked + self.rest;
+        let mut coefficient = self.picked + self.rest + self.candidates.outside.0;
         if self.entropy != 0.0 {
             coefficient -= self.entropy * (u.max(-1e4) - self.mean);
         }
@@ -351,6 +385,8 @@ impl Upstream<'_> {
         }
         length("the upstream gradient of the log-sum-exp", self.log_sum_exp.as_ref())?;
         length("the upstream gradient of the entropy", self.entropy.as_ref())?;
+        self.check_candidates(problem)?;
+        length("the upstream gradient of the candidates' others", self.log_others.as_ref())?;
         let statistics = &problem.loss.statistics;
         if self.has_entropy() && !(statistics.entropy || statistics.varentropy) {
             return Err(Error::Conflict {
@@ -360,6 +396,30 @@ impl Upstream<'_> {
             });
         }
         Ok(())
+    }
+
+    fn check_candidates<R: Real>(&self, problem: &Problem<'_, R>) -> Result<()> {
+        let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
+        let Some(listed) = &problem.candidates else {
+            return match (&self.candidates, &self.log_others) {
+                (None, None) => Ok(()),
+                _ => conflict("there are no candidates that the upstream gradients could be of"),
+            };
+        };
+        if self.log_others.is_some() && !listed.others {
+            return conflict("the candidates' others were not asked for, so they have no gradient");
+        }
+        match &self.candidates {
+            Some(all) if all.dim() != listed.dim() => {
+                let ((n, k), (rows, columns)) = (listed.dim(), all.dim());
+                Err(Error::Shape {
+                    argument: "the upstream gradient of the candidates",
+                    found: vec![rows, columns],
+                    expected: format!("[{n}, {k}], as the candidates"),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn of(&self, row: &Row) -> RowUpstream {
@@ -372,6 +432,10 @@ impl Upstream<'_> {
             loss: [loss, row.token_weight],
             log_sum_exp: at(self.log_sum_exp),
             entropy: at(self.entropy),
+            candidates: at(self.log_others) != 0.0
+                || self
+                    .candidates
+                    .is_some_and(|all| (0..all.dim().1).any(|j| all.at(row.output, j) != 0.0)),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::element::{Element, Operand, Real};
 use crate::gemm::{Buffer, PANEL, Panels, padded_rows};
 use crate::loss::filter::record::Lists;
 use crate::loss::inputs::Targets;
+use crate::quotient::times_power;
 use crate::softmax::gradient::Slope;
 
 /// G of some rows and classes: panels of 32 classes, in each the rows one after the other, and where
@@ -250,7 +251,7 @@ impl<R: Real> Problem<'_, R> {
             }
         };
         let first = self.first_class + columns.start;
-        let exact = |class: usize, picked: f64, products: &[R]| {
+        let exact = |class: usize, picked: f64, listed: bool, products: &[R]| {
             let at = class.wrapping_sub(first);
             let logit = products.get(at)?.to_f64();
             let own = active.weights * each.map_or(1.0, |weights| weights[at].to_f64());
@@ -259,7 +260,7 @@ impl<R: Real> Problem<'_, R> {
                 _ => (picked, own),
             };
             let companion = companions.map_or(0.0, |values| values[at].to_f64());
-            let entry = Entry { picked, spread, companion };
+            let entry = Entry { picked, listed, spread, companion };
             let value = active.exact_gradient(class, logit, entry);
             Some((at, R::from_f64(value * slope.at(at).to_f64())))
         };
@@ -267,19 +268,31 @@ impl<R: Real> Problem<'_, R> {
         // before any is written.
         let sparse = self.sparse_of(&active.row, first..first + width);
         exacts.clear();
-        exacts.extend(
-            sparse.iter().filter_map(|&(class, weight)| {
-                exact(class as usize, active.soft * weight, products)
-            }),
-        );
+        exacts.extend(sparse.iter().filter_map(|&(class, weight)| {
+            exact(class as usize, active.soft * weight, false, products)
+        }));
         let hard = matches!(self.targets, Targets::Hard(_)).then_some(active.row.target as usize);
         let argmax = active.argmax as usize;
-        let target = hard.and_then(|class| exact(class, active.picked, products));
+        let target = hard.and_then(|class| exact(class, active.picked, false, products));
         let argmax = match hard {
             Some(class) if class == argmax => None,
             _ if sparse.iter().any(|&(class, _)| class as usize == argmax) => None,
-            _ => exact(argmax, 0.0, products),
+            _ => exact(argmax, 0.0, false, products),
         };
+        if active.candidates.any {
+            // Those that are written last count.
+            for (class, weight) in self.weighed_candidates(&active.row, &(first..first + width)) {
+                let at = sparse.binary_search_by_key(&(class as u32), |&(class, _)| class);
+                let own = match (hard == Some(class), at) {
+                    (true, _) => active.picked,
+                    (_, Ok(at)) => active.soft * sparse[at].1,
+                    _ => 0.0,
+                };
+                let gone = products[class - first].to_f64() == f64::NEG_INFINITY;
+                let weight = if gone { 0.0 } else { times_power(weight, -active.exponent) };
+                exacts.extend(exact(class, own + weight, true, products));
+            }
+        }
         if active.carried {
             for (at, product) in products.iter_mut().enumerate() {
                 let weight = each.map_or(1.0, |weights| weights[at].to_f64());

@@ -1,8 +1,8 @@
 //! The fold over the vocabulary, tile by tile.
 
-use ndarray::{Array2, ArrayView2};
 use std::ops::Range;
 
+use super::candidates::{CandidateRows, add_candidates};
 use super::few_rows::{FewRows, few_scratch};
 use super::grid::{TILE_GROUPS, TILE_ROWS, spans};
 use super::plan::Plan;
@@ -17,27 +17,6 @@ use crate::parallel;
 use crate::softmax::RowState;
 use crate::softmax::block::{self, Moments};
 use crate::softmax::top_k::{self, Entry};
-
-/// ln p of some classes of each row.
-pub(crate) fn log_probabilities<F: Operand>(
-    problem: &Problem<'_, F::Sum>,
-    states: &[RowState],
-    candidates: ArrayView2<'_, u32>,
-    to: &mut Array2<f64>,
-) {
-    let mut slot = Scratch::<F>::several(1);
-    let k = candidates.dim().1;
-    let (mut columns, mut logits) = (vec![0; k], vec![F::Sum::ZERO; k]);
-    for (row, state) in problem.rows.iter().zip(states) {
-        for (column, &class) in columns.iter_mut().zip(candidates.row(row.output)) {
-            *column = class - problem.first_class as u32;
-        }
-        problem.logits_at(row, &columns, &mut slot[0], &mut logits);
-        for (to, logit) in to.row_mut(row.output).iter_mut().zip(&logits) {
-            *to = 0.0 - state.surprisal_of(logit.to_f64());
-        }
-    }
-}
 
 /// The logit of each kept row's target, NaN where another shard owns it.
 pub(crate) fn owned_target_logits<F: Operand>(
@@ -92,20 +71,27 @@ pub(crate) struct Folded {
     pub(crate) record: Option<Record>,
     /// What the kept rows have from a second head, where the loss has divergences.
     pub(crate) second: Vec<SecondRow>,
+    pub(crate) candidates: CandidateRows,
 }
 
 impl Folded {
     /// Nothing but what must be known ahead: the targets, and for the rank their logits.
     pub(crate) fn new<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Self {
         let top = vec![Entry::empty(); problem.rows.len() * problem.loss.statistics.top_k];
-        Self { states: initial_states::<F>(problem, plan), top, record: None, second: Vec::new() }
+        Self { states: initial_states::<F>(problem, plan), top, ..Self::nothing(problem) }
     }
 
     /// Nothing of some rows with hard targets, of which nothing must be known ahead.
     pub(crate) fn of_rows<R: Real>(problem: &Problem<'_, R>, rows: &[Row]) -> Self {
         let top = vec![Entry::empty(); rows.len() * problem.loss.statistics.top_k];
         let states = rows.iter().map(|row| RowState::with_target(row.target)).collect();
-        Self { states, top, record: None, second: Vec::new() }
+        Self { states, top, ..Self::nothing(problem) }
+    }
+
+    /// No row.
+    pub(crate) fn nothing<R: Real>(problem: &Problem<'_, R>) -> Self {
+        let candidates = CandidateRows::new(problem.candidates.as_ref());
+        Self { states: Vec::new(), top: Vec::new(), record: None, second: Vec::new(), candidates }
     }
 
     /// Joins in what each of some columns has made of these rows, in the order of the columns.
@@ -163,6 +149,8 @@ pub(crate) fn fold_rows<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) 
         });
         folded.merge(at, &partial.states, &partial.top);
     }
+    let seen = (&mut folded.states[..], &mut folded.top[..]);
+    add_candidates(problem, &mut slots, &problem.rows, seen, &mut folded.candidates);
     add_sparse_targets(problem, &mut slots, &mut folded.states, &problem.rows);
     folded.record = record;
     folded
@@ -369,6 +357,7 @@ impl<R: Real> Problem<'_, R> {
         let moments = self.loss.moments();
         let first_class = self.first_class + columns.start;
         transform.apply(isa, self.bias_of(columns.clone()), products, None);
+        self.hide_candidates(row, &columns, products);
         let logits = products;
         let companions = self.companions_of(row, columns.clone(), second, &mut scratch.companions);
         let weights = match self.weights_of(row, columns, &mut scratch.weights) {

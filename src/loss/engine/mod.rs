@@ -2,12 +2,14 @@
 
 pub(crate) mod active;
 pub(crate) mod block;
+pub(crate) mod candidates;
 mod checks;
 pub(crate) mod derivatives;
 mod few_rows;
 pub(crate) mod fold;
 mod given;
 pub(crate) mod grid;
+pub(crate) mod listed;
 pub(crate) mod pair;
 pub(crate) mod plan;
 pub(crate) mod problem;

@@ -1,6 +1,7 @@
 //! How a call goes, and what it takes from the heap: from shapes and options alone.
 
 use super::active::ROW_BYTES;
+use super::candidates::{CANDIDATE_BYTES, CANDIDATE_ROW_BYTES};
 use super::few_rows::{FEW, few_scratch};
 use super::grid::{
     BLOCK, CHUNK_ROWS, GROUPS, STRIP_COLUMNS, TILE_COLUMNS, TILE_GROUPS, WAVE, spans_count,
@@ -202,12 +203,16 @@ impl Sizes<'_> {
     /// What every pass holds from beginning to end: kept rows, states, bias and class weights.
     fn common(&self) -> Bytes {
         let Shapes { rows, vocabulary, real_bytes, sparse_targets, .. } = *self.shapes;
-        let Shapes { bias, class_weights, soft_targets, .. } = *self.shapes;
+        let Shapes { bias, class_weights, soft_targets, candidates, .. } = *self.shapes;
+        let listed = Bytes::product(&[candidates, CANDIDATE_BYTES]);
+        let listed =
+            listed.plus(Bytes(Some(CANDIDATE_ROW_BYTES))).times(usize::from(candidates > 0));
         self.state()
             .plus(Bytes(Some(size_of::<Row>() + real_bytes)))
             .times(rows)
             .plus(Bytes::product(&[rows, sparse_targets, size_of::<(u32, f64)>()]))
             .plus(Bytes::product(&[usize::from(sparse_targets > 0), rows, size_of::<usize>()]))
+            .plus(listed.times(rows))
             .plus(Bytes::product(&[usize::from(bias), vocabulary, real_bytes]))
             .plus(Bytes::product(&[class_weights, real_bytes]))
             .plus(Bytes::product(&[usize::from(soft_targets), vocabulary, 8]))
@@ -334,6 +339,7 @@ impl Sizes<'_> {
     fn tile_slot(&self, columns: usize) -> Bytes {
         let Shapes { hidden, real_bytes, sparse_targets, .. } = *self.shapes;
         let companions = usize::from(self.loss.needs.companion);
+        let sparse_targets = sparse_targets.max(self.shapes.candidates);
         let picks = sparse_targets > 0 || self.loss.statistics.rank;
         // A logit and a class, in vectors that grow by doubling, and a row of either matrix.
         let pick = Bytes(Some(2 * real_bytes + 40)).times(sparse_targets.saturating_add(2));

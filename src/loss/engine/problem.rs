@@ -7,6 +7,7 @@ use super::checks::{
     Domain, check_companion, check_options, check_second_head, check_source, check_targets,
     check_temperatures, check_vector, expect_length,
 };
+use super::listed::Listed;
 use super::selected::Selected;
 use super::shapes::Shapes;
 use crate::element::Real;
@@ -97,6 +98,8 @@ pub(crate) struct Problem<'a, R> {
     pub(crate) divisors: Divisors,
     /// What the loss needs beside the logits.
     pub(crate) companion: Option<Companion<'a>>,
+    /// Classes of each row that are asked for.
+    pub(crate) candidates: Option<Listed>,
     /// Whether the logit of each row's target is 0, whatever it would be.
     pub(crate) zero_at_target: bool,
     /// The second head, as a call of its own over the same rows.
@@ -196,6 +199,10 @@ impl<'a, R: Real> Problem<'a, R> {
             }
         }
 
+        let candidates = inputs.candidates.as_ref().map(|candidates| {
+            Listed::new(candidates, loss, outputs, vocabulary, inputs.shard.is_some())
+        });
+        let candidates = candidates.transpose()?;
         let mut rows = Vec::with_capacity(outputs);
         let mut weight_of_kept = 0.0;
         let (class_weights, of_weights) = match inputs.class_weights {
@@ -294,6 +301,7 @@ impl<'a, R: Real> Problem<'a, R> {
             },
             class_weights,
             companion: inputs.companion,
+            candidates,
             zero_at_target: false,
             second: None,
             divisors,
@@ -337,6 +345,7 @@ impl<'a, R: Real> Problem<'a, R> {
             total_weight: self.vocabulary as f64,
             divisors: self.divisors,
             companion: None,
+            candidates: None,
             zero_at_target: head.zero_at_target,
             second: None,
             target_logits: None,

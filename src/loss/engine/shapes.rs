@@ -81,6 +81,8 @@ pub struct Shapes {
     pub soft_targets: bool,
     /// K of sparse soft targets, else 0.
     pub sparse_targets: usize,
+    /// K of candidates, else 0.
+    pub candidates: usize,
     /// D′ of a second head: 0 where its logits are given, `None` without one.
     pub second_head: Option<usize>,
 }
@@ -118,6 +120,7 @@ impl Shapes {
             class_weights: 0,
             soft_targets: false,
             sparse_targets: 0,
+            candidates: 0,
             second_head: None,
         }
     }
@@ -140,6 +143,8 @@ impl Shapes {
         soft_targets: bool;
         /// K of sparse soft targets; 0, the default, for none.
         sparse_targets: usize;
+        /// K of candidates; 0, the default, for none.
+        candidates: usize;
         /// D′ of a second head, 0 where its logits are given; `None`, the default, without one.
         second_head: Option<usize>;
     }
@@ -164,6 +169,7 @@ impl Shapes {
             bias: inputs.bias.is_some(),
             class_weights: inputs.class_weights.map_or(0, |weights| weights.len()),
             soft_targets: matches!(inputs.targets, Targets::Soft(_)),
+            candidates: inputs.candidates.map_or(0, |candidates| candidates.classes.dim().1),
             second_head: second.map(|second| second.sizes().1),
             sparse_targets: match &inputs.targets {
                 Targets::Sparse { classes, .. } => classes.dim().1,

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::active::{Active, active_rows};
+use super::active::{Active, Seen, active_rows};
+use super::candidates::add_candidates;
 use super::derivatives::{BesideTile, Derivatives, gradient_group};
 use super::few_rows::FewRows;
 use super::fold::{Folded, PackedRows, Partial, add_sparse_targets};
@@ -101,7 +102,10 @@ pub(crate) fn strip_in_order<F: Operand>(
             });
         });
         folded.merge(at.clone(), &partial.states, &partial.top);
+        let k = problem.loss.statistics.top_k;
         let states = &mut folded.states[at.clone()];
+        let seen = (&mut *states, &mut folded.top[at.start * k..at.end * k]);
+        add_candidates(problem, &mut slots, rows, seen, &mut folded.candidates);
         add_sparse_targets(problem, &mut slots, states, rows);
         let states = &*states;
         let mut beside = Vec::new();
@@ -115,7 +119,8 @@ pub(crate) fn strip_in_order<F: Operand>(
             continue;
         }
         hidden.pair(isa, plan.slots);
-        let active = active_rows(problem, states, &beside, rows, upstream);
+        let seen = Seen { states, second: &beside, candidates: &folded.candidates };
+        let active = active_rows(problem, seen, rows, upstream);
         let pairs = pairs(problem, states, &beside, rows, upstream);
         let tasks = g.products().chunks_mut(TILE_COLUMNS * height);
         let tasks = tasks.zip(sinks.sums.chunks_mut(TILE_COLUMNS)).enumerate().collect();

@@ -1,6 +1,7 @@
 //! The derivative of a loss by the temperature of its row.
 
-use super::active::{Active, active_rows};
+use super::active::{Active, Seen, active_rows};
+use super::candidates::CandidateRows;
 use super::problem::Problem;
 use crate::element::Real;
 use crate::error::{Error, Result};
@@ -65,6 +66,7 @@ impl<R: Real> Problem<'_, R> {
     pub(crate) fn put_temperature_gradient(
         &self,
         states: &[RowState],
+        candidates: &CandidateRows,
         upstream: &Upstream<'_>,
         sink: Option<Sink<VectorMut<'_>>>,
     ) {
@@ -72,7 +74,8 @@ impl<R: Real> Problem<'_, R> {
         if !accumulate {
             clear_vector(&mut array);
         }
-        for active in active_rows(self, states, &[], &self.rows, upstream) {
+        let seen = Seen { states, second: &[], candidates };
+        for active in active_rows(self, seen, &self.rows, upstream) {
             let sum = self.slope_by_logarithm(&active, &states[active.index]);
             let value = times_power(-sum / active.row.temperature, active.exponent);
             put_vector(&mut array, active.row.output, &[value], true);
@@ -91,5 +94,6 @@ impl<R: Real> Problem<'_, R> {
         product(active.by_log_sum_exp, state.maximum) + (active.picked + active.rest) * active.mean
             - product(active.entropy, state.varentropy())
             + weighed
+            + active.candidates.by_logarithm
     }
 }
