@@ -3,8 +3,8 @@
 //! The parameters by their names, the first and second moments of their gradients as
 //! `first.NAME` and `second.NAME`, and `run`, eight numbers: the format, the model, the seed, the steps
 //! that there will be and that there were, the text's fingerprint, the nanoseconds so far, and what a
-//! token is. Random
-//! numbers are functions of the seed and the step, so no generator has a state.
+//! token is. With a teacher there is its fingerprint as `teacher`. Random numbers are functions of the
+//! seed and the step, so no generator has a state.
 
 use clap::ValueEnum;
 use ndarray::aview1;
@@ -35,6 +35,8 @@ pub struct Checkpoint {
     pub tokens: TokenKind,
     /// The fingerprint of its text.
     pub text: u64,
+    /// The fingerprint of the model it learns from, if there is one.
+    pub teacher: Option<u64>,
     /// The time that the run had taken.
     pub elapsed: Duration,
 }
@@ -62,6 +64,8 @@ pub fn write(
     let named = |prefix| parameters.iter().map(move |of| moment(prefix, of.name));
     let names: Vec<[String; 2]> = named("first").zip(named("second")).map(Into::into).collect();
     let mut tensors = vec![("run", aview1(&run).into_dyn().into())];
+    let teacher = training.teacher().map(|teacher| [teacher.fingerprint()]);
+    tensors.extend(teacher.iter().map(|number| ("teacher", aview1(number).into_dyn().into())));
     for ((parameter, state), [first, second]) in parameters.iter().zip(&states).zip(&names) {
         tensors.push((parameter.name, parameter.value.view().into()));
         // None before the first step.
@@ -92,7 +96,14 @@ impl Checkpoint {
             return Err(damaged());
         }
         let elapsed = Duration::from_nanos(nanoseconds);
-        Ok(Self { path, kind, seed, steps, step, tokens, text, elapsed })
+        let teacher = match Tensor::open(&location(&path, "teacher")) {
+            Err(_) => None,
+            Ok(tensor) => match tensor.view() {
+                TensorView::U64(number) if number.len() == 1 => number.first().copied(),
+                _ => return Err(damaged()),
+            },
+        };
+        Ok(Self { path, kind, seed, steps, step, tokens, text, teacher, elapsed })
     }
 
     /// The training that goes on from there, on the same text, to so many steps in all. From here on

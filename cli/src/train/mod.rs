@@ -21,6 +21,7 @@ mod outcome;
 mod record;
 mod report;
 mod spelling;
+mod teacher;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -54,6 +55,7 @@ use self::model::{DROPOUT, Kind};
 use self::outcome::printable;
 use self::record::{Finish, Line, Measurement, Run, Step};
 use self::spelling::Spelling;
+use self::teacher::Teacher;
 use self::tokens::{TokenKind, Tokens};
 use self::training::{PEAK_RATE, Training};
 use crate::output::{make_directory, print_text, write_whole};
@@ -102,6 +104,10 @@ pub struct Train {
     /// The model [default: transformer]
     #[arg(long, value_enum, help_heading = "Training")]
     model: Option<Kind>,
+    /// Learn from the model of the run in DIR too: half of the loss is then the Jensen-Shannon
+    /// divergence from its predictions. A run of the same text and tokens
+    #[arg(long, value_name = "DIR", help_heading = "Training")]
+    teacher: Option<PathBuf>,
     /// Steps of 1024 tokens, fewer in a short text [default: 600]
     #[arg(
         long,
@@ -202,7 +208,7 @@ impl Train {
     fn begin<'a>(&self, text: Text<'a>, start: Instant) -> Result<Session<'a>, Failure> {
         let kind = self.model.unwrap_or(MODEL);
         let (seed, steps) = (self.seed.unwrap_or(0), self.steps.unwrap_or(STEPS));
-        let training = Training::new(text.corpus, kind, seed, steps)?;
+        let training = self.taught(Training::new(text.corpus, kind, seed, steps)?, text.corpus)?;
         let run = describe(text, &training)?;
         let out = make_directory(&self.out)?;
         let metrics = Metrics::create(&out)?;
@@ -230,7 +236,17 @@ impl Train {
             )));
         }
         let steps = self.steps.unwrap_or(checkpoint.steps);
-        let training = checkpoint.training(text.corpus, steps)?;
+        let training = self.taught(checkpoint.training(text.corpus, steps)?, text.corpus)?;
+        if training.teacher().map(|teacher| teacher.fingerprint()) != checkpoint.teacher {
+            let expected = match checkpoint.teacher {
+                Some(_) => "the --teacher that it had",
+                None => "no --teacher: it had none",
+            };
+            return Err(Failure::Input(format!(
+                "--resume: the run in {} had another teacher, expected {expected}",
+                out.display()
+            )));
+        }
         let (metrics, run) = Metrics::go_on(&out, training.step, steps, |step| {
             step < steps && is_due(step, STEPS_A_MEASUREMENT)
         })?;
@@ -245,6 +261,20 @@ impl Train {
             session.save()?;
         }
         Ok(session)
+    }
+
+    /// The training with the teacher that was asked for.
+    fn taught<'a>(&self, training: Training<'a>, corpus: &Corpus) -> Result<Training<'a>, Failure> {
+        let Some(directory) = &self.teacher else { return Ok(training) };
+        let checkpoint = Checkpoint::read(directory)?;
+        let name = printable(&directory.display().to_string());
+        if checkpoint.text != corpus.fingerprint() {
+            return Err(Failure::Input(format!(
+                "--teacher: the run in {name} is of another text or of other tokens, expected the same"
+            )));
+        }
+        let model = checkpoint.training(corpus, checkpoint.steps)?.model;
+        training.taught(Teacher::new(model, name))
     }
 
     /// Refuses to go on as another run.
@@ -291,6 +321,7 @@ fn describe(text: Text<'_>, training: &Training<'_>) -> Result<Run, Failure> {
     Ok(Run {
         model: training.model.kind.name().into(),
         parameters: training.model.size(),
+        teacher: training.teacher().map(|teacher| teacher.name.clone()),
         text: name.into(),
         token_kind: spelling.kind.name().into(),
         tokens: corpus.tokens.len(),

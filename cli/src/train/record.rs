@@ -52,6 +52,8 @@ object! {
         model: String,
         /// How many numbers are trained.
         parameters: usize,
+        /// Where the model is that it learns from, if there is one.
+        teacher: Option<String>,
         /// The name of the text.
         text: String,
         /// What a token is: `words`, `characters` or `bytes`.
@@ -284,6 +286,16 @@ impl Field for Option<f64> {
     }
 }
 
+impl Field for Option<String> {
+    fn to_json(&self) -> Value {
+        self.as_deref().into()
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        if value.is_null() { Some(None) } else { Field::from_json(value).map(Some) }
+    }
+}
+
 impl Field for Vec<f64> {
     fn to_json(&self) -> Value {
         self.iter().map(Field::to_json).collect()
@@ -371,6 +383,7 @@ mod tests {
         Run {
             model: "transformer".into(),
             parameters: 1_234_567,
+            teacher: Some("a run".into()),
             text: "a \"name\" \\ of\na text, <b>".into(),
             token_kind: "words".into(),
             tokens: 200_000,

@@ -11,6 +11,7 @@ use super::bilinear::PLACES;
 use super::corpus::Corpus;
 use super::layers::{Dropout, Parameter};
 use super::model::{Kind, Model, classifier_of};
+use super::teacher::Teacher;
 use super::windows::{Order, Windows};
 use crate::Failure;
 
@@ -44,6 +45,7 @@ pub struct Training<'a> {
     schedule: Schedule,
     order: Order,
     loss: LinearCrossEntropy,
+    teacher: Option<Teacher>,
     pub seed: u64,
     /// How many steps there will be.
     pub steps: usize,
@@ -79,10 +81,20 @@ impl<'a> Training<'a> {
             schedule: schedule(steps)?,
             order: Order::new(seed, corpus.training, LENGTH, WINDOWS),
             loss: LinearCrossEntropy::builder().build()?,
+            teacher: None,
             seed,
             steps,
             step: 0,
         })
+    }
+
+    /// The same with a teacher.
+    pub fn taught(self, teacher: Teacher) -> Result<Self, Failure> {
+        Ok(Self { loss: Teacher::loss()?, teacher: Some(teacher), ..self })
+    }
+
+    pub fn teacher(&self) -> Option<&Teacher> {
+        self.teacher.as_ref()
     }
 
     /// Words of a window.
@@ -127,8 +139,15 @@ impl<'a> Training<'a> {
         let mut dropout = Dropout::of_step(self.seed, self.step);
         let hidden = self.model.hidden(&leaves, windows, &mut dropout)?;
         let (classifier, bias) = (leaves.of(classifier_of(self.model.kind)), leaves.of("bias"));
-        let loss =
-            hidden.linear_cross_entropy(classifier, Some(bias), &windows.targets, &self.loss)?;
+        let (bias, targets) = (Some(bias), &windows.targets);
+        let loss = match &self.teacher {
+            None => hidden.linear_cross_entropy(classifier, bias, targets, &self.loss)?,
+            Some(teacher) => {
+                let own = teacher.hidden(windows)?;
+                let beside = teacher.head(&own);
+                hidden.linear_cross_entropy_beside(classifier, bias, targets, beside, &self.loss)?
+            }
+        };
         let mut gradients = loss.backward()?;
         let all = leaves.all().map(|leaf| gradients.take(leaf).expect("every parameter counts"));
         Ok((loss.scalar()?.into(), all.collect()))

@@ -322,6 +322,47 @@ fn killed_and_resumed_is_the_same_run() {
     assert_same_run(&whole, &killed);
 }
 
+#[test]
+fn a_model_learns_from_another_run() {
+    let (directory, text, out) = with_text();
+    let (teacher, alone, taught) = (out("teacher"), out("alone"), out("taught"));
+    let train = |more: &[&str]| json(&[&["train", "--json", "--text", &text], more].concat());
+    train(&["--out", &teacher, "--model", "mlp", "--steps", "60"]);
+    let student = ["--model", "bilinear", "--steps", "40"];
+    train(&[&student[..], &["--out", &alone]].concat());
+    train(&[&student[..], &["--out", &taught, "--teacher", &teacher]].concat());
+    assert_eq!(metrics(&alone)[0]["run"]["teacher"], Value::Null);
+    assert_eq!(metrics(&taught)[0]["run"]["teacher"], teacher.as_str());
+    let report = fs::read_to_string(Path::new(&taught).join("report.html")).unwrap();
+    assert!(report.contains("Learns from"));
+    // Half a divergence, which is below ln 2, in place of half the cross-entropy.
+    let first = |out: &str| {
+        let lines = metrics(out);
+        let step = lines.iter().find(|line| line["step"] == 1).unwrap();
+        step["loss"].as_f64().unwrap()
+    };
+    let (own, whole) = (first(&taught), first(&alone));
+    assert!((0.5 * whole..0.5 * (whole + 2_f64.ln())).contains(&own), "{own} of {whole}");
+
+    // It goes on with the same teacher or not at all.
+    let go_on = ["train", "--text", &text, "--out", &taught, "--resume", "--steps", "45"];
+    let message = refused(&go_on);
+    assert!(message.contains("had another teacher, expected the --teacher"), "{message}");
+    let message = refused(&[&go_on[..], &["--teacher", &alone]].concat());
+    assert!(message.contains("had another teacher"), "{message}");
+    json(&[&go_on[..], &["--json", "--teacher", &teacher]].concat());
+    let message =
+        refused(&["train", "--text", &text, "--out", &alone, "--resume", "--teacher", &teacher]);
+    assert!(message.contains("expected no --teacher"), "{message}");
+    let other = path(directory.path(), "other.txt");
+    fs::write(&other, sentences().replace("garden", "orchard wall")).unwrap();
+    let fresh = out("fresh");
+    let message = refused(&["train", "--text", &other, "--out", &fresh, "--teacher", &teacher]);
+    assert!(message.contains("another text") && !Path::new(&fresh).exists(), "{message}");
+    let message = refused(&["train", "--text", &text, "--out", &fresh, "--teacher", &fresh]);
+    assert!(message.contains("checkpoint.safetensors"), "{message}");
+}
+
 #[cfg(unix)]
 #[test]
 fn interrupted_ends_with_what_there_is() {

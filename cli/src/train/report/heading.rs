@@ -85,6 +85,10 @@ pub fn notice(history: &History<'_>) -> String {
     format!("<p class=\"notice\">{text}</p>\n")
 }
 
+fn learns_from(teacher: &str) -> String {
+    format!("the text and <bdi>{}</bdi>", escaped(teacher).replace('/', "/<wbr />"))
+}
+
 /// A warning where the perplexity flatters.
 pub fn unknown(history: &History<'_>) -> String {
     let Some(run) = history.run else { return String::new() };
@@ -130,6 +134,7 @@ pub fn facts(history: &History<'_>) -> String {
             "Model",
             vec![
                 ("Kind", escaped(&run.model)),
+                ("Learns from", run.teacher.as_deref().map_or("the text".into(), learns_from)),
                 ("Trained parameters", count(run.parameters)),
                 ("Width D of the hidden states", count(run.width)),
                 ("Context", unit(count(run.context), &kinds)),

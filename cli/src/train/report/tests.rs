@@ -8,6 +8,7 @@ fn run() -> Run {
     Run {
         model: "transformer".into(),
         parameters: 1_387_520,
+        teacher: None,
         text: "/home/reader/texts/<six> \"tragedies\" & more.txt".into(),
         token_kind: "words".into(),
         tokens: 225_318,
