@@ -65,6 +65,36 @@ pub trait RowLoss: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
     }
 }
 
+/// A loss that was chosen at run time, by its name say.
+///
+/// ```
+/// use surprisal::loss::{CompSum, CrossEntropy, RowLoss};
+/// use surprisal::{Inputs, LinearCrossEntropy};
+/// let named = |name: &str| -> surprisal::Result<Box<dyn RowLoss>> {
+///     Ok(match name {
+///         "mae" => Box::new(CompSum::new(2.0)?),
+///         _ => Box::new(CrossEntropy::default()),
+///     })
+/// };
+/// let loss = LinearCrossEntropy::builder().row_loss(named("mae")?).build()?;
+/// let logits = ndarray::arr2(&[[0.0_f64, 0.0]]);
+/// assert_eq!(loss.forward(&Inputs::from_logits(&logits, &[0_u32]))?.loss(), 0.5);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+impl<L: RowLoss + ?Sized> RowLoss for Box<L> {
+    fn needs(&self) -> Needs {
+        (**self).needs()
+    }
+
+    fn evaluate(&self, row: &RowScalars) -> Terms {
+        (**self).evaluate(row)
+    }
+
+    fn same(&self, other: &dyn RowLoss) -> bool {
+        (**self).same(other)
+    }
+}
+
 /// Different divergences that one loss may depend on.
 pub(crate) const DIVERGENCES: usize = 4;
 

@@ -3,8 +3,11 @@
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-use surprisal::{Backward, Filter, LinearCrossEntropy, Reduction, Statistic};
+use surprisal::{
+    Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction, Statistic,
+};
 
+use super::named::Family;
 use crate::device::Device;
 use crate::teacher::Tail;
 use crate::{Failure, numerals, size};
@@ -15,7 +18,7 @@ pub const LOSS: &str = "The loss";
 pub const BACKWARD: &str = "Computing and backward";
 pub const OUTPUT: &str = "Output";
 
-/// Cross-entropy of hidden states against a classifier, or of logits, without storing the logits
+/// Cross-entropy, or another loss, of hidden states against a classifier, or of logits, without storing them
 ///
 /// Arrays are FILE.npy, FILE.npz:NAME, FILE.safetensors:TENSOR or
 /// DIR/model.safetensors.index.json:TENSOR. float64 files are computed in float64. The targets are
@@ -47,7 +50,7 @@ pub struct Loss {
     #[arg(
         long,
         value_name = "Y",
-        required_unless_present_any = ["soft_targets", "teacher_classes"],
+        required_unless_present_any = ["soft_targets", "teacher_classes", "loss", "divergence"],
         help_heading = INPUTS
     )]
     pub(super) targets: Option<String>,
@@ -69,6 +72,28 @@ pub struct Loss {
     /// What becomes of the probability that the teacher's lists do not name [default: drop]
     #[arg(long, value_enum, requires = "teacher_classes", help_heading = INPUTS)]
     pub(super) tail: Option<Tail>,
+    /// Hidden states [N,D'] of a second head, such as a teacher
+    #[arg(
+        long,
+        value_name = "E2",
+        requires = "teacher_classifier",
+        conflicts_with = "teacher_logits",
+        help_heading = INPUTS
+    )]
+    pub(super) teacher_hidden: Option<String>,
+    /// Its classifier [V,D']
+    #[arg(long, value_name = "C2", requires = "teacher_hidden", help_heading = INPUTS)]
+    pub(super) teacher_classifier: Option<String>,
+    /// Its bias [V]; --bias, --scale and --softcap are of the first head alone
+    #[arg(long, value_name = "B2", help_heading = INPUTS)]
+    pub(super) teacher_bias: Option<String>,
+    /// Its logits [N,V], in place of hidden states and classifier
+    #[arg(long, value_name = "L2", help_heading = INPUTS)]
+    pub(super) teacher_logits: Option<String>,
+    /// Of emo and demd an embedding [V,d] of the classes, of expected_cost the costs: [V], or [N,V],
+    /// which go by the position of the target
+    #[arg(long, value_name = "K", help_heading = INPUTS)]
+    pub(super) costs: Option<String>,
     /// Rows that take no part [N], booleans or 0 and 1; a mean does not count them
     #[arg(long, value_name = "M", help_heading = INPUTS)]
     pub(super) ignore: Option<String>,
@@ -106,6 +131,36 @@ pub struct Loss {
     /// Compute float64 files in float32
     #[arg(long, help_heading = INPUTS)]
     pub(super) f32: bool,
+    #[arg(
+        long,
+        value_name = "NAME[:KEY=X,…]",
+        allow_hyphen_values = true,
+        help = "The loss of a row, or a sum as in cross_entropy+0.5*mae [default: cross_entropy]",
+        long_help = losses(),
+        help_heading = LOSS
+    )]
+    pub(super) loss: Option<String>,
+    #[arg(
+        long,
+        value_name = "NAME[:KEY=X,…]",
+        allow_hyphen_values = true,
+        help = "Divergence from the second head, beside --loss where that is given",
+        long_help = divergences(),
+        help_heading = LOSS
+    )]
+    pub(super) divergence: Option<String>,
+    /// Number that the logits of both heads are divided by, after the scale; or a file of one for each
+    /// target [N]. All terms of a loss are at it [default: 1]
+    #[arg(
+        long,
+        value_name = "X|FILE",
+        allow_hyphen_values = true,
+        help_heading = LOSS
+    )]
+    pub(super) temperature: Option<Temperature>,
+    /// Multiply the divergences by the square of the temperature
+    #[arg(long, help_heading = LOSS)]
+    pub(super) temperature_squared: bool,
     /// Factor on the logits, after the bias
     #[arg(
         long,
@@ -125,7 +180,7 @@ pub struct Loss {
         help_heading = LOSS
     )]
     pub(super) softcap: Option<f64>,
-    /// Share of the target that is spread over all classes, 0 to 1
+    /// Share of the target that is spread over all classes, 0 to 1; of cross-entropy alone
     #[arg(
         long,
         value_name = "X",
@@ -135,7 +190,7 @@ pub struct Loss {
         help_heading = LOSS
     )]
     pub(super) label_smoothing: f64,
-    /// Weight of the squared log-sum-exp (nats squared)
+    /// Weight of the squared log-sum-exp (nats squared); of cross-entropy alone
     #[arg(
         long,
         value_name = "X",
@@ -212,6 +267,42 @@ pub struct Loss {
     /// Directory of the files written
     #[arg(long, value_name = "DIR", help_heading = OUTPUT)]
     pub(super) out: Option<PathBuf>,
+}
+
+fn losses() -> String {
+    format!(
+        "The loss of a row, or a sum as in cross_entropy+0.5*mae or cross_entropy-0.01*entropy [default: \
+         cross_entropy]. Names and keys are those of `surprisal oracle`; hyphens are as good as \
+         underscores, and a key with a default may be left out: {}. ldr_kl, aldr_kl and balanced \
+         correctness_calibration go alone",
+        Family::All.described()
+    )
+}
+
+fn divergences() -> String {
+    format!(
+        "Divergence from the second head, or a sum of such: {}. Beside --loss it is one more term; to \
+         weigh both, name it there: --loss 0.5*cross_entropy+0.5*kl. Alone it needs no --targets",
+        Family::Divergences.described()
+    )
+}
+
+/// A number, or the file that has one for each target.
+#[derive(Clone)]
+pub(super) enum Temperature {
+    All(f64),
+    Each(String),
+}
+
+impl std::str::FromStr for Temperature {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text.parse() {
+            Ok(number) => Self::All(number),
+            Err(_) => Self::Each(text.into()),
+        })
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum, PartialEq)]
@@ -305,6 +396,14 @@ impl Loss {
                         or --ignore";
             return Err(Failure::Input(what.into()));
         }
+        if self.teacher_bias.is_some()
+            && self.teacher_hidden.is_none()
+            && self.teacher_logits.is_none()
+        {
+            let what = "--teacher-bias is of a second head, expected --teacher-hidden with \
+                        --teacher-classifier, or --teacher-logits";
+            return Err(Failure::Input(what.into()));
+        }
         if self.out.is_some() && self.emit.is_empty() && !self.grad {
             let what = "--out goes with --emit or --grad, which say what is written: give one too";
             return Err(Failure::Input(what.into()));
@@ -313,6 +412,19 @@ impl Loss {
             return Err(Failure::Input("--emit names topk twice, expected one K".into()));
         }
         Ok(())
+    }
+
+    /// Refuses what is of targets where there are none.
+    pub(super) fn check_without_targets(&self) -> Result<(), Failure> {
+        let of_targets = |emit: &Emit| {
+            matches!(emit, Emit::Rank | Emit::Statistic(_, Statistic::LogProbability))
+        };
+        match self.emits(of_targets) || self.class_weights.is_some() {
+            true => Err(Failure::Input(
+                "rank, logprob and --class-weights are of targets, expected --targets too".into(),
+            )),
+            false => Ok(()),
+        }
     }
 
     /// How the rows become one number.
@@ -338,27 +450,43 @@ impl Loss {
         self.soft_targets.is_some() || self.teacher_classes.is_some()
     }
 
+    /// Whether the loss is of no targets.
+    pub(super) fn has_no_targets(&self) -> bool {
+        self.targets.is_none() && !self.soft()
+    }
+
     /// The target of rows that take no part.
     pub(super) fn ignored_class(&self) -> i64 {
         self.ignore_index.unwrap_or(IGNORE_INDEX)
     }
 
-    pub(super) fn options(&self) -> Result<LinearCrossEntropy, Failure> {
+    /// The logits and how they are computed, without a loss.
+    pub(super) fn computing(&self) -> LinearCrossEntropyBuilder {
         let mut builder = LinearCrossEntropy::builder()
             .scale(self.scale)
+            .ignore_index(Some(self.ignored_class()))
+            .memory_budget(self.memory_budget);
+        if let Some(softcap) = self.softcap {
+            builder = builder.softcap(softcap);
+        }
+        if let Some(Temperature::All(temperature)) = self.temperature {
+            builder = builder.temperature(temperature);
+        }
+        builder
+    }
+
+    /// All options but the loss of a row.
+    pub(super) fn options(&self) -> Result<LinearCrossEntropyBuilder, Failure> {
+        let mut builder = self
+            .computing()
             .label_smoothing(self.label_smoothing)
             .z_loss(self.z_loss)
-            .ignore_index(Some(self.ignored_class()))
-            .memory_budget(self.memory_budget)
             .entropy(true)
             .varentropy(self.emits(|emit| matches!(emit, Emit::Statistic("varentropy", _))))
             .rank(self.emits(|emit| matches!(emit, Emit::Rank)))
             .backward(self.backward.into())
             .tail_correction(self.tail_correction)
             .reduction(self.reduced()?);
-        if let Some(softcap) = self.softcap {
-            builder = builder.softcap(softcap);
-        }
         if let Some(FilterName(filter)) = self.filter {
             let of =
                 |name| self.filter_gradients.is_empty() || self.filter_gradients.contains(&name);
@@ -373,7 +501,7 @@ impl Loss {
                 builder = builder.top_k(*k);
             }
         }
-        Ok(builder.build()?)
+        Ok(builder)
     }
 
     fn emits(&self, wanted: impl Fn(&Emit) -> bool) -> bool {

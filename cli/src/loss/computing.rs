@@ -6,12 +6,15 @@ use std::time::Instant;
 
 use surprisal::io::{NpyElement, write_npy};
 use surprisal::{
-    Forward, Gradients, Inputs, LinearCrossEntropy, Matrix, Pass, Real, Shapes, Targets, Upstream,
+    Forward, Gradients, Inputs, LinearCrossEntropy, Matrix, Pass, Real, Reduction, Shapes, Upstream,
 };
 
 use super::arguments::Loss;
+use super::call::Besides;
 use super::inputs::Arrays;
+use super::objective::{Objective, Way};
 use super::results::Computed;
+use super::two_passes::Found;
 use crate::arrays::Opened;
 use crate::device::{Device, Place};
 use crate::output::make_directory;
@@ -20,15 +23,14 @@ use crate::{Failure, Global};
 impl Loss {
     pub fn run(&self, global: &Global) -> Result<(), Failure> {
         self.check()?;
+        let objective = Objective::new(self)?;
         let mut arrays = Arrays::open(self)?;
         let mut wide = false;
-        for array in [&arrays.hidden, &arrays.classifier, &arrays.logits].into_iter().flatten() {
+        for array in arrays.matrices() {
             wide |= matches!(array.matrix()?, Matrix::F64(_));
         }
         if wide && self.f32 {
-            for array in [&mut arrays.hidden, &mut arrays.classifier, &mut arrays.logits] {
-                array.as_mut().map_or(Ok(()), Opened::round)?;
-            }
+            arrays.matrices().try_for_each(Opened::round)?;
             wide = false;
         }
         if wide && self.device != Device::Cpu {
@@ -37,54 +39,46 @@ impl Loss {
         }
         let place = Place::open(self.device)?;
         match wide {
-            true => self.run_in::<f64>(global, &arrays, &place),
-            false => self.run_in::<f32>(global, &arrays, &place),
+            true => self.run_in::<f64>(global, &objective, &arrays, &place),
+            false => self.run_in::<f32>(global, &objective, &arrays, &place),
         }
     }
 
     fn run_in<R: Real + NpyElement>(
         &self,
         global: &Global,
+        objective: &Objective,
         arrays: &Arrays,
         place: &Place,
     ) -> Result<(), Failure> {
-        let loss = self.options()?;
-        let soft;
-        let targets = match (&arrays.targets, &arrays.soft_targets, &arrays.teacher) {
-            (_, Some(weights), _) => {
-                soft = weights.matrix()?;
-                Targets::soft(soft)
+        let positions = arrays.positions(self.shift)?;
+        if let Some(name) = objective.of_several_classes()
+            && arrays.classes()? == 1
+        {
+            return Err(Failure::Input(format!("{name} of one class is 0/0, expected several")));
+        }
+        let beside = Besides::<R>::new(self, objective, arrays, &positions)?;
+        let mut inputs = self.inputs(arrays, &beside)?;
+        let mut options = self.options()?;
+        if let Some(loss) = objective.loss()? {
+            options = options.row_loss(loss);
+        }
+        let found = self.before(objective, arrays, &beside, &positions, place)?;
+        match &found {
+            Found::Nothing => {}
+            Found::Temperatures(temperatures) => inputs = inputs.temperatures(temperatures),
+            Found::Weights(weights, sum) => {
+                inputs = inputs.token_weights(weights);
+                // Of no rows there is no mean.
+                if *sum > 0.0 {
+                    options = options.reduction(Reduction::Divide(*sum));
+                }
             }
-            (_, None, Some(teacher)) => Targets::sparse(&teacher.classes, &teacher.weights),
-            (Some(classes), None, None) => Targets::from(classes),
-            (None, None, None) => return Err(Failure::Input("--targets is missing".into())),
-        };
-        let mut inputs = match (&arrays.hidden, &arrays.classifier, &arrays.logits) {
-            (Some(hidden), Some(classifier), _) => {
-                Inputs::new(hidden.matrix()?, classifier.matrix()?, targets)
-            }
-            (_, _, Some(logits)) => Inputs::from_logits(logits.matrix()?, targets),
-            _ => return Err(Failure::Input("--hidden and --classifier are missing".into())),
-        };
-        if let Some(bias) = &arrays.bias {
-            inputs = inputs.bias(bias.vector()?);
         }
-        if let Some(weights) = &arrays.class_weights {
-            inputs = inputs.class_weights(weights.class_weights()?);
+        if let Way::At(temperature) = objective.way {
+            options = options.temperature(temperature);
         }
-        if let Some(weights) = &arrays.token_weights {
-            inputs = inputs.token_weights(weights.row_weights()?);
-        }
-        if let Some(ignored) = &arrays.ignored {
-            inputs = inputs.ignore(ignored);
-        }
-        if let Some(shift) = self.shift {
-            let from = arrays.hidden.as_ref().or(arrays.logits.as_ref());
-            inputs = match from.and_then(Opened::sequence) {
-                Some(sequence) => inputs.shift_within(shift, sequence),
-                None => inputs.shift(shift),
-            };
-        }
+        let loss = options.build()?;
         let out = self.out.as_deref().map(make_directory).transpose()?;
         let (forward, seconds, pass) = match (&out, self.grad) {
             (Some(out), true) => {
@@ -102,7 +96,8 @@ impl Loss {
             self.write::<R>(&forward, out)?;
         }
         let shapes = Shapes::of(&inputs);
-        self.report(global, arrays, place, &Computed { loss, shapes, pass, forward, seconds })
+        let computed = Computed { loss, shapes, pass, forward, seconds };
+        self.report(global, objective, arrays, place, &computed)
     }
 
     /// Loss and gradients, the latter written to files, with the seconds that computing took.

@@ -4,7 +4,7 @@ use ndarray::{Array1, ArrayView2};
 
 use surprisal::{Element, Forward, Matrix};
 
-use super::arguments::Loss;
+use super::arguments::{Loss, Temperature};
 use crate::Failure;
 use crate::arrays::{Opened, check_rows, each_matrix};
 use crate::teacher::{self, Tail, Teacher};
@@ -22,6 +22,51 @@ pub(super) struct Arrays {
     pub(super) class_weights: Option<Opened>,
     pub(super) token_weights: Option<Opened>,
     pub(super) upstream: Option<Opened>,
+    pub(super) temperatures: Option<Opened>,
+    pub(super) costs: Option<Opened>,
+    pub(super) second: Second,
+}
+
+/// The arrays of a second head.
+pub(super) struct Second {
+    pub(super) hidden: Option<Opened>,
+    pub(super) classifier: Option<Opened>,
+    pub(super) logits: Option<Opened>,
+    pub(super) bias: Option<Opened>,
+}
+
+/// Which target each loss is of, where rows predict later ones.
+#[derive(Clone, Copy)]
+pub(super) struct Positions {
+    pub(super) targets: usize,
+    sequence: usize,
+    shift: usize,
+}
+
+impl Positions {
+    /// The target of a loss.
+    fn target(&self, loss: usize) -> usize {
+        let losses = self.sequence.saturating_sub(self.shift).max(1);
+        loss / losses * self.sequence + loss % losses + self.shift
+    }
+
+    /// Numbers of losses at their targets, another at those that have none.
+    pub(super) fn of_targets(&self, losses: &Array1<f64>, otherwise: f64) -> Array1<f64> {
+        let mut of = Array1::from_elem(self.targets, otherwise);
+        for (loss, &number) in losses.iter().enumerate() {
+            of[self.target(loss)] = number;
+        }
+        of
+    }
+
+    /// The class that each row of hidden states predicts, −1 for none.
+    pub(super) fn predicted(&self, classes: &Array1<i64>) -> Vec<i64> {
+        let row = |row: usize| match row % self.sequence.max(1) + self.shift < self.sequence {
+            true => classes.get(row + self.shift).copied().unwrap_or(-1),
+            false => -1,
+        };
+        (0..self.targets).map(row).collect()
+    }
 }
 
 /// What the target weights of the rows that take part sum to.
@@ -50,6 +95,20 @@ impl Arrays {
             class_weights: Opened::optional("--class-weights", call.class_weights.as_ref())?,
             token_weights: Opened::optional("--token-weights", call.token_weights.as_ref())?,
             upstream: Opened::optional("--upstream", call.upstream.as_ref())?,
+            temperatures: match &call.temperature {
+                Some(Temperature::Each(file)) => Some(Opened::new("--temperature", file)?),
+                _ => None,
+            },
+            costs: Opened::optional("--costs", call.costs.as_ref())?,
+            second: Second {
+                hidden: Opened::optional("--teacher-hidden", call.teacher_hidden.as_ref())?,
+                classifier: Opened::optional(
+                    "--teacher-classifier",
+                    call.teacher_classifier.as_ref(),
+                )?,
+                logits: Opened::optional("--teacher-logits", call.teacher_logits.as_ref())?,
+                bias: Opened::optional("--teacher-bias", call.teacher_bias.as_ref())?,
+            },
         };
         check_rows([
             (arrays.hidden.as_ref().or(arrays.logits.as_ref()), 1),
@@ -57,8 +116,40 @@ impl Arrays {
             (arrays.soft_targets.as_ref(), 1),
             (arrays.token_weights.as_ref(), 0),
             (arrays.upstream.as_ref(), 0),
+            (arrays.temperatures.as_ref(), 0),
+            (arrays.second.hidden.as_ref().or(arrays.second.logits.as_ref()), 1),
         ])?;
         Ok(arrays)
+    }
+
+    /// The matrices whose type says what is computed in.
+    pub(super) fn matrices(&mut self) -> impl Iterator<Item = &mut Opened> {
+        let Second { hidden, classifier, logits, .. } = &mut self.second;
+        let first = [&mut self.hidden, &mut self.classifier, &mut self.logits];
+        first.into_iter().chain([hidden, classifier, logits]).flatten()
+    }
+
+    /// What has the rows of the first head.
+    fn rows(&self) -> Result<&Opened, Failure> {
+        let rows = self.hidden.as_ref().or(self.logits.as_ref());
+        rows.ok_or_else(|| Failure::Input("--hidden and --classifier are missing".into()))
+    }
+
+    /// The number of classes.
+    pub(super) fn classes(&self) -> Result<usize, Failure> {
+        match (&self.classifier, &self.logits) {
+            (Some(classifier), _) => Ok(classifier.matrix()?.dim().0),
+            (None, Some(logits)) => Ok(logits.matrix()?.dim().1),
+            _ => Err(Failure::Input("--hidden and --classifier are missing".into())),
+        }
+    }
+
+    /// The targets of the losses, of rows that predict those so far after them.
+    pub(super) fn positions(&self, shift: Option<usize>) -> Result<Positions, Failure> {
+        let rows = self.rows()?;
+        let targets = rows.matrix()?.dim().0;
+        let sequence = rows.sequence().unwrap_or(targets);
+        Ok(Positions { targets, sequence, shift: shift.unwrap_or(0) })
     }
 
     /// The mass of targets that are no classes.
@@ -76,16 +167,13 @@ impl Arrays {
             (None, Some(teacher)) => (row_sums(&teacher.weights.view()), teacher.narrow),
             (None, None) => return Ok(None),
         };
-        let from = self.hidden.as_ref().or(self.logits.as_ref());
-        let sequence = from.and_then(Opened::sequence).unwrap_or(sums.len());
-        let shift = shift.unwrap_or(0);
-        let losses = sequence.saturating_sub(shift).max(1);
+        let positions = self.positions(shift)?;
         let tolerance = if narrow { 1e-2 } else { 1e-3 };
         let (mut sum, mut whole) = (0.0, true);
         let argmax = forward.argmax();
         let kept = argmax.iter().enumerate().filter(|(_, class)| **class >= 0);
         for (row, _) in kept {
-            let mass = sums[row / losses * sequence + row % losses + shift];
+            let mass = sums[positions.target(row)];
             sum += mass;
             whole &= (mass - 1.0).abs() <= tolerance;
         }

@@ -1,9 +1,15 @@
-//! `surprisal loss`: the fused loss of arrays on disk.
+//! `surprisal loss`: the fused losses of arrays on disk.
 
 mod arguments;
+mod call;
+mod companions;
 mod computing;
 mod inputs;
+mod named;
+mod objective;
 mod results;
+mod terms;
+mod two_passes;
 
 pub use self::arguments::{BACKWARD, BackwardName, INPUTS, Loss};
 pub use self::results::of_strategy;

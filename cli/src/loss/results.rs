@@ -7,6 +7,7 @@ use surprisal::{Forward, LinearCrossEntropy, Pass, Real, Reduction, Shapes, TopK
 
 use super::arguments::{Emit, Loss};
 use super::inputs::{Arrays, Mass};
+use super::objective::Objective;
 use crate::arrays::Opened;
 use crate::device::Place;
 use crate::output::{note, number, optional};
@@ -53,6 +54,7 @@ impl Loss {
     pub(super) fn report(
         &self,
         global: &Global,
+        objective: &Objective,
         arrays: &Arrays,
         place: &Place,
         computed: &Computed,
@@ -79,12 +81,17 @@ impl Loss {
         let mass = arrays.mass(self.shift, forward)?;
         // A sum over other weights than a distribution's is no surprisal.
         let whole = mass.is_none_or(|mass| mass.whole);
-        let surprisal = forward.mean_surprisal().filter(|_| whole);
+        let targets = !self.has_no_targets();
+        let surprisal = forward.mean_surprisal().filter(|_| whole && targets);
+        let accuracy = forward.accuracy().filter(|_| targets);
         let reduction = self.reduced()?;
         let scalar = (reduction != Reduction::None).then(|| forward.loss());
         let kept = forward.rows_kept() as f64 / forward.len().max(1) as f64;
         let rate = operations * kept / seconds.max(1e-9) / 1e9;
         let unit = match reduction {
+            Reduction::Mean if !objective.is_plain() => "a token",
+            Reduction::Divide(_) if !objective.is_plain() => "the sum over the divisor",
+            _ if !objective.is_plain() => "in all",
             Reduction::Mean if self.class_weights.is_some() => "nats a token, weighed by class",
             Reduction::Mean => "nats a token",
             Reduction::Divide(_) => "nats, the sum over the divisor",
@@ -122,8 +129,8 @@ impl Loss {
         report.add("ignored", ignored, ignored.to_string());
         report.add(
             "accuracy",
-            optional(forward.accuracy()),
-            forward.accuracy().filter(|a| !a.is_nan()).map_or_else(|| "-".into(), percent),
+            optional(accuracy),
+            accuracy.filter(|a| !a.is_nan()).map_or_else(|| "-".into(), percent),
         );
         report.add(
             "mean_entropy",

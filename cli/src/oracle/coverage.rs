@@ -12,7 +12,8 @@ use super::refusal::Result;
 use super::request::Request;
 use crate::output::number;
 
-const N: Argument = Argument::number("n", Interval::at_least(1.0));
+/// The number of draws.
+pub const N: Argument = Argument::number("n", Interval::at_least(1.0));
 
 pub const FUNCTIONS: &[Function] = &[
     Function {

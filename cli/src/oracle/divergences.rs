@@ -12,29 +12,76 @@ use super::argument::{Argument, Interval, Kind, Otherwise};
 use super::distillation::{Losses, TEACHER_LOGITS, teacher};
 use super::function::Function;
 use super::logits::{BY_LOGITS, LOGITS, logits};
+use super::named::{Beside, Named, made};
 use super::refusal::{Refusal, Result};
 use super::request::{Request, expect_length};
 use crate::output::number;
 
 const SHARE: Interval = Interval::at_least(0.0).up_to(1.0);
-const DIVERGENCES: &[&str] = &[
-    "forward_kl",
-    "reverse_kl",
-    "jensen_shannon",
-    "skew_forward_kl",
-    "skew_reverse_kl",
-    "symmetric_kl",
-    "total_variation",
+const BETA: Argument = Argument::number("beta", SHARE).or(Otherwise::Number(0.5));
+const SKEW: Argument = Argument::number("alpha", SHARE).or(Otherwise::Number(0.1));
+const WEIGHT: Argument = Argument::number("weight", SHARE).or(Otherwise::Number(0.5));
+
+const fn named(name: &'static str, make: fn(&Request) -> Result<Box<dyn RowLoss>>) -> Named {
+    Named::new(name, make).beside(Beside::SecondHead)
+}
+
+/// The divergences by the names that `distillation_divergence` has for them; the limits of β are exact.
+pub const DIVERGENCES: &[Named] = &[
+    named("forward_kl", |_| made(Ok(KullbackLeibler::forward()))).also(&["kl"]),
+    named("reverse_kl", |_| made(Ok(KullbackLeibler::reverse()))),
+    named("jensen_shannon", |request| made(JensenShannon::new(request.number("beta")?)))
+        .also(&["jsd"])
+        .with(&[BETA]),
+    named("skew_forward_kl", |request| {
+        made(SkewKullbackLeibler::forward(request.number("alpha")?))
+    })
+    .also(&["skew"])
+    .with(&[SKEW]),
+    named("skew_reverse_kl", |request| {
+        made(SkewKullbackLeibler::reverse(request.number("alpha")?))
+    })
+    .also(&["skew_reverse"])
+    .with(&[SKEW]),
+    named("symmetric_kl", |request| {
+        // Either may be infinite: where it has no weight it is not there.
+        let weight = request.number("weight")?;
+        let mut sum = Sum::new();
+        if weight < 1.0 {
+            sum = sum.add(1.0 - weight, KullbackLeibler::forward())?;
+        }
+        if weight > 0.0 {
+            sum = sum.add(weight, KullbackLeibler::reverse())?;
+        }
+        made(Ok(sum))
+    })
+    .also(&["symmetric"])
+    .with(&[WEIGHT]),
+    named("total_variation", |_| made(Ok(TotalVariation))).also(&["tvd"]),
 ];
+
+/// The cross-entropy of both heads, either way.
+pub const SYMMETRIC: Named = named("symmetric_cross_entropy", |request| {
+    made(SymmetricCrossEntropy::new(request.number("alpha")?))
+})
+.also(&["sce"])
+.with(&[Argument::number("alpha", SHARE).or(Otherwise::Number(0.5))]);
+
+/// The words of `distillation_divergence`.
+const NAMES: [&str; DIVERGENCES.len()] = {
+    let mut names = [""; DIVERGENCES.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = DIVERGENCES[i].name;
+        i += 1;
+    }
+    names
+};
 
 pub const FUNCTIONS: &[Function] = &[
     Function {
         name: "jensen_shannon",
-        arguments: &[
-            LOGITS,
-            TEACHER_LOGITS,
-            Argument::number("beta", SHARE).or(Otherwise::Number(0.5)),
-        ],
+        arguments: &[LOGITS, TEACHER_LOGITS, BETA],
         gradient: BY_LOGITS,
         // At the limits the divergences that it is often replaced by there.
         answer: |request| match request.number("beta")? {
@@ -70,11 +117,7 @@ pub const FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "symmetric_cross_entropy",
-        arguments: &[
-            LOGITS,
-            TEACHER_LOGITS,
-            Argument::number("alpha", SHARE).or(Otherwise::Number(0.5)),
-        ],
+        arguments: &[LOGITS, TEACHER_LOGITS, SYMMETRIC.arguments[0]],
         gradient: &["logits", "teacher_logits"],
         answer: symmetric_cross_entropy,
     },
@@ -83,11 +126,11 @@ pub const FUNCTIONS: &[Function] = &[
         arguments: &[
             LOGITS,
             TEACHER_LOGITS,
-            Argument::new("divergence", Kind::Word(DIVERGENCES)),
-            Argument::number("beta", SHARE).or(Otherwise::Number(0.5)),
+            Argument::new("divergence", Kind::Word(&NAMES)),
+            BETA,
             Argument::new("beta_limits", Kind::Word(&["exact", "kl"])).or(Otherwise::Word("exact")),
-            Argument::number("alpha", SHARE).or(Otherwise::Number(0.1)),
-            Argument::number("weight", SHARE).or(Otherwise::Number(0.5)),
+            SKEW,
+            WEIGHT,
             Argument::new("temperature", Kind::Numbers("a number or [N]")).optional(),
             Argument::new("scale_by_temperature_squared", Kind::Flag).or(Otherwise::Flag(false)),
             Argument::new("mask", Kind::Numbers("[N] of 0 and 1")).optional(),
@@ -134,31 +177,19 @@ fn symmetric_cross_entropy(request: &Request) -> Result<Answer> {
 }
 
 /// A divergence by its name, with what the request says of it.
-fn named(request: &Request) -> Result<Sum> {
-    let sum = Sum::new();
-    let (forward, reverse) = (KullbackLeibler::forward(), KullbackLeibler::reverse());
-    Ok(match request.word("divergence")? {
-        "forward_kl" => sum.add(1.0, forward)?,
-        "reverse_kl" => sum.add(1.0, reverse)?,
-        "jensen_shannon" => match (request.word("beta_limits")?, request.number("beta")?) {
-            ("kl", 0.0) => sum.add(1.0, forward)?,
-            ("kl", 1.0) => sum.add(1.0, reverse)?,
-            (_, beta) => sum.add(1.0, JensenShannon::new(beta)?)?,
-        },
-        "skew_forward_kl" => {
-            sum.add(1.0, SkewKullbackLeibler::forward(request.number("alpha")?)?)?
-        }
-        "skew_reverse_kl" => {
-            sum.add(1.0, SkewKullbackLeibler::reverse(request.number("alpha")?)?)?
-        }
-        "symmetric_kl" => {
-            // Either may be infinite: where it has no weight it is not there.
-            let weight = request.number("weight")?;
-            let sum = if weight < 1.0 { sum.add(1.0 - weight, forward)? } else { sum };
-            if weight > 0.0 { sum.add(weight, reverse)? } else { sum }
-        }
-        _ => sum.add(1.0, TotalVariation)?,
-    })
+fn of_name(request: &Request) -> Result<Box<dyn RowLoss>> {
+    let name = request.word("divergence")?;
+    if name == "jensen_shannon" && request.word("beta_limits")? == "kl" {
+        return made(Ok(match request.number("beta")? {
+            0.0 => KullbackLeibler::forward(),
+            1.0 => KullbackLeibler::reverse(),
+            beta => return made(JensenShannon::new(beta)),
+        }));
+    }
+    match DIVERGENCES.iter().find(|divergence| divergence.name == name) {
+        Some(divergence) => (divergence.make)(request),
+        None => Err(Refusal::new(format!("divergence is {name:?}, expected one of {NAMES:?}"))),
+    }
 }
 
 fn distillation_divergence(request: &Request) -> Result<Answer> {
@@ -188,8 +219,8 @@ fn distillation_divergence(request: &Request) -> Result<Answer> {
     let reduction = request.word("reduction")?;
     let kept = mask.sum();
     let options = match request.flag("scale_by_temperature_squared")? {
-        true => LinearCrossEntropy::builder().row_loss(TemperatureSquared::new(named(request)?)),
-        false => LinearCrossEntropy::builder().row_loss(named(request)?),
+        true => LinearCrossEntropy::builder().row_loss(TemperatureSquared::new(of_name(request)?)),
+        false => LinearCrossEntropy::builder().row_loss(of_name(request)?),
     };
     let loss = options
         .ignore_index(Some(-1))

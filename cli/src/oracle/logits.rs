@@ -1,6 +1,6 @@
 //! Logits, targets, and the losses of each of their rows.
 
-use ndarray::{Array1, Array2};
+use ndarray::Array2;
 use surprisal::loss::RowLoss;
 use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
 
@@ -47,36 +47,38 @@ pub fn targets(request: &Request, logits: &Array2<f64>) -> Result<Vec<u32>> {
     request.classes("targets", rows, classes)
 }
 
+/// Refuses logits of one class.
+pub fn several_classes(logits: &Array2<f64>) -> Result<()> {
+    match logits.dim().1 {
+        0 | 1 => Err(Refusal::new("logits have one column, expected at least two classes")),
+        _ => Ok(()),
+    }
+}
+
 /// The loss of each row, and its gradient by the row where it is asked for.
 pub fn row_losses(request: &Request, loss: impl RowLoss + 'static) -> Result<Answer> {
     let logits = logits(request, "logits")?;
     let targets = targets(request, &logits)?;
-    row_losses_of(request, loss, &logits, &targets, None)
+    losses_of(request, loss, &Inputs::from_logits(&logits, &targets))
 }
 
-/// The same, of logits to which a bias is added.
-pub fn row_losses_of(
+/// The same, of these inputs.
+pub fn losses_of(
     request: &Request,
     loss: impl RowLoss + 'static,
-    logits: &Array2<f64>,
-    targets: &[u32],
-    bias: Option<&Array1<f64>>,
+    inputs: &Inputs<'_>,
 ) -> Result<Answer> {
     let loss = LinearCrossEntropy::builder()
         .row_loss(loss)
         .reduction(Reduction::None)
         .ignore_index(None)
         .build()?;
-    let mut inputs = Inputs::from_logits(logits, targets);
-    if let Some(bias) = bias {
-        inputs = inputs.bias(bias);
-    }
     if !request.wants_gradient() {
-        return Ok(Answer::new(vector(loss.forward(&inputs)?.losses().view())));
+        return Ok(Answer::new(vector(loss.forward(inputs)?.losses().view())));
     }
-    let mut gradient = Array2::zeros(logits.dim());
+    let mut gradient = Array2::zeros(logits(request, "logits")?.dim());
     let gradients = Gradients::new().logits(&mut gradient);
-    let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients)?;
+    let forward = loss.loss_and_gradients(inputs, &Upstream::default(), gradients)?;
     let value = vector(forward.losses().view());
     Ok(Answer::new(value).with_gradient("logits", matrix(gradient.view())))
 }

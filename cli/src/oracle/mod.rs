@@ -13,6 +13,7 @@ mod function;
 mod fused;
 mod json;
 mod logits;
+mod named;
 mod nearest;
 mod refusal;
 mod request;
@@ -21,6 +22,17 @@ mod row_losses;
 mod table;
 mod target_losses;
 mod values;
+
+pub use self::argument::{Argument, Kind, Otherwise};
+pub use self::coverage::N;
+pub use self::divergences::{DIVERGENCES, SYMMETRIC};
+pub use self::json::{Json, shortened};
+pub use self::named::{Beside, Named, made};
+pub use self::nearest::nearest;
+pub use self::refusal::Refusal;
+pub use self::request::Request;
+pub use self::robust_losses::{ADAPTIVE, CALIBRATION, ROBUST, adaptive, calibration, lambdas};
+pub use self::table::losses;
 
 use clap::Args;
 use serde_json::{Value, json};

@@ -40,7 +40,7 @@ impl Call {
 
 /// The arguments of one function, as its table has them.
 pub struct Request {
-    arguments: &'static [Argument],
+    arguments: Vec<Argument>,
     values: BTreeMap<String, Json>,
     gradient: bool,
 }
@@ -49,7 +49,7 @@ impl Request {
     /// A call whose arguments are known to the function `name`, and all there that must be.
     pub fn new(
         name: &str,
-        arguments: &'static [Argument],
+        arguments: &[Argument],
         differentiable: bool,
         call: Call,
     ) -> Result<Self> {
@@ -75,13 +75,18 @@ impl Request {
                 names().collect::<Vec<_>>().join(", "),
             )));
         }
+        Ok(Self { gradient, ..Self::of(arguments, values)? })
+    }
+
+    /// Of arguments that are known, without a gradient; all must be there that have to.
+    pub fn of(arguments: &[Argument], values: BTreeMap<String, Json>) -> Result<Self> {
         let must = |argument: &&Argument| matches!(argument.otherwise, Otherwise::Required);
         for argument in arguments.iter().filter(must) {
             if !values.contains_key(argument.name) {
                 return Err(wrong(argument, "missing"));
             }
         }
-        Ok(Self { arguments, values, gradient })
+        Ok(Self { arguments: arguments.to_vec(), values, gradient: false })
     }
 
     /// Whether the gradient is asked for.
@@ -99,13 +104,13 @@ impl Request {
         self.arguments.iter().any(|argument| argument.name == name)
     }
 
-    fn argument(&self, name: &str) -> Result<&'static Argument> {
+    fn argument(&self, name: &str) -> Result<&Argument> {
         let argument = self.arguments.iter().find(|argument| argument.name == name);
         argument.ok_or_else(|| Refusal::new(format!("the function does not take {name}")))
     }
 
     /// An argument with what stands there.
-    fn value(&self, name: &str) -> Result<(&'static Argument, &Json)> {
+    fn value(&self, name: &str) -> Result<(&Argument, &Json)> {
         let argument = self.argument(name)?;
         match self.values.get(name) {
             Some(value) => Ok((argument, value)),

@@ -11,62 +11,66 @@ use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
 use super::answer::{Answer, matrix, vector};
 use super::argument::{Argument, Interval, Kind, Otherwise};
 use super::function::Function;
-use super::logits::{BY_LOGITS, LOGITS, TARGETS, below_maximum, logits, row_losses, targets};
+use super::logits::{
+    BY_LOGITS, LOGITS, TARGETS, below_maximum, logits, row_losses, several_classes, targets,
+};
+use super::named::{Named, made};
 use super::refusal::{Refusal, Result};
 use super::request::Request;
 use crate::output::number;
 
 const MARGIN: Argument = Argument::number("margin", Interval::at_least(0.0));
-const LAMBDA: Argument = Argument::number("lambda0", Interval::above(0.0));
-const ALPHA: Argument = Argument::number("alpha", Interval::above(1.0));
-const UPDATE: Argument = Argument::new("update", Kind::Word(&["one_step", "fixed_point"]))
-    .or(Otherwise::Word("fixed_point"));
+
+/// The arguments of `ldr_kl`.
+pub const ROBUST: [Argument; 2] =
+    [Argument::number("lambda", Interval::above(0.0)), MARGIN.or(Otherwise::Number(0.0))];
+
+/// Those of `aldr_kl`.
+pub const ADAPTIVE: [Argument; 4] = [
+    Argument::number("lambda0", Interval::above(0.0)),
+    Argument::number("alpha", Interval::above(1.0)),
+    MARGIN,
+    Argument::new("update", Kind::Word(&["one_step", "fixed_point"]))
+        .or(Otherwise::Word("fixed_point")),
+];
+
+/// Those of `correctness_calibration`.
+pub const CALIBRATION: [Argument; 2] = [
+    Argument::new("penalty", Kind::Word(&["mse", "abs", "bce"])).or(Otherwise::Word("mse")),
+    Argument::new("balanced", Kind::Flag).or(Otherwise::Flag(false)),
+];
+
+pub const LOSSES: &[Named] =
+    &[Named::new("normalized_cross_entropy", |_| made(Ok(NormalizedCrossEntropy)))
+        .also(&["nce"])
+        .of_several_classes()];
 
 pub const FUNCTIONS: &[Function] = &[
     Function {
-        name: "normalized_cross_entropy",
-        arguments: &[LOGITS, TARGETS],
-        gradient: BY_LOGITS,
-        answer: |request| {
-            several_classes(&logits(request, "logits")?)?;
-            row_losses(request, NormalizedCrossEntropy)
-        },
-    },
-    Function {
         name: "correctness_calibration",
-        arguments: &[
-            LOGITS,
-            TARGETS,
-            Argument::new("penalty", Kind::Word(&["mse", "abs", "bce"])).or(Otherwise::Word("mse")),
-            Argument::new("balanced", Kind::Flag).or(Otherwise::Flag(false)),
-        ],
+        arguments: &[LOGITS, TARGETS, CALIBRATION[0], CALIBRATION[1]],
         gradient: BY_LOGITS,
         answer: correctness_calibration,
     },
     Function {
         name: "ldr_kl",
-        arguments: &[
-            LOGITS,
-            TARGETS,
-            Argument::number("lambda", Interval::above(0.0)),
-            MARGIN.or(Otherwise::Number(0.0)),
-        ],
+        arguments: &[LOGITS, TARGETS, ROBUST[0], ROBUST[1]],
         gradient: BY_LOGITS,
         answer: ldr_kl,
     },
     Function {
         name: "aldr_kl",
-        arguments: &[LOGITS, TARGETS, LAMBDA, ALPHA, MARGIN, UPDATE],
+        arguments: &[LOGITS, TARGETS, ADAPTIVE[0], ADAPTIVE[1], ADAPTIVE[2], ADAPTIVE[3]],
         gradient: BY_LOGITS,
         answer: aldr_kl,
     },
     Function {
         name: "aldr_lambda",
-        arguments: &[LOGITS, TARGETS, LAMBDA, ALPHA, MARGIN, UPDATE],
+        arguments: &[LOGITS, TARGETS, ADAPTIVE[0], ADAPTIVE[1], ADAPTIVE[2], ADAPTIVE[3]],
         gradient: &[],
         answer: |request| {
             let (logits, targets) = (tempered(request)?, targets_of(request)?);
-            Ok(Answer::new(vector(lambdas(request, &logits, &targets)?.view())))
+            Ok(Answer::new(vector(lambdas_of(request, &logits, &targets)?.view())))
         },
     },
     Function {
@@ -112,13 +116,6 @@ fn targets_of(request: &Request) -> Result<Vec<u32>> {
     targets(request, &logits(request, "logits")?)
 }
 
-fn several_classes(logits: &Array2<f64>) -> Result<()> {
-    match logits.dim().1 {
-        0 | 1 => Err(Refusal::new("logits have one column, expected at least two classes")),
-        _ => Ok(()),
-    }
-}
-
 /// The losses of rows with a weight and a temperature each, summed over a divisor or not at all.
 fn of_rows(
     request: &Request,
@@ -139,13 +136,17 @@ fn of_rows(
     Ok(Answer::new(value(&forward)).with_gradient("logits", matrix(gradient.view())))
 }
 
-fn correctness_calibration(request: &Request) -> Result<Answer> {
-    let penalty = match request.word("penalty")? {
+/// As the arguments say.
+pub fn calibration(request: &Request) -> Result<CorrectnessCalibration> {
+    Ok(CorrectnessCalibration::new(match request.word("penalty")? {
         "abs" => CorrectnessPenalty::Absolute,
         "bce" => CorrectnessPenalty::CrossEntropy,
         _ => CorrectnessPenalty::Squared,
-    };
-    let loss = CorrectnessCalibration::new(penalty);
+    }))
+}
+
+fn correctness_calibration(request: &Request) -> Result<Answer> {
+    let loss = calibration(request)?;
     if !request.flag("balanced")? {
         return row_losses(request, loss);
     }
@@ -168,45 +169,59 @@ fn ldr_kl(request: &Request) -> Result<Answer> {
     of_rows(request, loss, &Inputs::from_logits(&logits, &targets), false)
 }
 
-/// As the arguments say, or without the margin.
-fn adaptive(request: &Request, margin: bool) -> Result<AdaptiveDistributionallyRobust> {
-    let margin = if margin { request.number("margin")? } else { 0.0 };
+/// As the arguments say.
+pub fn adaptive(request: &Request) -> Result<AdaptiveDistributionallyRobust> {
     let (lambda, alpha) = (request.number("lambda0")?, request.number("alpha")?);
-    Ok(AdaptiveDistributionallyRobust::new(lambda, alpha, margin)?)
+    Ok(AdaptiveDistributionallyRobust::new(lambda, alpha, request.number("margin")?)?)
 }
 
 /// Steps towards a fixed point at most; each takes at least a part of what is left, and 31 reach 10⁻¹⁵.
 const STEPS: usize = 10_000;
 
-/// λ* of each row: of one step, whose p is without the margin, or where nothing changes any more.
-fn lambdas(request: &Request, logits: &Array2<f64>, targets: &[u32]) -> Result<Array1<f64>> {
-    several_classes(logits)?;
-    let one_step = request.word("update")? == "one_step";
-    let robust = adaptive(request, !one_step)?;
-    let loss = LinearCrossEntropy::builder().row_loss(robust).ignore_index(None).build()?;
-    let mut lambdas = Array1::from_elem(targets.len(), request.number("lambda0")?);
-    for _ in 0..if one_step { 1 } else { STEPS } {
-        let inputs = Inputs::from_logits(logits, targets).temperatures(&lambdas);
-        let next = robust.next(&loss.forward(&inputs)?);
-        let still = next.iter().zip(&lambdas).all(|(a, b)| {
-            (a - b).abs() <= 2.0 * f64::EPSILON * b.abs() || (a.is_nan() && b.is_nan())
-        });
-        if next.iter().any(|lambda| lambda.is_nan()) {
-            return Ok(next);
+/// λ* of each row, by its `update`: of one step, whose p is without the margin, or where nothing changes any more
+/// but the last digits, which `epsilon` says. `step` makes it of a forward at such temperatures; NaN stays NaN.
+pub fn lambdas<E: From<Refusal>>(
+    request: &Request,
+    rows: usize,
+    epsilon: f64,
+    step: impl Fn(AdaptiveDistributionallyRobust, &Array1<f64>) -> std::result::Result<Array1<f64>, E>,
+) -> std::result::Result<Array1<f64>, E> {
+    let first = request.number("lambda0")?;
+    let (robust, steps) = match request.word("update")? {
+        "one_step" => {
+            let alpha = request.number("alpha")?;
+            let robust = AdaptiveDistributionallyRobust::new(first, alpha, 0.0);
+            (robust.map_err(Refusal::from)?, 1)
         }
-        lambdas = next;
-        if still {
+        _ => (adaptive(request)?, STEPS),
+    };
+    let mut lambdas = Array1::from_elem(rows, first);
+    for _ in 0..steps {
+        let known = lambdas.mapv(|lambda: f64| if lambda.is_nan() { first } else { lambda });
+        lambdas = step(robust, &known)?;
+        let still = |(a, b): (&f64, &f64)| (a - b).abs() <= 2.0 * epsilon * b || a.is_nan();
+        if lambdas.iter().zip(&known).all(still) {
             break;
         }
     }
     Ok(lambdas)
 }
 
+/// λ* of given logits.
+fn lambdas_of(request: &Request, logits: &Array2<f64>, targets: &[u32]) -> Result<Array1<f64>> {
+    several_classes(logits)?;
+    lambdas(request, targets.len(), f64::EPSILON, |robust, temperatures| {
+        let loss = LinearCrossEntropy::builder().row_loss(robust).ignore_index(None).build()?;
+        let inputs = Inputs::from_logits(logits, targets).temperatures(temperatures);
+        Ok(robust.next(&loss.forward(&inputs)?))
+    })
+}
+
 fn aldr_kl(request: &Request) -> Result<Answer> {
     let (logits, targets) = (tempered(request)?, targets_of(request)?);
-    let lambdas = lambdas(request, &logits, &targets)?;
+    let lambdas = lambdas_of(request, &logits, &targets)?;
     let loss = LinearCrossEntropy::builder()
-        .row_loss(adaptive(request, true)?)
+        .row_loss(adaptive(request)?)
         .reduction(Reduction::None)
         .ignore_index(None)
         .build()?;

@@ -1,55 +1,45 @@
 //! Cross-entropy with its companions, and the losses of rows that are no matter of the target.
 
+use surprisal::Inputs;
 use surprisal::loss::{CrossEntropy, EntropyBonus};
 
 use super::answer::Answer;
 use super::argument::{Argument, Interval, Kind, Otherwise};
 use super::function::Function;
-use super::logits::{BY_LOGITS, LOGITS, TARGETS, logits, row_losses, row_losses_of, targets};
+use super::logits::{BY_LOGITS, LOGITS, TARGETS, logits, losses_of, targets};
+use super::named::{Beside, Named, made};
 use super::refusal::{Refusal, Result};
 use super::request::{Request, expect_length};
 
-pub const FUNCTIONS: &[Function] = &[
-    Function {
-        name: "cross_entropy",
-        arguments: &[LOGITS, TARGETS],
-        gradient: BY_LOGITS,
-        answer: |request| row_losses(request, CrossEntropy::default()),
-    },
-    Function {
-        name: "label_smoothing",
-        arguments: &[
-            LOGITS,
-            TARGETS,
-            Argument::number("epsilon", Interval::at_least(0.0).up_to(1.0))
-                .or(Otherwise::Number(0.1)),
-        ],
-        gradient: BY_LOGITS,
-        answer: |request| row_losses(request, CrossEntropy::new(request.number("epsilon")?, 0.0)?),
-    },
-    Function {
-        name: "z_loss",
-        arguments: &[
-            LOGITS,
-            TARGETS,
-            Argument::number("lambda", Interval::at_least(0.0)).or(Otherwise::Number(1e-4)),
-        ],
-        gradient: BY_LOGITS,
-        answer: |request| row_losses(request, CrossEntropy::new(0.0, request.number("lambda")?)?),
-    },
-    Function {
-        name: "logit_adjusted",
-        arguments: &[
-            LOGITS,
-            TARGETS,
-            Argument::new("prior", Kind::Numbers("[K]")),
-            Argument::number("tau", Interval::ANY).or(Otherwise::Number(1.0)),
-        ],
-        gradient: BY_LOGITS,
-        answer: logit_adjusted,
-    },
-    Function { name: "entropy", arguments: &[LOGITS], gradient: BY_LOGITS, answer: entropy },
+pub const LOSSES: &[Named] = &[
+    Named::new("cross_entropy", |_| made(Ok(CrossEntropy::default())))
+        .also(&["ce"])
+        .beside(Beside::Targets),
+    Named::new("label_smoothing", |request| {
+        made(CrossEntropy::new(request.number("epsilon")?, 0.0))
+    })
+    .beside(Beside::Targets)
+    .with(&[
+        Argument::number("epsilon", Interval::at_least(0.0).up_to(1.0)).or(Otherwise::Number(0.1))
+    ]),
+    Named::new("z_loss", |request| made(CrossEntropy::new(0.0, request.number("lambda")?)))
+        .beside(Beside::Targets)
+        .with(&[Argument::number("lambda", Interval::at_least(0.0)).or(Otherwise::Number(1e-4))]),
+    // H is no matter of the targets.
+    Named::new("entropy", |_| made(EntropyBonus::new(1.0))).beside(Beside::Nothing),
 ];
+
+pub const FUNCTIONS: &[Function] = &[Function {
+    name: "logit_adjusted",
+    arguments: &[
+        LOGITS,
+        TARGETS,
+        Argument::new("prior", Kind::Numbers("[K]")),
+        Argument::number("tau", Interval::ANY).or(Otherwise::Number(1.0)),
+    ],
+    gradient: BY_LOGITS,
+    answer: logit_adjusted,
+}];
 
 /// Cross-entropy of z + τ ln prior, which is a bias.
 fn logit_adjusted(request: &Request) -> Result<Answer> {
@@ -63,12 +53,6 @@ fn logit_adjusted(request: &Request) -> Result<Answer> {
     }
     let tau = request.number("tau")?;
     let bias = prior.mapv(|x| tau * x.ln());
-    row_losses_of(request, CrossEntropy::default(), &logits, &targets, Some(&bias))
-}
-
-/// H is no matter of the targets; the loss has some all the same.
-fn entropy(request: &Request) -> Result<Answer> {
-    let logits = logits(request, "logits")?;
-    let targets = vec![0; logits.dim().0];
-    row_losses_of(request, EntropyBonus::new(1.0)?, &logits, &targets, None)
+    let inputs = Inputs::from_logits(&logits, &targets).bias(&bias);
+    losses_of(request, CrossEntropy::default(), &inputs)
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::answer::Answer;
 use super::function::Function;
 use super::json::shortened;
+use super::named::Named;
 use super::nearest::nearest;
 use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
@@ -18,12 +19,10 @@ const LIST: &str = "list";
 
 const FAMILIES: &[&[Function]] = &[
     row_losses::FUNCTIONS,
-    target_losses::FUNCTIONS,
     robust_losses::FUNCTIONS,
     divergences::FUNCTIONS,
     coverage::FUNCTIONS,
     activations::FUNCTIONS,
-    embedding_losses::FUNCTIONS,
     values::FUNCTIONS,
     fused::FUNCTIONS,
     distributions::FUNCTIONS,
@@ -31,8 +30,20 @@ const FAMILIES: &[&[Function]] = &[
     contrastive::FUNCTIONS,
 ];
 
+const LOSSES: &[&[Named]] =
+    &[row_losses::LOSSES, target_losses::LOSSES, robust_losses::LOSSES, embedding_losses::LOSSES];
+
+/// The losses of rows that their name and a few numbers make.
+pub fn losses() -> impl Iterator<Item = &'static Named> {
+    LOSSES.iter().flat_map(|family| family.iter())
+}
+
 fn functions() -> impl Iterator<Item = &'static Function> {
     FAMILIES.iter().flat_map(|family| family.iter())
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    functions().map(|function| function.name).chain(losses().map(|loss| loss.name))
 }
 
 /// The answer to one line.
@@ -42,11 +53,13 @@ pub fn answer(line: &[u8]) -> Result<Answer> {
         Request::new(LIST, &[], false, call)?;
         return Ok(Answer::new(listed()));
     }
+    if let Some(loss) = losses().find(|loss| loss.name == call.function) {
+        return loss.call(call);
+    }
     match functions().find(|function| function.name == call.function) {
         Some(function) => function.call(call),
         None => {
-            let names = functions().map(|function| function.name).chain([LIST]);
-            let near = nearest(&call.function, names).unwrap_or_default();
+            let near = nearest(&call.function, names().chain([LIST])).unwrap_or_default();
             Err(Refusal::new(format!(
                 "function is \"{}\", expected one that \"{LIST}\" lists; the nearest is \"{near}\"",
                 shortened(&call.function)
@@ -56,8 +69,9 @@ pub fn answer(line: &[u8]) -> Result<Answer> {
 }
 
 fn listed() -> Value {
-    let entries = functions().map(|function| (function.name.to_string(), function.listed()));
-    Value::Object(entries.collect::<Map<_, _>>())
+    let functions = functions().map(|function| (function.name.to_string(), function.listed()));
+    let losses = losses().map(|loss| (loss.name.to_string(), loss.listed()));
+    Value::Object(losses.chain(functions).collect::<Map<_, _>>())
 }
 
 #[cfg(test)]
@@ -66,7 +80,7 @@ mod tests {
 
     #[test]
     fn no_name_stands_twice_and_gradients_are_of_arguments() {
-        let mut names: Vec<_> = functions().map(|function| function.name).collect();
+        let mut names: Vec<_> = names().collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
