@@ -1,0 +1,1 @@
+//! The limits and identities of the losses, on random rows.
