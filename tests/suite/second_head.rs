@@ -1,6 +1,8 @@
 //! Divergences from a second head, and losses of the mean of its logits: against direct sums in f64, over every
 //! type, strategy and instruction set.
 
+mod limits;
+
 use half::{bf16, f16};
 use ndarray::{Array1, Array2, Axis, arr1, arr2, s};
 use surprisal::loss::{

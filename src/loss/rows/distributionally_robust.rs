@@ -59,8 +59,9 @@ impl DistributionallyRobust {
         let (s, margin) = (row.surprisal(), self.margin / row.temperature());
         let odds = row.others().ln() + s + margin;
         let own = odds.max(0.0) + (-odds.abs()).exp().ln_1p();
-        // (1 − p*_y)/(1 − p_y), whose parts may both be 0.
-        (own, (s + margin - own).min(700.0).exp())
+        // (1 − p*_y)/(1 − p_y), whose parts may both be 0; 1 where p_y is.
+        let slope = if s == f64::INFINITY { 1.0 } else { (s + margin - own).min(700.0).exp() };
+        (own, slope)
     }
 
     fn term(&self, row: &RowScalars) -> Term {

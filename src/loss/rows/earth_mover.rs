@@ -86,7 +86,9 @@ impl RowLoss for EarthMover {
             }
             Weighing::Continual => {
                 let ratio = with_target / (s + EPSILON);
-                Term::new(ratio * s + with_target).by_companion(1.0).by_surprisal(ratio)
+                // s/(s + ε) is 1 where s is +∞.
+                let own = if s == f64::INFINITY { with_target } else { ratio * s };
+                Term::new(own + with_target).by_companion(1.0).by_surprisal(ratio)
             }
         };
         Terms::weighted(term)

@@ -66,9 +66,11 @@ impl RowLoss for GeneralizedCrossEntropy {
     fn evaluate(&self, row: &RowScalars) -> Terms {
         let of = |s: f64| if self.q == 0.0 { s } else { -(-self.q * s).exp_m1() / self.q };
         let s = row.surprisal();
-        if s >= self.most {
+        if self.most.is_finite() && s >= self.most {
             return Terms::weighted(Term::new(of(self.most)));
         }
-        Terms::weighted(Term::new(of(s)).by_surprisal((-self.q * s).exp()))
+        // 0 · ∞ is 0 here: cross-entropy has a slope of 1 also where s is +∞.
+        let slope = if self.q == 0.0 { 1.0 } else { (-self.q * s).exp() };
+        Terms::weighted(Term::new(of(s)).by_surprisal(slope))
     }
 }

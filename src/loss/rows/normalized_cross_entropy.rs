@@ -10,7 +10,8 @@ use crate::loss::row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
 /// ∂L/∂s = 1/D      ∂L/∂D = −s/D²
 /// ```
 ///
-/// From 0 (the target is certain) to 1; 1/V where all classes are alike. Ma et al. 2020, *Normalized Loss Functions
+/// From 0 (the target is certain) to 1, which it is where the target's logit is −∞; 1/V where all classes are alike;
+/// 0 where a logit of another class is −∞. Ma et al. 2020, *Normalized Loss Functions
 /// for Deep Learning with Noisy Labels*.
 ///
 /// ```
@@ -32,6 +33,10 @@ impl RowLoss for NormalizedCrossEntropy {
 
     fn evaluate(&self, row: &RowScalars) -> Terms {
         let (s, all) = (row.surprisal(), row.deviation());
+        if s == f64::INFINITY {
+            // Where the target alone has no probability, it has all of the surprisals.
+            return Terms::weighted(Term::new(1.0));
+        }
         let share = s / all;
         Terms::weighted(Term::new(share).by_surprisal(1.0 / all).by_deviation(-share / all))
     }
