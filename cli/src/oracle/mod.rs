@@ -20,6 +20,7 @@ mod robust_losses;
 mod row_losses;
 mod table;
 mod target_losses;
+mod truncated;
 mod values;
 
 use clap::Args;
