@@ -64,6 +64,9 @@ pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()
     if inputs.shard.is_some() || inputs.target_logits.is_some() {
         return conflict("the GPU computes no shards, expected the whole vocabulary");
     }
+    if inputs.floors.is_some() {
+        return conflict("the GPU computes no truncated rows, expected no floors or the processor");
+    }
     if loss.statistics.top_k > 0 {
         return conflict("the GPU computes no top k, expected the top 1 or the processor");
     }

@@ -186,7 +186,7 @@ impl Forward {
 
     /// Whether this forward was made from these rows and targets with these options.
     pub(crate) fn check_rows<R: Real>(&self, problem: &Problem<'_, R>) -> Result<()> {
-        let row = |row: &Row| (row.hidden, row.output, row.target, row.temperature);
+        let row = |row: &Row| (row.hidden, row.output, row.target, row.temperature, row.floor);
         let same = self.outputs == problem.outputs
             && self.rows.len() == problem.rows.len()
             && self.rows.iter().zip(&problem.rows).all(|(a, b)| row(a) == row(b))

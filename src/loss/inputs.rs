@@ -4,6 +4,7 @@ use ndarray::{Array1, ArrayView1, ArrayView2};
 
 use super::candidates::Candidates;
 use super::companion::Companion;
+use super::floors::Floors;
 use super::head::Head;
 use super::source::Source;
 use crate::error::{Error, Result};
@@ -231,6 +232,7 @@ pub struct Inputs<'a> {
     pub(crate) candidates: Option<Candidates<'a>>,
     pub(crate) shard: Option<Shard>,
     pub(crate) target_logits: Option<Vector<'a>>,
+    pub(crate) floors: Option<&'a Floors>,
     /// Whether f64 is asked for.
     pub(crate) double: bool,
 }
@@ -348,6 +350,7 @@ impl<'a> Inputs<'a> {
             candidates: None,
             shard: None,
             target_logits: None,
+            floors: None,
             double: false,
         }
     }
@@ -412,6 +415,35 @@ impl<'a> Inputs<'a> {
     /// ```
     pub fn temperatures(mut self, temperatures: impl Into<Vector<'a>>) -> Self {
         self.temperatures = Some(temperatures.into());
+        self
+    }
+
+    /// Leaves out the classes below these floors, as [`truncate`](crate::LinearCrossEntropy::truncate) returned them
+    /// for the same inputs: their logits are −∞, and loss, statistics and gradients are those of the softmax over
+    /// the classes that stay. No gradient goes through which classes these are. A row whose target is left out
+    /// has a log-probability of −∞, and where its loss is infinite no gradient of it.
+    ///
+    /// With hard targets, without shards, label smoothing, a second head or a filter, and not on a GPU.
+    ///
+    /// ```
+    /// use ndarray::{Array2, arr2};
+    /// use surprisal::loss::Truncation;
+    /// use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Statistic, Upstream};
+    /// let logits = arr2(&[[2.0_f64, 0.0, 2.0], [2.0, 0.0, 2.0]]);
+    /// let inputs = Inputs::from_logits(&logits, &[0_u32, 1]);
+    /// let loss = LinearCrossEntropy::builder().reduction(Reduction::None).build()?;
+    /// let floors = loss.truncate(&inputs, &Truncation::new().top_k(2))?;
+    /// let mut gradient = Array2::<f64>::zeros((2, 3));
+    /// let gradients = Gradients::new().logits(&mut gradient);
+    /// let forward =
+    ///     loss.loss_and_gradients(&inputs.floors(&floors), &Upstream::default(), gradients)?;
+    /// let half = 0.5_f64.ln();
+    /// assert_eq!(forward.statistic(Statistic::LogProbability)?.to_vec(), [half, f64::NEG_INFINITY]);
+    /// assert_eq!(gradient, arr2(&[[-0.5, 0.0, 0.5], [0.0, 0.0, 0.0]]));
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn floors(mut self, floors: &'a Floors) -> Self {
+        self.floors = Some(floors);
         self
     }
 

@@ -191,6 +191,11 @@ pub(crate) fn companion<R: Real>(
     logits.iter().zip(values).map(term).sum()
 }
 
+/// The largest logit; NaN where any is NaN.
+pub(crate) fn maximum<R: Real>(isa: Isa, logits: &[R]) -> R {
+    isa.dispatch(Maximum { logits }).0
+}
+
 /// How many logits are above `threshold`.
 pub(crate) fn count_above<R: Real>(isa: Isa, logits: &[R], threshold: R) -> usize {
     isa.dispatch(CountAbove { logits, threshold })

@@ -3,6 +3,7 @@
 
 pub(crate) mod block;
 pub(crate) mod divergence;
+pub(crate) mod floor;
 pub(crate) mod gradient;
 mod renyi;
 mod row_state;

@@ -423,3 +423,29 @@ fn what_does_not_go_is_said() {
     conflict(vjp(&swapped, &Upstream::scalar(0.0).candidates(&right)), "expected what `forward`");
     vjp(&inputs, &Upstream::scalar(0.0).candidates(&right)).unwrap();
 }
+
+/// Under a floor the list is a part of what is left: what is not has no probability.
+#[test]
+fn candidates_below_a_floor_are_gone() {
+    let logits = arr2(&[[1.0_f64, 3.0, 2.0, -1.0]]);
+    let classes = arr2(&[[1_u32, 3]]);
+    let loss = LinearCrossEntropy::builder().build().unwrap();
+    let plain = Inputs::unlabelled_logits(&logits);
+    let truncation = surprisal::loss::Truncation::new().top_k(2);
+    let floors = loss.truncate(&plain, &truncation).unwrap();
+    let inputs = plain.floors(&floors).candidates(Candidates::new(&classes).with_others());
+    let forward = loss.forward(&inputs).unwrap();
+    let own = forward.candidates().unwrap();
+    let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-15, "{a} and {b}");
+    close(own.log_probabilities[[0, 0]], -(-1.0_f64).exp().ln_1p());
+    assert_eq!(own.log_probabilities[[0, 1]], f64::NEG_INFINITY);
+    close(own.log_others[0], -1_f64.exp().ln_1p());
+    let of_candidates = arr2(&[[1.0_f64, 5.0]]);
+    let upstream = Upstream::scalar(0.0).candidates(&of_candidates);
+    let mut gradient = Array2::<f64>::from_elem((1, 4), f64::NAN);
+    loss.vjp(&inputs, &forward, &upstream, Gradients::new().logits(&mut gradient)).unwrap();
+    let share = 1.0 / (1.0 + 1_f64.exp());
+    for (a, b) in gradient.iter().zip([0.0, share, -share, 0.0]) {
+        close(*a, b);
+    }
+}

@@ -21,6 +21,7 @@ mod robust_losses;
 mod row_losses;
 mod table;
 mod target_losses;
+mod truncated;
 mod values;
 
 pub use self::argument::{Argument, Kind, Otherwise};

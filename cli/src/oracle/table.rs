@@ -11,7 +11,7 @@ use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
 use super::{
     activations, contrastive, coverage, distillation, distributions, divergences, embedding_losses,
-    fused, robust_losses, row_losses, target_losses, values,
+    fused, robust_losses, row_losses, target_losses, truncated, values,
 };
 
 /// The function that lists the others.
@@ -28,6 +28,7 @@ const FAMILIES: &[&[Function]] = &[
     distributions::FUNCTIONS,
     distillation::FUNCTIONS,
     contrastive::FUNCTIONS,
+    truncated::FUNCTIONS,
 ];
 
 const LOSSES: &[&[Named]] =

@@ -1,6 +1,7 @@
 //! The rows that a gradient comes from, with their coefficients.
 
 use super::candidates::{CandidateRows, CandidateSlopes};
+use super::floors::of_classes_left;
 use super::problem::{Problem, Row, SecondRow};
 use crate::element::Real;
 use crate::error::{Error, Result};
@@ -101,6 +102,7 @@ pub(crate) fn active_rows<R: Real>(
                 problem.loss.row_loss.evaluate(&scalars)
             }
         };
+        let (above, terms) = of_classes_left(row, state, above, terms);
         let slopes = problem.candidate_slopes(row, state, candidates, upstream.log_others.as_ref());
         let of = |exponent| {
             active_row(problem, (index, row), state, (&above, &slopes), &terms, exponent)

@@ -229,6 +229,7 @@ impl<R: Real> Problem<'_, R> {
                 Slope::Each(slopes)
             }
         };
+        active.row.floor.cut(loss.isa, self.first_class + columns.start, products);
         let divergences = beside.and_then(|BesideRow { second, pair }| {
             let to = &mut sized(divergences, TILE_COLUMNS)[..width];
             to.fill(R::ZERO);

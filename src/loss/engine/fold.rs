@@ -357,6 +357,7 @@ impl<R: Real> Problem<'_, R> {
         let moments = self.loss.moments();
         let first_class = self.first_class + columns.start;
         transform.apply(isa, self.bias_of(columns.clone()), products, None);
+        row.floor.cut(isa, first_class, products);
         self.hide_candidates(row, &columns, products);
         let logits = products;
         let companions = self.companions_of(row, columns.clone(), second, &mut scratch.companions);

@@ -16,6 +16,7 @@ use crate::loss::filter::record::{Lists, Record};
 use crate::loss::options::{Backward, Filter, LinearCrossEntropy};
 use crate::parallel;
 use crate::softmax::RowState;
+use crate::softmax::floor::Floor;
 use crate::softmax::top_k::Entry;
 
 /// What a call takes and how it goes; made by [`LinearCrossEntropy::plan`].
@@ -166,6 +167,7 @@ impl LinearCrossEntropy {
         let sizes = Sizes { loss: self, shapes, threads: threads.max(1) };
         match pass {
             Pass::Forward => sizes.forward(),
+            Pass::Truncation => sizes.truncation(),
             Pass::Vjp => sizes.recompute(),
             Pass::LossAndGradients => match self.backward {
                 Backward::Recompute => sizes.both(),
@@ -427,6 +429,26 @@ impl Sizes<'_> {
         let waves = halves(rows, GROUP).chain([1]);
         let (wave, need) = self.fitting(waves, |wave| self.forward_need(wave))?;
         Ok(self.with_slots(None, 2, need, wave))
+    }
+
+    fn truncation_need(&self, rows: usize) -> Result<Need> {
+        let Shapes { rows: all, hidden, vocabulary, real_bytes, .. } = *self.shapes;
+        let tile = self.tile_columns();
+        let fixed = self
+            .common()
+            .plus(self.panels(rows, hidden))
+            .plus(Bytes::product(&[rows, vocabulary, real_bytes]))
+            .plus(Bytes::product(&[rows + spans_count(vocabulary, tile), TASK]))
+            .plus(Bytes::product(&[all, size_of::<Floor>() + size_of::<Option<(Floor, f64)>>()]));
+        let slot = self.tile_slot(tile).plus(self.steps(tile)).plus(self.lines(tile));
+        Need::new(fixed, slot.plus(Bytes::product(&[2, vocabulary, real_bytes])))
+    }
+
+    fn truncation(&self) -> Result<Plan> {
+        let rows = self.shapes.rows.clamp(1, WAVE);
+        let sizes = halves(rows, GROUP).chain([1]);
+        let (rows, need) = self.fitting(sizes, |rows| self.truncation_need(rows))?;
+        Ok(self.with_slots(None, 2, need, rows))
     }
 
     /// The coefficients of each row, the accumulators of rounded gradients, the lists of views.

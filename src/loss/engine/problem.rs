@@ -7,6 +7,7 @@ use super::checks::{
     Domain, check_companion, check_options, check_second_head, check_source, check_targets,
     check_temperatures, check_vector, expect_length,
 };
+use super::floors::put_floors;
 use super::listed::Listed;
 use super::selected::Selected;
 use super::shapes::Shapes;
@@ -22,6 +23,7 @@ use crate::loss::source::Source;
 use crate::matrix::Vector;
 use crate::quotient::{exponent, quotient, times_power};
 use crate::softmax::RowState;
+use crate::softmax::floor::Floor;
 use crate::softmax::transform::Transform;
 
 /// A row that takes part.
@@ -39,6 +41,8 @@ pub(crate) struct Row {
     pub(crate) token_weight: f64,
     /// T.
     pub(crate) temperature: f64,
+    /// What a truncation leaves of it.
+    pub(crate) floor: Floor,
 }
 
 /// What a row has from the second head.
@@ -240,8 +244,10 @@ impl<'a, R: Real> Problem<'a, R> {
             }
             let token_weight = inputs.token_weights.map_or(1.0, |w| w.at(target_row));
             let temperature = inputs.temperatures.map_or(loss.temperature, |t| t.at(target_row));
-            rows.push(Row { hidden, output, target_row, target, token_weight, temperature });
+            let floor = Floor::NONE;
+            rows.push(Row { hidden, output, target_row, target, token_weight, temperature, floor });
         }
+        put_floors(loss, inputs, outputs, &mut rows)?;
         if columns == 0 && inputs.shard.is_none() && outputs > 0 {
             let (argument, found) = match &inputs.source {
                 Source::Product { .. } => ("classifier", vec![columns, width]),

@@ -44,6 +44,9 @@ pub enum Pass {
     Vjp,
     /// [`LinearCrossEntropy::loss_and_gradients`](crate::LinearCrossEntropy::loss_and_gradients).
     LossAndGradients,
+    /// [`LinearCrossEntropy::truncate`](crate::LinearCrossEntropy::truncate) with top-k or top-p: all logits of some
+    /// rows at a time.
+    Truncation,
 }
 
 /// The sizes and types of a call: all that a [`Plan`](crate::Plan) depends on beside the options.

@@ -344,6 +344,7 @@ impl<R: Real> Problem<'_, R> {
             let transform = self.transform_of(row);
             let logits = &mut products[..columns.len()];
             transform.apply(self.loss.isa, bias, logits, None);
+            row.floor.cut(self.loss.isa, self.first_class + columns.start, logits);
             if self.zero_at_target
                 && let Some(own) = logits.get_mut((row.target as usize).wrapping_sub(columns.start))
             {
@@ -469,6 +470,7 @@ impl<R: Real> Problem<'_, R> {
             let to = std::slice::from_mut(to);
             let at = column as usize..column as usize + 1;
             self.transform_of(row).apply(self.loss.isa, self.bias_of(at), to, None);
+            row.floor.cut(self.loss.isa, self.first_class + column as usize, to);
         }
     }
 }
