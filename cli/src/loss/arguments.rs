@@ -23,7 +23,7 @@ pub const OUTPUT: &str = "Output";
 /// Arrays are FILE.npy, FILE.npz:NAME, FILE.safetensors:TENSOR or
 /// DIR/model.safetensors.index.json:TENSOR. float64 files are computed in float64. The targets are
 /// classes (--targets), distributions (--soft-targets) or a teacher's likeliest classes
-/// (--teacher-classes with --teacher-log-probs). Losses and entropies are in nats.
+/// (--teacher-classes with --teacher-log-probs). Cross-entropies, entropies and divergences are in nats.
 #[derive(Args)]
 pub struct Loss {
     /// Hidden states [N,D]
@@ -107,7 +107,7 @@ pub struct Loss {
     )]
     pub(super) ignore_index: Option<i64>,
     /// Row i predicts target i + S, for [B,T,D] within its sequence of T rows; without S the next.
-    /// --token-weights and --ignore go by the position of the target
+    /// --token-weights, --ignore and --temperature go by the position of the target
     #[arg(
         long,
         value_name = "S",
@@ -272,17 +272,20 @@ pub struct Loss {
 fn losses() -> String {
     format!(
         "The loss of a row, or a sum as in cross_entropy+0.5*mae or cross_entropy-0.01*entropy [default: \
-         cross_entropy]. Names and keys are those of `surprisal oracle`; hyphens are as good as \
-         underscores, and a key with a default may be left out: {}. ldr_kl, aldr_kl and balanced \
-         correctness_calibration go alone",
+         cross_entropy]\n\n\
+         NAME[:KEY=X,KEY=X], as `surprisal oracle` has them; hyphens are as good as underscores. A key that \
+         stands with a value has it where it is left out. ldr_kl, aldr_kl and a balanced \
+         correctness_calibration go alone; demd, emo and expected_cost need --costs, those from forward_kl \
+         on a second head.{}",
         Family::All.described()
     )
 }
 
 fn divergences() -> String {
     format!(
-        "Divergence from the second head, or a sum of such: {}. Beside --loss it is one more term; to \
-         weigh both, name it there: --loss 0.5*cross_entropy+0.5*kl. Alone it needs no --targets",
+        "Divergence from the second head, or a sum of such; alone it needs no --targets\n\n\
+         Beside --loss it is one more term. To weigh both, name it there: --loss \
+         0.5*cross_entropy+0.5*kl. At beta 0 and 1 jensen_shannon is exact, which is 0.{}",
         Family::Divergences.described()
     )
 }

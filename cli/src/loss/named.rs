@@ -55,28 +55,32 @@ impl Family {
         )
     }
 
-    /// Every loss with what it takes, for the help.
+    /// Every loss with what it takes, a line each, for the help.
     pub(super) fn described(self) -> String {
-        let all: Vec<_> = self.losses().map(described).collect();
-        all.join(", ")
+        self.losses().map(described).collect()
     }
 }
 
-/// `name|alias:key=default,key=`.
+/// `name, alias: key=default, key=`.
 fn described(loss: &Named) -> String {
-    let mut text = [loss.name].iter().chain(loss.aliases).copied().collect::<Vec<_>>().join("|");
-    for (i, argument) in loss.arguments.iter().enumerate() {
-        let before = if i == 0 { ":" } else { "," };
-        text += &format!("{before}{}={}", argument.name, otherwise(argument));
-    }
-    text
+    let names: Vec<_> = [loss.name].iter().chain(loss.aliases).copied().collect();
+    let keys: Vec<_> = loss.arguments.iter().map(described_key).collect();
+    let between = if keys.is_empty() { "" } else { ": " };
+    format!("\n  {}{between}{}", names.join(", "), keys.join(", "))
 }
 
-fn otherwise(argument: &Argument) -> String {
+/// `key=default`; words with their default first, in brackets what may be left out without one.
+fn described_key(argument: &Argument) -> String {
+    let name = argument.name;
     match (argument.otherwise, argument.kind) {
-        (Otherwise::Number(number), _) => number.to_string(),
-        (_, Kind::Word(words)) => words.join("/"),
-        (Otherwise::Flag(flag), _) => flag.to_string(),
-        _ => String::new(),
+        (Otherwise::Number(number), _) => format!("{name}={number}"),
+        (Otherwise::Flag(flag), _) => format!("{name}={flag}"),
+        (Otherwise::Word(default), Kind::Word(words)) => {
+            let others = words.iter().filter(|word| **word != default);
+            let all: Vec<_> = [default].iter().chain(others).copied().collect();
+            format!("{name}={}", all.join("/"))
+        }
+        (Otherwise::Absent, _) => format!("[{name}=]"),
+        _ => format!("{name}="),
     }
 }
