@@ -21,6 +21,9 @@ use crate::matrix::Matrix;
 ///
 /// Mao, Mohri and Zhong 2023, *Cross-Entropy Loss Functions: Theoretical Analysis and Applications*.
 ///
+/// Finding the attack is the caller's matter; an attack that moves nothing leaves the comp-sum loss at temperature ρ.
+/// Cases in `conformance/losses.jsonl`: `smooth_adversarial_comp_sum`.
+///
 /// ```
 /// use surprisal::loss::SmoothAdversarial;
 /// let (clean, attacked) = (ndarray::arr2(&[[1.0_f64, 0.0]]), ndarray::arr2(&[[0.0_f64, 0.0]]));

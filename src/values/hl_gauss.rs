@@ -19,6 +19,8 @@ use crate::matrix::Matrix;
 ///
 /// Imani and White 2018, *Improving Regression Performance with Distributional Losses*; Farebrother et al. 2024.
 ///
+/// Cases in `conformance/losses.jsonl`: `hl_gauss`, `hl_gauss_targets`, `decode_value`.
+///
 /// ```
 /// use surprisal::values::HlGauss;
 /// let targets = HlGauss::new(0.0, 2.0, 2, 0.75)?.targets(&[1.0])?;

@@ -16,6 +16,8 @@ use crate::matrix::Matrix;
 /// distribution in the same way: the target of *C51* (Bellemare, Dabney and Munos 2017, *A Distributional
 /// Perspective on Reinforcement Learning*).
 ///
+/// Cases in `conformance/losses.jsonl`: `two_hot`, `two_hot_targets`, `c51`, `c51_targets`, `decode_value`.
+///
 /// ```
 /// use surprisal::values::TwoHot;
 /// let atoms = TwoHot::new(-1.0, 1.0, 3)?;

@@ -13,6 +13,8 @@ use crate::loss::row_loss::{RowLoss, RowScalars, Term, Terms};
 /// Labels*. It is at most ((a+1)^q − a^q)/q; for a → 0 it is generalized cross-entropy, for q = 1 it is
 /// 1 − p_y. The power (a+1)^q is carried apart, so that only a value beyond f64 is +∞.
 ///
+/// Cases of it in `conformance/losses.jsonl`: `agce`.
+///
 /// ```
 /// use surprisal::loss::AsymmetricGeneralizedCrossEntropy;
 /// use surprisal::{Inputs, LinearCrossEntropy};

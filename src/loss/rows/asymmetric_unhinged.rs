@@ -13,6 +13,8 @@ use crate::loss::row_loss::{RowLoss, RowScalars, Term, Terms};
 /// Labels*. It is at most (a^q − (a−1)^q)/q; q = 1 is 1 − p_y. The power (a−p_y)^q is carried apart, so that
 /// only a value beyond f64 is +∞.
 ///
+/// Cases of it in `conformance/losses.jsonl`: `aul`.
+///
 /// ```
 /// use surprisal::loss::AsymmetricUnhinged;
 /// use surprisal::{Inputs, LinearCrossEntropy};

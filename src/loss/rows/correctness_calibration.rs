@@ -33,6 +33,8 @@ pub enum CorrectnessPenalty {
 /// comes from [`balanced_weights`](Self::balanced_weights) as token weights and their sum as the divisor. Where
 /// all rows are right, or all are wrong, that code is 0/0, and this is the plain mean.
 ///
+/// A right row has 0 as its confidence tends to 1. Cases in `conformance/losses.jsonl`: `correctness_calibration`.
+///
 /// ```
 /// use surprisal::loss::CorrectnessCalibration;
 /// use surprisal::{Inputs, LinearCrossEntropy};

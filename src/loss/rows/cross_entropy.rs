@@ -13,6 +13,9 @@ use crate::quotient::quotient;
 /// ε from Szegedy et al. 2016 (*Rethinking the Inception Architecture for Computer Vision*), ζ from
 /// Chowdhery et al. 2022 (*PaLM*). With ε = 1 the target is without effect.
 ///
+/// With ε = 0 and ζ = 0 it is s. The z-loss alone sees what is added to all logits. Cases in
+/// `conformance/losses.jsonl`: `cross_entropy`, `label_smoothing`, `z_loss`, `logit_adjusted`.
+///
 /// ```
 /// use surprisal::loss::CrossEntropy;
 /// use surprisal::{Inputs, LinearCrossEntropy};

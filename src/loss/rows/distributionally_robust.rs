@@ -22,6 +22,9 @@ use crate::loss::row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
 /// Zhu, Ying and Yang 2023, *Label Distributionally Robust Losses for Multi-class Classification*. Its code
 /// normalises the logits before; that is the caller's matter.
 ///
+/// λ s − λ ln V are subtracted in the value: for a large λ it is off by some units of λ ln V. Cases in
+/// `conformance/losses.jsonl`: `ldr_kl`.
+///
 /// ```
 /// use surprisal::loss::DistributionallyRobust;
 /// use surprisal::{Inputs, LinearCrossEntropy};
@@ -92,6 +95,8 @@ impl RowLoss for DistributionallyRobust {
 ///
 /// Zhu, Ying and Yang 2023; its code leaves the margin out of the p* that λ comes from: so does a forward of
 /// margin 0 here.
+///
+/// Cases in `conformance/losses.jsonl`: `aldr_kl`, `aldr_lambda`.
 ///
 /// ```
 /// use ndarray::Array1;

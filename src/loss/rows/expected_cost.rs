@@ -11,6 +11,8 @@ use crate::loss::row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
 /// The target is without effect but through the costs; class weights weigh the row as they do the
 /// cross-entropy. With c_v = −reward of class v it is the policy gradient of one step, without sampling.
 ///
+/// Cases in `conformance/losses.jsonl`, with the costs of an embedding: `demd`.
+///
 /// ```
 /// use surprisal::loss::{Companion, ExpectedCost};
 /// use surprisal::{Inputs, LinearCrossEntropy};

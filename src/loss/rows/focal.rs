@@ -13,6 +13,8 @@ use crate::loss::row_loss::{RowLoss, RowScalars, Term, Terms};
 /// class weights, which [`Inputs::class_weights`](crate::Inputs::class_weights) are. γ = 0 is
 /// cross-entropy.
 ///
+/// Cases in `conformance/losses.jsonl`: `focal`.
+///
 /// ```
 /// use surprisal::loss::Focal;
 /// use surprisal::{Inputs, LinearCrossEntropy};

@@ -17,6 +17,8 @@ use crate::loss::row_loss::{RowLoss, RowScalars, Term, Terms};
 /// Labels*. q = 0 is cross-entropy itself. Written with `expm1` the value keeps its digits where p_y is
 /// nearly 1 and where q is nearly 0; `1 − p.pow(q)` does not.
 ///
+/// For a small q it is s − q s²/2. Cases in `conformance/losses.jsonl`: `generalized_cross_entropy`.
+///
 /// ```
 /// use surprisal::loss::GeneralizedCrossEntropy;
 /// use surprisal::{Inputs, LinearCrossEntropy};

@@ -11,6 +11,9 @@ use crate::loss::row_loss::{RowLoss, RowScalars, Term, Terms};
 ///
 /// In nats. Wang et al. 2019, *Symmetric Cross Entropy for Robust Learning with Noisy Labels*; A = −4 there.
 ///
+/// α = 1, β = 0 is cross-entropy. Some codes clip at 10⁻⁴, so that A = −9.21. Cases in `conformance/losses.jsonl`:
+/// `symmetric_cross_entropy_hard`.
+///
 /// ```
 /// use surprisal::loss::HardSymmetricCrossEntropy;
 /// use surprisal::{Inputs, LinearCrossEntropy};

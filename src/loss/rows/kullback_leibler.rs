@@ -23,6 +23,9 @@ use crate::softmax::divergence::Divergence;
 ///
 /// *Distilling the Knowledge in a Neural Network* (Hinton, Vinyals, Dean, 2015) has the forward one.
 ///
+/// Some codes of distillation leave out −H(P), with the same gradient and another value, or drop −∞ logits from the
+/// sum. Cases in `conformance/losses.jsonl`: `kl_divergence`, `knowledge_distillation`.
+///
 /// ```
 /// use ndarray::arr2;
 /// use surprisal::loss::{Companion, Head, KullbackLeibler};

@@ -12,6 +12,9 @@ use crate::loss::row_loss::{RowLoss, RowScalars, Term, Terms};
 /// for Deep Neural Networks*. Half of it is [`CompSum`](super::CompSum) with τ = 2. Its gradient vanishes
 /// where p_y does.
 ///
+/// Over all targets of a row the whole errors sum to 2 (V − 1). A published code leaves out the absolute value and
+/// sums to 0 whatever p is. Cases in `conformance/losses.jsonl`: `mae`.
+///
 /// ```
 /// use surprisal::loss::MeanAbsoluteError;
 /// use surprisal::{Inputs, LinearCrossEntropy};

@@ -12,6 +12,8 @@ use crate::loss::row_loss::{RowLoss, RowScalars, Term, Terms};
 /// In nats. Zhang et al. 2023, *MixCE: Training Autoregressive Language Models by Mixing Forward and Reverse
 /// Cross-Entropies*. The weight counts in the value and is not differentiated. η = 1 is cross-entropy.
 ///
+/// Cases in `conformance/losses.jsonl`: `mixce`.
+///
 /// ```
 /// use surprisal::loss::MixedCrossEntropy;
 /// use surprisal::{Inputs, LinearCrossEntropy};

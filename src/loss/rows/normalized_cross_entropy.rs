@@ -14,6 +14,8 @@ use crate::loss::row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
 /// 0 where a logit of another class is −∞. Ma et al. 2020, *Normalized Loss Functions
 /// for Deep Learning with Noisy Labels*.
 ///
+/// Over all targets of a row it sums to 1. Cases in `conformance/losses.jsonl`: `normalized_cross_entropy`.
+///
 /// ```
 /// use surprisal::loss::NormalizedCrossEntropy;
 /// use surprisal::{Inputs, LinearCrossEntropy};

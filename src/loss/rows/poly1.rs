@@ -12,6 +12,8 @@ use crate::loss::row_loss::{RowLoss, RowScalars, Term, Terms};
 /// s is in nats. Leng et al. 2022, *PolyLoss: A Polynomial Expansion Perspective of Classification Loss
 /// Functions*. ε = 0 is cross-entropy; at the least, ε = −1, the expansion begins with its square.
 ///
+/// Cases in `conformance/losses.jsonl`: `poly1`.
+///
 /// ```
 /// use surprisal::loss::Poly1;
 /// use surprisal::{Inputs, LinearCrossEntropy};

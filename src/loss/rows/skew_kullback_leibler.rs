@@ -18,6 +18,9 @@ use crate::softmax::divergence::Divergence;
 /// *On the effectiveness of the skew divergence for statistical language analysis* (Lee, 2001); *DistiLLM* (Ko et
 /// al., 2024) distils with it.
 ///
+/// The forward one is at most −ln α. Some codes give it without −H(P). Cases in `conformance/losses.jsonl`:
+/// `skew_kl`.
+///
 /// ```
 /// use ndarray::arr2;
 /// use surprisal::loss::{Companion, Head, SkewKullbackLeibler};

@@ -14,6 +14,9 @@ use crate::softmax::divergence::Divergence;
 /// As [`KullbackLeibler`](super::KullbackLeibler) it does not depend on the targets, and the second head gets no
 /// gradient: that is the loss with the heads the other way and 1−α.
 ///
+/// α = 0 is the cross-entropy to P; of two equal heads it is their entropy; at α = ½ the heads may change places.
+/// Cases in `conformance/losses.jsonl`: `symmetric_cross_entropy`.
+///
 /// ```
 /// use ndarray::arr2;
 /// use surprisal::loss::{Companion, Head, SymmetricCrossEntropy};

@@ -14,6 +14,8 @@ use crate::loss::row_loss::{RowLoss, RowScalars, Term, Terms};
 /// that the authors of EMO (Ren, Wu and Zhu 2024) compare with, in which γ mixes as well. The weight counts in
 /// the value and is not differentiated. γ = 1 is cross-entropy.
 ///
+/// Cases in `conformance/losses.jsonl`: `tailr`.
+///
 /// ```
 /// use surprisal::loss::Tailored;
 /// use surprisal::{Inputs, LinearCrossEntropy};

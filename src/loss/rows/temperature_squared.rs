@@ -7,6 +7,9 @@ use crate::loss::row_loss::{Needs, RowLoss, RowScalars, Terms};
 ///
 /// *Distilling the Knowledge in a Neural Network* (Hinton, Vinyals, Dean, 2015).
 ///
+/// For T → ∞ that of a Kullback–Leibler divergence tends to ½ Σ_v (d_v − d̄)²/V, with d the difference of the logits.
+/// Cases in `conformance/losses.jsonl`: `kl_divergence`, `knowledge_distillation`.
+///
 /// ```
 /// use ndarray::arr2;
 /// use surprisal::loss::{Companion, Head, KullbackLeibler, TemperatureSquared};

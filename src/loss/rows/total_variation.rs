@@ -16,6 +16,9 @@ use crate::softmax::divergence::Divergence;
 /// 1 − L is the share of tokens that speculative sampling accepts of draws from Q for P. The rest is as
 /// [`KullbackLeibler`](super::KullbackLeibler) has it.
 ///
+/// Twice its square is at most either Kullback–Leibler divergence (Pinsker). Cases in `conformance/losses.jsonl`:
+/// `total_variation`.
+///
 /// ```
 /// use ndarray::arr2;
 /// use surprisal::loss::{Companion, Head, TotalVariation};

@@ -247,6 +247,29 @@ fn a_filter_goes_with_any_loss_of_the_target() {
     }
 }
 
+/// The page of a loss names the functions of the oracle whose cases are of it, and there are cases of these.
+#[test]
+fn the_pages_name_their_cases() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let cases = read("conformance/losses.jsonl");
+    for file in std::fs::read_dir(root.join("src/loss/rows")).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap().replace("\n///", "");
+        if ["mod.rs", "sum.rs"].iter().any(|own| path.ends_with(own)) {
+            continue;
+        }
+        let (_, rest) = text.split_once("`conformance/losses.jsonl`").expect(&text);
+        let sentence = rest.split(['.', '\n']).next().unwrap();
+        let names: Vec<&str> = sentence.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{path:?}: {sentence}");
+        for name in names {
+            let function = format!("\"function\":\"{name}\"");
+            assert!(cases.contains(&function), "{path:?}: {name}");
+        }
+    }
+}
+
 /// As nodes of the tape: gradients of hidden states, classifier and bias against difference quotients.
 #[test]
 fn they_are_nodes_of_the_tape() {
