@@ -88,7 +88,7 @@ pub(crate) fn active_rows<R: Real>(
                 problem.loss.row_loss.evaluate(&scalars)
             }
         };
-        let (above, terms) = of_classes_left(row, state, above, terms);
+        let (above, terms) = of_classes_left(&row.floor, state, above, terms);
         let of = |exponent| active_row(problem, (index, row), state, &above, &terms, exponent);
         let plain: Active<R> = of(0);
         // What leaves the type is carried with a power of two, if there is one that takes it back.

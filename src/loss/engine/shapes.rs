@@ -86,6 +86,8 @@ pub struct Shapes {
     pub sparse_targets: usize,
     /// D′ of a second head: 0 where its logits are given, `None` without one.
     pub second_head: Option<usize>,
+    /// S, how often a forward draws from each row; 0 where it does not.
+    pub draws: usize,
 }
 
 macro_rules! setters {
@@ -122,6 +124,7 @@ impl Shapes {
             soft_targets: false,
             sparse_targets: 0,
             second_head: None,
+            draws: 0,
         }
     }
 
@@ -145,6 +148,8 @@ impl Shapes {
         sparse_targets: usize;
         /// D′ of a second head, 0 where its logits are given; `None`, the default, without one.
         second_head: Option<usize>;
+        /// S of [`LinearCrossEntropy::sample`](crate::LinearCrossEntropy::sample); 0, the default, for none.
+        draws: usize;
     }
 
     /// The shapes of these inputs, with gradients of the type that is computed in.
