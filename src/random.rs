@@ -74,7 +74,8 @@ impl Generator {
         Self::stream(seed, stream).child(index as u64)
     }
 
-    fn child(self, number: u64) -> Self {
+    /// One of many sequences of this one, as [`of`](Self::of).
+    pub(crate) fn child(self, number: u64) -> Self {
         Self::from_state(Self::from_state(self.state.wrapping_add(number)).bits())
     }
 

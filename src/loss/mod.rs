@@ -214,6 +214,7 @@ pub(crate) mod inputs;
 mod options;
 pub(crate) mod row_loss;
 pub(crate) mod rows;
+mod sampling;
 mod shards;
 mod smooth_adversarial;
 pub(crate) mod source;
@@ -239,6 +240,7 @@ pub use rows::{
     MixedCrossEntropy, NormalizedCrossEntropy, Poly1, SkewKullbackLeibler, Sum,
     SymmetricCrossEntropy, Tailored, TemperatureSquared, TotalVariation,
 };
+pub use sampling::{Samples, Sampling, ShardSamples};
 pub use shards::Fold;
 pub use smooth_adversarial::{AdversarialLosses, SmoothAdversarial};
 

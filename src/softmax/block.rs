@@ -191,9 +191,9 @@ pub(crate) fn companion<R: Real>(
     logits.iter().zip(values).map(term).sum()
 }
 
-/// The largest logit; NaN where any is NaN.
-pub(crate) fn maximum<R: Real>(isa: Isa, logits: &[R]) -> R {
-    isa.dispatch(Maximum { logits }).0
+/// The largest logit and where it stands, the first of equals; the first NaN where there is one.
+pub(crate) fn maximum<R: Real>(isa: Isa, logits: &[R]) -> (R, usize) {
+    isa.dispatch(Maximum { logits })
 }
 
 /// How many logits are above `threshold`.

@@ -47,7 +47,7 @@ impl Rule {
 
     /// The floor of a row of logits; `room` is as long. A row with a NaN, or without a finite maximum, has none.
     pub(crate) fn floor<R: Real>(&self, isa: Isa, logits: &[R], room: &mut [R]) -> Floor {
-        let maximum = block::maximum(isa, logits);
+        let (maximum, _) = block::maximum(isa, logits);
         if !maximum.to_f64().is_finite() {
             return Floor::NONE;
         }

@@ -5,6 +5,7 @@ pub(crate) mod block;
 pub(crate) mod divergence;
 pub(crate) mod floor;
 pub(crate) mod gradient;
+pub(crate) mod gumbel;
 mod renyi;
 mod row_state;
 pub(crate) mod segments;

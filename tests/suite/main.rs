@@ -27,5 +27,6 @@ mod spectrum;
 #[cfg(all(feature = "spectral", feature = "io"))]
 mod spectrum_golden;
 mod statistics;
+mod truncation;
 #[cfg(feature = "spectral")]
 mod watch;

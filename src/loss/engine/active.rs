@@ -102,7 +102,7 @@ pub(crate) fn active_rows<R: Real>(
                 problem.loss.row_loss.evaluate(&scalars)
             }
         };
-        let (above, terms) = of_classes_left(row, state, above, terms);
+        let (above, terms) = of_classes_left(&row.floor, state, above, terms);
         let slopes = problem.candidate_slopes(row, state, candidates, upstream.log_others.as_ref());
         let of = |exponent| {
             active_row(problem, (index, row), state, (&above, &slopes), &terms, exponent)

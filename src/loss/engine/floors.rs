@@ -1,19 +1,18 @@
 //! Rows over the classes that a truncation leaves.
 
-use super::problem::Row;
 use crate::error::{Error, Result};
 use crate::loss::gradients::RowUpstream;
 use crate::loss::inputs::{Inputs, Targets};
 use crate::loss::options::LinearCrossEntropy;
 use crate::loss::row_loss::{Term, Terms};
 use crate::softmax::RowState;
+use crate::softmax::floor::Floor;
 
-/// Gives each row its floor, if the inputs have floors that are of such rows.
-pub(super) fn put_floors(
+/// Whether the inputs' floors, if there are any, are of such logits and go with the loss.
+pub(super) fn check_floors(
     loss: &LinearCrossEntropy,
     inputs: &Inputs<'_>,
     outputs: usize,
-    rows: &mut [Row],
 ) -> Result<()> {
     let Some(floors) = inputs.floors else { return Ok(()) };
     let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
@@ -53,34 +52,34 @@ pub(super) fn put_floors(
              instruction set of this call",
         );
     }
-    for row in rows {
-        match floors.rows[row.output] {
-            Some((floor, temperature)) if temperature == row.temperature => row.floor = floor,
-            found => {
-                let (index, value) = (
-                    vec![row.output],
-                    match found {
-                        Some(_) => "of another temperature".into(),
-                        None => "of an ignored row".into(),
-                    },
-                );
-                let expected = "one of this row at its temperature";
-                return Err(Error::Value { argument: "floors", index, value, expected });
-            }
-        }
-    }
     Ok(())
+}
+
+/// The floor of a row at its temperature.
+pub(super) fn floor_of(inputs: &Inputs<'_>, output: usize, temperature: f64) -> Result<Floor> {
+    let Some(floors) = inputs.floors else { return Ok(Floor::NONE) };
+    let value = match floors.rows[output] {
+        Some((floor, of)) if of == temperature => return Ok(floor),
+        Some(_) => "of another temperature",
+        None => "of an ignored row",
+    };
+    Err(Error::Value {
+        argument: "floors",
+        index: vec![output],
+        value: value.into(),
+        expected: "one of this row at its temperature",
+    })
 }
 
 /// What comes in of the loss of a row, and its terms: nothing where the target is left out and the loss infinite.
 pub(super) fn of_classes_left(
-    row: &Row,
+    floor: &Floor,
     state: &RowState,
     above: RowUpstream,
     terms: Terms,
 ) -> (RowUpstream, Terms) {
     let left_out = state.target_logit == Some(f64::NEG_INFINITY);
-    if !row.floor.is_none() && left_out && [terms.weighted, terms.plain].iter().any(is_infinite) {
+    if !floor.is_none() && left_out && [terms.weighted, terms.plain].iter().any(is_infinite) {
         return (RowUpstream { loss: [0.0; 2], ..above }, Terms::default());
     }
     (above, terms)

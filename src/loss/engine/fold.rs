@@ -7,6 +7,7 @@ use super::few_rows::{FewRows, few_scratch};
 use super::grid::{TILE_GROUPS, TILE_ROWS, spans};
 use super::plan::Plan;
 use super::problem::{Problem, Row, SecondRow};
+use super::sampling::{DrawPart, Drawing};
 use super::tile::{Hidden, RowScratch, Scratch, Weights, sized};
 use crate::element::{Element, Operand, Real};
 use crate::gemm::{GROUP, PANEL, steps_length};
@@ -115,6 +116,15 @@ impl Folded {
 
 /// Folds every kept row over all columns.
 pub(crate) fn fold_rows<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) -> Folded {
+    fold_rows_drawing::<F>(problem, plan, None)
+}
+
+/// The same, with draws from the rows.
+pub(crate) fn fold_rows_drawing<F: Operand>(
+    problem: &Problem<'_, F::Sum>,
+    plan: &Plan,
+    mut drawing: Option<&mut Drawing>,
+) -> Folded {
     let mut folded = Folded::new::<F>(problem, plan);
     let mut slots = Scratch::several(plan.slots);
     let (mut hidden, mut second_hidden) = (Hidden::<F>::new(), Hidden::<F>::new());
@@ -139,6 +149,10 @@ pub(crate) fn fold_rows<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) 
                 task.record = Some(part);
             }
         }
+        if let Some(drawing) = &mut drawing {
+            let parts = drawing.parts(&at, tasks.len());
+            tasks.iter_mut().zip(parts).for_each(|(task, part)| task.draws = Some(part));
+        }
         if let Some(second) = &second {
             second_hidden.pack(second, rows, plan.slots);
         }
@@ -147,6 +161,9 @@ pub(crate) fn fold_rows<F: Operand>(problem: &Problem<'_, F::Sum>, plan: &Plan) 
         parallel::for_each(&mut slots, tasks, |slot, task| {
             problem.fold_span(from, rows, task, plan.tile_columns, slot, |_, _, _| {});
         });
+        if let Some(drawing) = &mut drawing {
+            drawing.merge(at.clone());
+        }
         folded.merge(at, &partial.states, &partial.top);
     }
     let seen = (&mut folded.states[..], &mut folded.top[..]);
@@ -172,6 +189,7 @@ pub(crate) struct FoldTask<'a> {
     states: &'a mut [RowState],
     top: &'a mut [Entry],
     record: Option<RecordPart<'a>>,
+    draws: Option<DrawPart<'a>>,
 }
 
 /// What each task has made of the rows of a wave.
@@ -205,7 +223,13 @@ impl Partial {
         for (columns, states) in self.spans.iter().zip(states) {
             let (top, rest) = tops.split_at_mut(states.len() * self.k);
             tops = rest;
-            tasks.push(FoldTask { columns: columns.clone(), states, top, record: None });
+            tasks.push(FoldTask {
+                columns: columns.clone(),
+                states,
+                top,
+                record: None,
+                draws: None,
+            });
         }
         tasks
     }
@@ -273,7 +297,7 @@ impl<R: Real> Problem<'_, R> {
         slot: &mut Scratch<F>,
         mut keep: impl FnMut(Range<usize>, Range<usize>, &[R]),
     ) {
-        let FoldTask { columns, states, top, mut record } = task;
+        let FoldTask { columns, states, top, mut record, mut draws } = task;
         let k = top.len() / states.len().max(1);
         let length = steps_length::<F>(self.width);
         for (t, start) in columns.clone().step_by(tile_columns).enumerate() {
@@ -321,6 +345,7 @@ impl<R: Real> Problem<'_, R> {
                 for (at, (i, products)) in group.zip(tile.chunks_mut(width)).enumerate() {
                     let second = second.map(|tile| &tile[at * width..(at + 1) * width]);
                     let list = &mut top[i * k..(i + 1) * k];
+                    let first_class = self.first_class + columns.start;
                     let columns = columns.clone();
                     let maximum = self.fold_row(
                         &rows[i],
@@ -333,6 +358,9 @@ impl<R: Real> Problem<'_, R> {
                     );
                     if let Some(record) = &mut record {
                         record.put(self.loss.isa, t, i, products, maximum);
+                    }
+                    if let Some(draws) = &mut draws {
+                        draws.see(self.loss.isa, i, first_class, products);
                     }
                 }
             }

@@ -15,6 +15,7 @@ pub(crate) mod pair;
 pub(crate) mod plan;
 pub(crate) mod problem;
 pub(crate) mod recompute;
+pub(crate) mod sampling;
 pub(crate) mod second_head;
 pub(crate) mod second_strip;
 mod selected;

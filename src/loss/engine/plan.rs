@@ -17,6 +17,7 @@ use crate::loss::options::{Backward, Filter, LinearCrossEntropy};
 use crate::parallel;
 use crate::softmax::RowState;
 use crate::softmax::floor::Floor;
+use crate::softmax::gumbel::Draw;
 use crate::softmax::top_k::Entry;
 
 /// What a call takes and how it goes; made by [`LinearCrossEntropy::plan`].
@@ -199,6 +200,7 @@ impl Sizes<'_> {
     /// The state of a row with its list of likely classes.
     fn state(&self) -> Bytes {
         Bytes::product(&[self.loss.statistics.top_k, size_of::<Entry>()])
+            .plus(Bytes::product(&[self.shapes.draws, size_of::<Draw>()]))
             .plus(Bytes(Some(size_of::<RowState>())))
     }
 
@@ -212,6 +214,8 @@ impl Sizes<'_> {
         self.state()
             .plus(Bytes(Some(size_of::<Row>() + real_bytes)))
             .times(rows)
+            // The key and the bound of a draw, its class and its logarithm.
+            .plus(Bytes::product(&[rows, self.shapes.draws, 8 + 4 + 8 + 8]))
             .plus(Bytes::product(&[rows, sparse_targets, size_of::<(u32, f64)>()]))
             .plus(Bytes::product(&[usize::from(sparse_targets > 0), rows, size_of::<usize>()]))
             .plus(listed.times(rows))

@@ -7,7 +7,7 @@ use super::checks::{
     Domain, check_companion, check_options, check_second_head, check_source, check_targets,
     check_temperatures, check_vector, expect_length,
 };
-use super::floors::put_floors;
+use super::floors::{check_floors, floor_of};
 use super::listed::Listed;
 use super::selected::Selected;
 use super::shapes::Shapes;
@@ -187,6 +187,7 @@ impl<'a, R: Real> Problem<'a, R> {
         check_temperatures::<R>(loss, inputs, target_rows)?;
         check_companion::<R>(loss, inputs, target_rows, columns, vocabulary)?;
         check_second_head::<R>(loss, inputs, target_rows)?;
+        check_floors(loss, inputs, outputs)?;
         if loss.statistics.rank {
             let hard = matches!(inputs.targets, Targets::Hard(_));
             if !hard {
@@ -244,10 +245,9 @@ impl<'a, R: Real> Problem<'a, R> {
             }
             let token_weight = inputs.token_weights.map_or(1.0, |w| w.at(target_row));
             let temperature = inputs.temperatures.map_or(loss.temperature, |t| t.at(target_row));
-            let floor = Floor::NONE;
+            let floor = floor_of(inputs, output, temperature)?;
             rows.push(Row { hidden, output, target_row, target, token_weight, temperature, floor });
         }
-        put_floors(loss, inputs, outputs, &mut rows)?;
         if columns == 0 && inputs.shard.is_none() && outputs > 0 {
             let (argument, found) = match &inputs.source {
                 Source::Product { .. } => ("classifier", vec![columns, width]),

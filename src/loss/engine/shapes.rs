@@ -88,6 +88,8 @@ pub struct Shapes {
     pub candidates: usize,
     /// D′ of a second head: 0 where its logits are given, `None` without one.
     pub second_head: Option<usize>,
+    /// S, how often a forward draws from each row; 0 where it does not.
+    pub draws: usize,
 }
 
 macro_rules! setters {
@@ -125,6 +127,7 @@ impl Shapes {
             sparse_targets: 0,
             candidates: 0,
             second_head: None,
+            draws: 0,
         }
     }
 
@@ -150,6 +153,8 @@ impl Shapes {
         candidates: usize;
         /// D′ of a second head, 0 where its logits are given; `None`, the default, without one.
         second_head: Option<usize>;
+        /// S of [`LinearCrossEntropy::sample`](crate::LinearCrossEntropy::sample); 0, the default, for none.
+        draws: usize;
     }
 
     /// The shapes of these inputs, with gradients of the type that is computed in.
