@@ -96,7 +96,7 @@ pub trait PairLoss: Debug {
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate); [`Error::Value`] for a row that is not there.
-    fn evaluate_rows(&self, pairs: &RowPairs<'_>) -> Result<SequenceLosses> {
+    fn evaluate_rows(&self, pairs: &RowPairs<'_, '_>) -> Result<SequenceLosses> {
         let (slopes, kept) = Slopes::of_rows(self, pairs)?;
         let weights = weights(pairs.weights, pairs.rows.len())?;
         let gradient = slopes.gradient(&kept, pairs.rows, &weights);
@@ -172,15 +172,15 @@ impl<'a> Pairs<'a> {
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct RowPairs<'a> {
+pub struct RowPairs<'a, 'r> {
     sequences: Sequences<'a>,
-    rows: &'a [[usize; 2]],
+    rows: &'r [[usize; 2]],
     weights: Option<Vector<'a>>,
 }
 
-impl<'a> RowPairs<'a> {
+impl<'a, 'r> RowPairs<'a, 'r> {
     /// Pairs [P,2] of rows of these sequences, the chosen one first. A row may stand in several.
-    pub fn new(sequences: Sequences<'a>, rows: &'a [[usize; 2]]) -> Self {
+    pub fn new(sequences: Sequences<'a>, rows: &'r [[usize; 2]]) -> Self {
         Self { sequences, rows, weights: None }
     }
 
@@ -371,7 +371,7 @@ impl Slopes {
     /// Of pairs of rows of the sequences, which fit each other.
     pub(crate) fn of_rows<L: PairLoss + ?Sized>(
         loss: &L,
-        pairs: &RowPairs<'_>,
+        pairs: &RowPairs<'_, '_>,
     ) -> Result<(Self, Array2<bool>)> {
         let sequences = pairs.sequences.checked(&NAMES)?;
         check_rows(pairs.rows, sequences.kept.nrows())?;

@@ -53,7 +53,8 @@ fn pair_losses() -> Vec<Box<dyn PairLoss>> {
 #[test]
 fn gradients_of_pair_losses_are_those_of_central_differences() {
     let mut generator = Generator::new(1);
-    let (policy, reference) = (log_probs(&mut generator, (5, 4)), log_probs(&mut generator, (5, 4)));
+    let (policy, reference) =
+        (log_probs(&mut generator, (5, 4)), log_probs(&mut generator, (5, 4)));
     for loss in pair_losses() {
         // An empty sequence of odds is certain.
         let pairs = if loss.largest_score() == 0.0 { &PAIRS[..3] } else { PAIRS };
@@ -70,12 +71,16 @@ fn gradients_of_pair_losses_are_those_of_central_differences() {
 #[test]
 fn pairs_of_two_arrays_and_of_rows_are_the_same() {
     let mut generator = Generator::new(2);
-    let (policy, reference) = (log_probs(&mut generator, (4, 4)), log_probs(&mut generator, (4, 4)));
+    let (policy, reference) =
+        (log_probs(&mut generator, (4, 4)), log_probs(&mut generator, (4, 4)));
     let mask = mask().slice_move(ndarray::s![..4, ..]);
     let weights = arr1(&[0.25, -2.0]);
-    let half = |array: &Array2<f64>, at: usize| array.slice(ndarray::s![2 * at..2 * at + 2, ..]).to_owned();
+    let half = |array: &Array2<f64>, at: usize| {
+        array.slice(ndarray::s![2 * at..2 * at + 2, ..]).to_owned()
+    };
     for loss in pair_losses() {
-        let (policies, references) = ([0, 1].map(|at| half(&policy, at)), [0, 1].map(|at| half(&reference, at)));
+        let (policies, references) =
+            ([0, 1].map(|at| half(&policy, at)), [0, 1].map(|at| half(&reference, at)));
         let masks = [0, 1].map(|at| mask.slice(ndarray::s![2 * at..2 * at + 2, ..]).to_owned());
         let side = |at: usize| {
             let sequences = Sequences::new(&policies[at], &masks[at]);
@@ -136,7 +141,8 @@ fn an_exchange_of_the_pair_turns_the_margin() {
 #[test]
 fn gradients_of_labelled_losses_are_those_of_central_differences() {
     let mut generator = Generator::new(4);
-    let (policy, reference) = (log_probs(&mut generator, (5, 4)), log_probs(&mut generator, (5, 4)));
+    let (policy, reference) =
+        (log_probs(&mut generator, (5, 4)), log_probs(&mut generator, (5, 4)));
     let labels = [true, false, false, true, true];
     let kto = Kto::new(0.4).unwrap().weights(1.5, 0.5).unwrap().divergence(0.3).unwrap();
     for loss in [&kto as &dyn LabelledLoss, &ImplicitReward::new(0.3).unwrap()] {
@@ -152,7 +158,8 @@ fn gradients_of_labelled_losses_are_those_of_central_differences() {
 #[test]
 fn rewards_of_tokens_sum_to_that_of_the_answer() {
     let mut generator = Generator::new(5);
-    let (policy, reference) = (log_probs(&mut generator, (5, 4)), log_probs(&mut generator, (5, 4)));
+    let (policy, reference) =
+        (log_probs(&mut generator, (5, 4)), log_probs(&mut generator, (5, 4)));
     let mask = mask();
     let sequences = Sequences::new(&policy, &mask).reference(&reference);
     let rewards = ImplicitReward::new(0.05).unwrap().rewards(&sequences).unwrap();
@@ -205,8 +212,11 @@ fn gradients_of_policy_losses_are_those_of_central_differences() {
         for reduction in reductions() {
             for estimator in [KlEstimator::K1, KlEstimator::K2, KlEstimator::K3] {
                 for tokens in [false, true] {
-                    let advantages =
-                        if tokens { Advantages::from(&of_tokens) } else { Advantages::from(&of_sequences) };
+                    let advantages = if tokens {
+                        Advantages::from(&of_tokens)
+                    } else {
+                        Advantages::from(&of_sequences)
+                    };
                     let mask = mask();
                     let rollout = Rollout::new(&mask, advantages)
                         .old(&old)
@@ -219,7 +229,8 @@ fn gradients_of_policy_losses_are_those_of_central_differences() {
                         .unwrap();
                     let inputs = [policy.clone().into_dyn(), entropy.clone().into_dyn()];
                     let worst =
-                        gradcheck(|_, x| x[0].policy_loss(Some(x[1]), &rollout, &loss), &inputs).unwrap();
+                        gradcheck(|_, x| x[0].policy_loss(Some(x[1]), &rollout, &loss), &inputs)
+                            .unwrap();
                     assert!(worst.error < 1e-8, "{loss:?} {tokens}: {worst:?}");
                 }
             }
@@ -255,7 +266,8 @@ fn constant_weights_are_constant_in_the_gradient() {
     // Of one advantage for the sequence both are the same.
     let advantages = arr1(&[0.75]);
     let rollout = Rollout::new(&mask, &advantages).old(&old);
-    let of = |surrogate: Gspo| PolicyLoss::new(surrogate).evaluate(&policy, &rollout).unwrap().gradient;
+    let of =
+        |surrogate: Gspo| PolicyLoss::new(surrogate).evaluate(&policy, &rollout).unwrap().gradient;
     let (token, sequence) = (of(gspo.token()), of(gspo));
     assert!(token.iter().zip(&sequence).all(|(a, b)| (a - b).abs() < 1e-16), "{token} {sequence}");
 }
@@ -267,7 +279,13 @@ fn on_policy_every_surrogate_has_the_gradient_of_the_plain_one() {
     let (mask, advantages) = (mask(), arr1(&[1.0, -0.5, -2.0, 0.25, 1.0]));
     let without = Rollout::new(&mask, &advantages);
     let same = without.old(&policy);
-    for loss in [PolicyLoss::ppo(), PolicyLoss::dapo(), PolicyLoss::cispo(), PolicyLoss::gspo(), PolicyLoss::sapo()] {
+    for loss in [
+        PolicyLoss::ppo(),
+        PolicyLoss::dapo(),
+        PolicyLoss::cispo(),
+        PolicyLoss::gspo(),
+        PolicyLoss::sapo(),
+    ] {
         let loss = loss.reduction(TokenReduction::NONE);
         for rollout in [&without, &same] {
             let losses = loss.evaluate(&policy, rollout).unwrap();
@@ -282,7 +300,7 @@ fn on_policy_every_surrogate_has_the_gradient_of_the_plain_one() {
 
 #[test]
 fn reductions_weigh_as_they_say() {
-    let (mask, zeros) = (mask(), Array2::zeros((5, 4)));
+    let (mask, zeros) = (mask(), Array2::<f64>::zeros((5, 4)));
     let advantages = arr1(&[-1.0, -2.0, -3.0, -4.0, -5.0]);
     let rollout = Rollout::new(&mask, &advantages);
     let of = |reduction, empty| {
@@ -326,7 +344,10 @@ fn what_does_not_count_is_not_looked_at() {
             };
             assert_eq!(of(&spoilt), of(&clean), "{loss:?}");
         }
-        for surrogate in surrogates().into_iter().chain([PolicyLoss::cispo()].map(|_| Cispo::new(5.0).unwrap().into())) {
+        for surrogate in surrogates()
+            .into_iter()
+            .chain([PolicyLoss::cispo()].map(|_| Cispo::new(5.0).unwrap().into()))
+        {
             let of = |[policy, old, reference, advantages]: &[Array2<f64>; 4]| {
                 let rollout = Rollout::new(&mask, advantages)
                     .old(old)
@@ -360,7 +381,8 @@ fn a_batch_without_a_token_is_worth_nothing() {
     for surrogate in surrogates() {
         for reduction in reductions() {
             for sequences in [EmptySequences::Counted, EmptySequences::Skipped] {
-                let loss = PolicyLoss::new(surrogate).reduction(reduction).empty_sequences(sequences);
+                let loss =
+                    PolicyLoss::new(surrogate).reduction(reduction).empty_sequences(sequences);
                 let losses = loss.evaluate(&nothing, &rollout).unwrap();
                 assert_eq!(losses.value, 0.0);
                 assert!(losses.gradient.iter().all(|&g| g == 0.0));
@@ -369,7 +391,8 @@ fn a_batch_without_a_token_is_worth_nothing() {
         }
     }
     let sequences = Sequences::new(&nothing, &empty);
-    let losses = Cpo::new(0.1).unwrap().evaluate_rows(&RowPairs::new(sequences, &[[0, 1]])).unwrap();
+    let losses =
+        Cpo::new(0.1).unwrap().evaluate_rows(&RowPairs::new(sequences, &[[0, 1]])).unwrap();
     assert_eq!(losses.value, LN_2);
     assert_eq!(TokenCovariance::of(&nothing, &rollout).unwrap().mean(), 0.0);
 }
@@ -398,7 +421,8 @@ fn a_ratio_beyond_all_numbers_has_its_limit() {
     let rollout = Rollout::new(&mask, &advantages).old(&old);
     let losses = PolicyLoss::ppo().evaluate(&policy, &rollout).unwrap();
     assert_eq!((losses.value, losses.gradient), (f64::INFINITY, arr2(&[[0.0, 0.5]])));
-    let held = PolicyLoss::ppo().log_ratio_clamp(20.0).unwrap().evaluate(&policy, &rollout).unwrap();
+    let held =
+        PolicyLoss::ppo().log_ratio_clamp(20.0).unwrap().evaluate(&policy, &rollout).unwrap();
     assert!((held.value - (20_f64.exp() + 1.0) / 2.0).abs() < 1e-15 * 20_f64.exp());
     assert_eq!((held.gradient, held.clip_fraction), (arr2(&[[0.0, 0.5]]), 0.5));
 }
@@ -426,7 +450,8 @@ fn an_impossible_sequence_has_an_infinite_loss_without_a_gradient() {
 fn a_nan_that_counts_is_seen() {
     let (policy, mask) = (arr2(&[[f64::NAN, -1.0], [-1.0, -1.0]]), arr2(&[[true; 2]; 2]));
     for loss in pair_losses() {
-        let losses = loss.evaluate_rows(&RowPairs::new(Sequences::new(&policy, &mask), &[[0, 1]])).unwrap();
+        let losses =
+            loss.evaluate_rows(&RowPairs::new(Sequences::new(&policy, &mask), &[[0, 1]])).unwrap();
         assert!(losses.value.is_nan() && losses.gradient[[1, 0]].is_nan(), "{loss:?}");
     }
     let advantages = arr1(&[1.0, 1.0]);
@@ -453,12 +478,12 @@ fn divergences_of_single_tokens_have_the_divergence_as_their_mean() {
     let kl = |p: &Array1<f64>, q: &Array1<f64>| -> f64 {
         p.iter().zip(q).map(|(p, q)| p * (p / q).ln()).sum()
     };
-    let mean = |f: FDivergence| -> f64 {
-        p.iter().zip(&q).map(|(p, q)| q * f.at((p / q).ln()).0).sum()
-    };
+    let mean =
+        |f: FDivergence| -> f64 { p.iter().zip(&q).map(|(p, q)| q * f.at((p / q).ln()).0).sum() };
     let middle = (&p + &q) / 2.0;
     // Sums of nine terms of order 1.
-    let near = |found: f64, wanted: f64| assert!((found - wanted).abs() < 4e-15, "{found} {wanted}");
+    let near =
+        |found: f64, wanted: f64| assert!((found - wanted).abs() < 4e-15, "{found} {wanted}");
     near(mean(FDivergence::k1()), kl(&q, &p));
     near(mean(FDivergence::k3()), kl(&q, &p));
     near(mean(FDivergence::reverse()), kl(&p, &q));
@@ -517,7 +542,10 @@ fn near_each_other_divergences_keep_their_digits() {
         let wanted = delta * delta / 4.0 * (1.0 + delta / 2.0);
         assert!((FDivergence::jensen_shannon().at(delta).0 / wanted - 1.0).abs() < 8e-16);
         let (value, slope) = KlEstimator::K3.at(-delta, 0.0);
-        assert!((value / (delta * delta / 2.0) - 1.0).abs() < 1e-8 && (slope / -delta - 1.0).abs() < 1e-8);
+        assert!(
+            (value / (delta * delta / 2.0) - 1.0).abs() < 1e-8
+                && (slope / -delta - 1.0).abs() < 1e-8
+        );
     }
     // α → 1 is k3, α → 0 is Δe^Δ − e^Δ + 1.
     for delta in [-3.0_f64, -0.2, 0.4, 2.0] {
@@ -613,7 +641,10 @@ fn f32_arrays_are_what_they_round_to() {
     let value = leaf.pair_losses(&mask, None, PAIRS, &loss).unwrap().mean();
     let gradients = value.backward().unwrap();
     let wanted = of(Sequences::new(&policy, &mask));
-    assert!((f64::from(value.scalar().unwrap()) - wanted.value).abs() < 4.0 * f64::from(f32::EPSILON) * wanted.value);
+    assert!(
+        (f64::from(value.scalar().unwrap()) - wanted.value).abs()
+            < 4.0 * f64::from(f32::EPSILON) * wanted.value
+    );
     for (found, wanted) in gradients.of(leaf).unwrap().iter().zip(&wanted.gradient) {
         assert!((f64::from(*found) - wanted).abs() <= 4.0 * f64::from(f32::EPSILON) * wanted.abs());
     }
@@ -658,10 +689,16 @@ fn options_outside_their_ranges_are_refused() {
     }
     refused(Dpo::robust(0.1, 0.5), &["label_smoothing is 0.5", "below 0.5"]);
     refused(Dpo::new(0.1).and_then(|loss| loss.label_smoothing(0.6)), &["label_smoothing is 0.6"]);
-    refused(Dpo::hinge(0.1).and_then(|loss| loss.label_smoothing(0.1)), &["label_smoothing", "Hinge"]);
+    refused(
+        Dpo::hinge(0.1).and_then(|loss| loss.label_smoothing(0.1)),
+        &["label_smoothing", "Hinge"],
+    );
     refused(Cpo::new(0.1).and_then(|loss| loss.likelihood(-1.0)), &["nll_coefficient is -1"]);
     refused(Clipped::new(1.5, 0.2), &["epsilon_low is 1.5"]);
-    refused(Clipped::new(0.2, 0.2).and_then(|loss| loss.dual_clip(1.0)), &["dual_clip is 1", "above 1"]);
+    refused(
+        Clipped::new(0.2, 0.2).and_then(|loss| loss.dual_clip(1.0)),
+        &["dual_clip is 1", "above 1"],
+    );
     refused(Clipped::new(0.2, 0.2).and_then(|loss| loss.delta(0.0)), &["delta"]);
     refused(Cispo::new(1.0).and_then(|loss| loss.low(1.5)), &["ratio_low is 1.5"]);
     refused(FDivergence::alpha(1.0), &["alpha is 1"]);
@@ -679,13 +716,22 @@ fn arrays_that_do_not_fit_are_refused() {
     let good = Sequences::new(&policy, &mask);
     refused(pairs(Sequences::new(&wide, &mask), good), &["chosen_mask", "[1, 2]", "[1, 3]"]);
     refused(pairs(good, good.reference(&wide)), &["reference_rejected_log_probs", "[1, 3]"]);
-    refused(pairs(good, good.reference(&policy)), &["one of the chosen and the rejected", "both or neither"]);
+    refused(
+        pairs(good, good.reference(&policy)),
+        &["one of the chosen and the rejected", "both or neither"],
+    );
     let longer = arr2(&[[true; 2]; 2]);
     refused(pairs(good, Sequences::new(&tall, &longer)), &["rejected_log_probs", "1 sequences"]);
     let numbers = arr2(&[[1.0, 0.5]]);
-    refused(pairs(good, Sequences::new(&policy, &numbers)), &["rejected_mask[0, 1] is 0.5", "0 or 1"]);
+    refused(
+        pairs(good, Sequences::new(&policy, &numbers)),
+        &["rejected_mask[0, 1] is 0.5", "0 or 1"],
+    );
     let nothing = Array2::<f64>::zeros((0, 3));
-    refused(pairs(Sequences::new(&nothing, &mask), good), &["chosen_log_probs", "at least one row"]);
+    refused(
+        pairs(Sequences::new(&nothing, &mask), good),
+        &["chosen_log_probs", "at least one row"],
+    );
     let rows = |rows: &[[usize; 2]]| dpo.evaluate_rows(&RowPairs::new(good, rows));
     refused(rows(&[]), &["pairs", "at least one pair"]);
     refused(rows(&[[0, 0], [0, 1]]), &["pairs[1, 1] is 1", "a row"]);
@@ -708,16 +754,25 @@ fn arrays_that_do_not_fit_are_refused() {
 
     let advantages = arr1(&[1.0]);
     let ppo = PolicyLoss::ppo();
-    refused(ppo.evaluate(&policy, &Rollout::new(&mask, &arr1(&[1.0, 2.0]))), &["advantages", "[2]"]);
+    refused(
+        ppo.evaluate(&policy, &Rollout::new(&mask, &arr1(&[1.0, 2.0]))),
+        &["advantages", "[2]"],
+    );
     refused(ppo.evaluate(&policy, &Rollout::new(&mask, &wide)), &["advantages", "[1, 3]"]);
-    refused(ppo.evaluate(&policy, &Rollout::new(&mask, &advantages).old(&wide)), &["old_log_probs"]);
+    refused(
+        ppo.evaluate(&policy, &Rollout::new(&mask, &advantages).old(&wide)),
+        &["old_log_probs"],
+    );
     let rollout = Rollout::new(&mask, &advantages);
     refused(ppo.evaluate_with_entropy(&policy, &wide, &rollout), &["entropy"]);
     let penalised = ppo.divergence(0.1, KlEstimator::K3).unwrap();
     refused(penalised.evaluate(&policy, &rollout), &["reference_log_probs"]);
     let bonus = ppo.entropy_bonus(0.1).unwrap();
     refused(bonus.evaluate(&policy, &rollout), &["entropy"]);
-    refused(EntropyRewardFit::of(&arr1(&[1.0; 3]), &arr1(&[1.0, 2.0, 3.0])), &["entropies", "differ"]);
+    refused(
+        EntropyRewardFit::of(&arr1(&[1.0; 3]), &arr1(&[1.0, 2.0, 3.0])),
+        &["entropies", "differ"],
+    );
     refused(EntropyRewardFit::of(&arr1(&[1.0; 2]), &arr1(&[1.0; 2])), &["3 points"]);
     refused(PolicyEntropyChange::of(&arr1(&[f64::NAN]), &arr1(&[1.0])), &["logits[0] is NaN"]);
     refused(TokenEntropyChange::of(&arr1(&[1.0]), 1, 1.0, 0.5), &["token"]);

@@ -33,15 +33,15 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// # Errors
     /// As [`PairLoss::evaluate_rows`]; [`Error::Shape`](crate::Error::Shape) unless the value has two axes.
-    pub fn pair_losses<'a>(
+    pub fn pair_losses<'m, 'a>(
         self,
-        mask: impl Into<Mask<'a>>,
+        mask: impl Into<Mask<'m>>,
         reference: Option<Matrix<'a>>,
         pairs: &[[usize; 2]],
         loss: &dyn PairLoss,
     ) -> Result<Self> {
         compiled!(
-            ['t, 'a, 'p, 'l] T: (Variable<'t, T>, Constants<'a>, &'p [[usize; 2]], &'l (dyn PairLoss + 'l))
+            ['t, 'm, 'a, 'p, 'l] T: (Variable<'t, T>, Constants<'m, 'a>, &'p [[usize; 2]], &'l (dyn PairLoss + 'l))
                 => Result<Variable<'t, T>>,
             |(this, constants, pairs, loss)| this.pair_losses_here(constants, pairs, loss),
             (self, Constants { mask: mask.into(), reference }, pairs, loss)
@@ -66,16 +66,16 @@ impl<'t, T: Real> Variable<'t, T> {
     ///
     /// # Errors
     /// As [`LabelledLoss::evaluate`]; [`Error::Shape`](crate::Error::Shape) unless the value has two axes.
-    pub fn labelled_losses<'a>(
+    pub fn labelled_losses<'m, 'a>(
         self,
-        mask: impl Into<Mask<'a>>,
+        mask: impl Into<Mask<'m>>,
         reference: Matrix<'a>,
         labels: &[bool],
         loss: &dyn LabelledLoss,
     ) -> Result<Self> {
         let constants = Constants { mask: mask.into(), reference: Some(reference) };
         compiled!(
-            ['t, 'a, 'p, 'l] T: (Variable<'t, T>, Constants<'a>, &'p [bool], &'l (dyn LabelledLoss + 'l))
+            ['t, 'm, 'a, 'p, 'l] T: (Variable<'t, T>, Constants<'m, 'a>, &'p [bool], &'l (dyn LabelledLoss + 'l))
                 => Result<Variable<'t, T>>,
             |(this, constants, labels, loss)| this.labelled_losses_here(constants, labels, loss),
             (self, constants, labels, loss)
@@ -120,12 +120,12 @@ impl<'t, T: Real> Variable<'t, T> {
 }
 
 /// What belongs to the tokens and has no gradient.
-struct Constants<'a> {
-    mask: Mask<'a>,
+struct Constants<'m, 'a> {
+    mask: Mask<'m>,
     reference: Option<Matrix<'a>>,
 }
 
-impl Constants<'_> {
+impl Constants<'_, '_> {
     fn sequences<'b>(&'b self, log_probabilities: Matrix<'b>) -> Sequences<'b> {
         let sequences = Sequences::new(log_probabilities, self.mask.shorter());
         match &self.reference {
@@ -159,7 +159,7 @@ fn wide<T: Real>(gradient: &Shared<T>) -> Vec<f64> {
 impl<'t, T: Real> Variable<'t, T> {
     fn pair_losses_here(
         self,
-        constants: Constants<'_>,
+        constants: Constants<'_, '_>,
         rows: &[[usize; 2]],
         loss: &dyn PairLoss,
     ) -> Result<Self> {
@@ -175,7 +175,7 @@ impl<'t, T: Real> Variable<'t, T> {
 
     fn labelled_losses_here(
         self,
-        constants: Constants<'_>,
+        constants: Constants<'_, '_>,
         labels: &[bool],
         loss: &dyn LabelledLoss,
     ) -> Result<Self> {
