@@ -20,6 +20,7 @@ pub mod loss;
 mod matrix;
 mod parallel;
 mod pieces;
+pub mod preference;
 mod printable;
 mod quotient;
 pub mod random;

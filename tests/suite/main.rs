@@ -16,6 +16,7 @@ mod golden;
 mod instruction_set;
 #[cfg(feature = "io")]
 mod io;
+mod preference;
 mod properties;
 mod random;
 mod rooms;

@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["gemm"],
     &["element"],
     &["reading", "writing"],
-    &["softmax", "classical"],
+    &["softmax", "classical", "preference"],
     &["loss"],
     &["values", "autodiff", "algebra", "io"],
     &["spectrum", "diffusion"],

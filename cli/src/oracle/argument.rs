@@ -16,6 +16,8 @@ pub struct Argument {
 pub enum Kind {
     /// Nested arrays of numbers, with their shape in letters.
     Numbers(&'static str),
+    /// An array of true and false, with its shape in letters.
+    Flags(&'static str),
     /// Whole numbers from 0 up to a size of another argument, with their shape in letters.
     Classes(&'static str),
     /// A number.
@@ -130,6 +132,7 @@ impl Argument {
     pub fn expected(&self) -> String {
         match self.kind {
             Kind::Numbers(shape) => format!("numbers of shape {shape}"),
+            Kind::Flags(shape) => format!("true or false, of shape {shape}"),
             Kind::Classes(shape) => format!("whole numbers of shape {shape}"),
             Kind::Number(interval) => interval.to_string(),
             Kind::Whole(range) => format!("a whole number {range}"),
@@ -148,6 +151,10 @@ impl Argument {
         match self.kind {
             Kind::Numbers(shape) => {
                 add("type", "numbers".into());
+                add("shape", shape.into());
+            }
+            Kind::Flags(shape) => {
+                add("type", "booleans".into());
                 add("shape", shape.into());
             }
             Kind::Classes(shape) => {

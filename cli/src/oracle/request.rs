@@ -180,6 +180,30 @@ impl Request {
         numbers.collect()
     }
 
+    /// `count` times true or false.
+    pub fn flags(&self, name: &str, count: usize) -> Result<Vec<bool>> {
+        let (argument, value) = self.value(name)?;
+        let list = list(argument, value, "")?;
+        expect_length(name, list.len(), count)?;
+        let flag = |(i, value): (usize, &Json)| match value {
+            Json::Flag(flag) => Ok(*flag),
+            other => {
+                let found = other.described();
+                Err(Refusal::new(format!("{name}[{i}] is {found}, expected true or false")))
+            }
+        };
+        list.iter().enumerate().map(flag).collect()
+    }
+
+    /// Whether an argument is an array of arrays.
+    pub fn is_nested(&self, name: &str) -> bool {
+        let list = self.values.get(name).and_then(|value| match value {
+            Json::List(list) => list.first(),
+            _ => None,
+        });
+        matches!(list, Some(Json::List(_)))
+    }
+
     /// A number for each of so many, or one for all.
     pub fn number_or_vector(&self, name: &str, count: usize) -> Result<Array1<f64>> {
         let (argument, value) = self.value(name)?;

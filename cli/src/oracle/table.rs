@@ -11,7 +11,8 @@ use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
 use super::{
     activations, contrastive, coverage, distillation, distributions, divergences, embedding_losses,
-    fused, robust_losses, row_losses, target_losses, truncated, values,
+    fused, policies, policy_entropy, preferences, robust_losses, row_losses, target_losses,
+    truncated, values,
 };
 
 /// The function that lists the others.
@@ -29,6 +30,9 @@ const FAMILIES: &[&[Function]] = &[
     distillation::FUNCTIONS,
     contrastive::FUNCTIONS,
     truncated::FUNCTIONS,
+    preferences::FUNCTIONS,
+    policies::FUNCTIONS,
+    policy_entropy::FUNCTIONS,
 ];
 
 const LOSSES: &[&[Named]] =

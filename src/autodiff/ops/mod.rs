@@ -11,6 +11,7 @@ mod loss;
 mod loss_inputs;
 mod matmul;
 mod norm;
+mod preference;
 mod reduce;
 mod shape;
 mod softmax;
