@@ -150,7 +150,7 @@ pub struct Loss {
     )]
     pub(super) divergence: Option<String>,
     /// Number that the logits of both heads are divided by, after the scale; or a file of one for each
-    /// target [N]. All terms of a loss are at it [default: 1]
+    /// target [N]. All terms of a loss are at it, and perplexity and entropies too [default: 1]
     #[arg(
         long,
         value_name = "X|FILE",
