@@ -13,7 +13,7 @@ use crate::loss::row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
 /// al. 2017, *Regularizing Neural Networks by Penalizing Confident Output Distributions*), a β above 0
 /// sharpens. Class weights do not weigh it; in a mean it is divided by the number of kept rows.
 ///
-/// Cases in `conformance/losses.jsonl`: `entropy`, `cross_entropy_entropy_bonus`.
+/// Cases in `conformance/losses.jsonl`: `entropy`.
 ///
 /// ```
 /// use surprisal::loss::{CrossEntropy, EntropyBonus, Sum};
