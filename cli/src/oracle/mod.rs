@@ -21,9 +21,12 @@ mod refusal;
 mod request;
 mod robust_losses;
 mod row_losses;
+mod sequence_losses;
 mod table;
 mod target_losses;
 mod values;
+
+pub use sequence_losses::{Kind, SequenceLoss};
 
 use clap::Args;
 use serde_json::{Value, json};

@@ -38,6 +38,11 @@ fn functions() -> impl Iterator<Item = &'static Function> {
     FAMILIES.iter().flat_map(|family| family.iter())
 }
 
+/// The function of this name.
+pub fn function(name: &str) -> Option<&'static Function> {
+    functions().find(|function| function.name == name)
+}
+
 /// The answer to one line.
 pub fn answer(line: &[u8]) -> Result<Answer> {
     let call = Call::read(line)?;
@@ -45,7 +50,7 @@ pub fn answer(line: &[u8]) -> Result<Answer> {
         Request::new(LIST, &[], false, call)?;
         return Ok(Answer::new(listed()));
     }
-    match functions().find(|function| function.name == call.function) {
+    match function(&call.function) {
         Some(function) => function.call(call),
         None => {
             let names = functions().map(|function| function.name).chain([LIST]);

@@ -2,6 +2,7 @@
 
 mod bench;
 mod oracle;
+mod preference;
 mod program;
 mod spectra;
 mod train;
