@@ -15,6 +15,7 @@ mod oracle;
 mod output;
 mod parallel;
 mod plot;
+mod preference;
 mod progress;
 mod report;
 mod scale;
@@ -71,6 +72,7 @@ enum Command {
     Dsmi(dsmi::Dsmi),
     Loss(Box<loss::Loss>),
     Oracle(oracle::Oracle),
+    Preference(Box<preference::Preference>),
     Spectrum(spectrum::Spectrum),
     Train(train::Train),
 }
@@ -113,7 +115,7 @@ fn main() -> ExitCode {
                 };
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => (
-                "a subcommand is missing, expected bench, devices, dse, dsmi, loss, oracle, spectrum or train; see --help"
+                "a subcommand is missing, expected bench, devices, dse, dsmi, loss, oracle, preference, spectrum or train; see --help"
                     .into(),
                 2,
             ),
@@ -135,6 +137,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Dsmi(dsmi) => dsmi.run(&global),
         Command::Loss(loss) => loss.run(&global),
         Command::Oracle(oracle) => oracle.run(),
+        Command::Preference(preference) => preference.run(&global),
         Command::Spectrum(spectrum) => spectrum.run(&global),
         Command::Train(train) => train.run(&global),
     })

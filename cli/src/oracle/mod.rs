@@ -22,6 +22,7 @@ mod refusal;
 mod request;
 mod robust_losses;
 mod row_losses;
+mod sequence_losses;
 mod table;
 mod target_losses;
 mod truncated;
@@ -36,6 +37,7 @@ pub use self::nearest::nearest;
 pub use self::refusal::Refusal;
 pub use self::request::Request;
 pub use self::robust_losses::{ADAPTIVE, CALIBRATION, ROBUST, adaptive, calibration, lambdas};
+pub use self::sequence_losses::{Kind as SequenceKind, SequenceLoss};
 pub use self::table::losses;
 
 use clap::Args;

@@ -97,14 +97,7 @@ pub const FUNCTIONS: &[Function] = &[
             Argument::number("ratio_high", POSITIVE).or(Otherwise::Number(5.0))
         ),
         gradient: BY_TOKENS,
-        answer: |request| {
-            let surrogate = Cispo::new(request.number("ratio_high")?)?;
-            let surrogate = match request.has("ratio_low") {
-                true => surrogate.low(request.number("ratio_low")?)?,
-                false => surrogate,
-            };
-            policy(request, surrogate.into())
-        },
+        answer: |request| policy(request, cispo(request)?.into()),
     },
     Function {
         name: "gspo",
@@ -128,11 +121,7 @@ pub const FUNCTIONS: &[Function] = &[
             Argument::number("temperature_negative", POSITIVE).or(Otherwise::Number(1.05))
         ),
         gradient: BY_TOKENS,
-        answer: |request| {
-            let positive = request.number("temperature_positive")?;
-            let surrogate = Sapo::new(positive, request.number("temperature_negative")?)?;
-            policy(request, surrogate.into())
-        },
+        answer: |request| policy(request, sapo(request)?.into()),
     },
     Function {
         name: "kl_estimate",
@@ -184,6 +173,44 @@ fn gspo(request: &Request) -> Result<Gspo> {
     Ok(match request.word("variant")? {
         "token" => surrogate.token(),
         _ => surrogate,
+    })
+}
+
+fn cispo(request: &Request) -> Result<Cispo> {
+    let surrogate = Cispo::new(request.number("ratio_high")?)?;
+    Ok(match request.has("ratio_low") {
+        true => surrogate.low(request.number("ratio_low")?)?,
+        false => surrogate,
+    })
+}
+
+fn sapo(request: &Request) -> Result<Sapo> {
+    let positive = request.number("temperature_positive")?;
+    Ok(Sapo::new(positive, request.number("temperature_negative")?)?)
+}
+
+/// The policy loss that a function is, with the options of a request.
+pub fn policy_loss(name: &str, request: &Request) -> Result<Option<PolicyLoss>> {
+    let surrogate = match name {
+        "ppo" | "grpo" | "bnpo" | "dr_grpo" | "dapo" => clipped(request)?.into(),
+        "cispo" => cispo(request)?.into(),
+        "gspo" => gspo(request)?.into(),
+        "sapo" => sapo(request)?.into(),
+        _ => return Ok(None),
+    };
+    with_options(request, surrogate).map(Some)
+}
+
+/// A surrogate with the options of every policy loss.
+fn with_options(request: &Request, surrogate: Surrogate) -> Result<PolicyLoss> {
+    let loss = PolicyLoss::new(surrogate)
+        .reduction(token_reduction(request)?)
+        .empty_sequences(empty_sequences(request)?)
+        .divergence(request.number("kl_coefficient")?, estimator(request.word("kl_estimator")?))?
+        .entropy_bonus(request.number("entropy_coefficient")?)?;
+    Ok(match request.has("log_ratio_clamp") {
+        true => loss.log_ratio_clamp(request.number("log_ratio_clamp")?)?,
+        false => loss,
     })
 }
 
@@ -246,14 +273,7 @@ fn policy(request: &Request, surrogate: Surrogate) -> Result<Answer> {
     if let Some(reference) = &reference {
         rollout = rollout.reference(reference);
     }
-    let mut loss = PolicyLoss::new(surrogate)
-        .reduction(token_reduction(request)?)
-        .empty_sequences(empty_sequences(request)?)
-        .divergence(request.number("kl_coefficient")?, estimator(request.word("kl_estimator")?))?
-        .entropy_bonus(request.number("entropy_coefficient")?)?;
-    if request.has("log_ratio_clamp") {
-        loss = loss.log_ratio_clamp(request.number("log_ratio_clamp")?)?;
-    }
+    let loss = with_options(request, surrogate)?;
     let losses = match &entropy {
         Some(entropy) => loss.evaluate_with_entropy(&log_probs, entropy, &rollout)?,
         None => loss.evaluate(&log_probs, &rollout)?,

@@ -79,16 +79,7 @@ pub const FUNCTIONS: &[Function] = &[
             likelihood(1.0)
         ),
         gradient: BY_PAIRS,
-        answer: |request| {
-            let beta = request.number("beta")?;
-            let loss = match request.word("loss")? {
-                "hinge" => Cpo::hinge(beta)?,
-                "ipo" => Cpo::ipo(beta)?,
-                _ => Cpo::new(beta)?,
-            };
-            let loss = loss.label_smoothing(request.number("label_smoothing")?)?;
-            pairs(request, &loss.likelihood(request.number("nll_coefficient")?)?)
-        },
+        answer: |request| pairs(request, &cpo(request)?),
     },
     Function {
         name: "simpo",
@@ -99,11 +90,7 @@ pub const FUNCTIONS: &[Function] = &[
             likelihood(0.0)
         ),
         gradient: BY_PAIRS,
-        answer: |request| {
-            let loss = Simpo::new(request.number("beta")?, request.number("gamma")?)?;
-            let loss = loss.label_smoothing(request.number("label_smoothing")?)?;
-            pairs(request, &loss.likelihood(request.number("nll_coefficient")?)?)
-        },
+        answer: |request| pairs(request, &simpo(request)?),
     },
     Function {
         name: "orpo",
@@ -112,10 +99,7 @@ pub const FUNCTIONS: &[Function] = &[
             likelihood(1.0)
         ),
         gradient: BY_PAIRS,
-        answer: |request| {
-            let loss = Orpo::new(request.number("beta")?)?;
-            pairs(request, &loss.likelihood(request.number("nll_coefficient")?)?)
-        },
+        answer: |request| pairs(request, &orpo(request)?),
     },
     Function {
         name: "kto",
@@ -148,6 +132,56 @@ pub const FUNCTIONS: &[Function] = &[
         answer: implicit_prm,
     },
 ];
+
+/// The loss of pairs that a function is, with the options of a request.
+pub fn pair_loss(name: &str, request: &Request) -> Result<Option<Box<dyn PairLoss>>> {
+    Ok(Some(match name {
+        "dpo" => Box::new(dpo(request)?),
+        "cpo" => Box::new(cpo(request)?),
+        "simpo" => Box::new(simpo(request)?),
+        "orpo" => Box::new(orpo(request)?),
+        _ => return Ok(None),
+    }))
+}
+
+/// The loss of labelled sequences that a function is, with the options of a request.
+pub fn labelled_loss(name: &str, request: &Request) -> Result<Option<Box<dyn LabelledLoss>>> {
+    Ok(Some(match name {
+        "kto" => Box::new(kto_loss(request)?),
+        "implicit_prm_loss" => Box::new(ImplicitReward::new(request.number("beta")?)?),
+        _ => return Ok(None),
+    }))
+}
+
+fn cpo(request: &Request) -> Result<Cpo> {
+    let beta = request.number("beta")?;
+    let loss = match request.word("loss")? {
+        "hinge" => Cpo::hinge(beta)?,
+        "ipo" => Cpo::ipo(beta)?,
+        _ => Cpo::new(beta)?,
+    };
+    let loss = loss.label_smoothing(request.number("label_smoothing")?)?;
+    Ok(loss.likelihood(request.number("nll_coefficient")?)?)
+}
+
+fn simpo(request: &Request) -> Result<Simpo> {
+    let loss = Simpo::new(request.number("beta")?, request.number("gamma")?)?;
+    let loss = loss.label_smoothing(request.number("label_smoothing")?)?;
+    Ok(loss.likelihood(request.number("nll_coefficient")?)?)
+}
+
+fn orpo(request: &Request) -> Result<Orpo> {
+    Ok(Orpo::new(request.number("beta")?)?.likelihood(request.number("nll_coefficient")?)?)
+}
+
+fn kto_loss(request: &Request) -> Result<Kto> {
+    let loss = Kto::new(request.number("beta")?)?
+        .weights(request.number("desirable_weight")?, request.number("undesirable_weight")?)?;
+    Ok(match request.word("loss")? {
+        "kto" => loss.divergence(request.number("kl")?)?,
+        _ => loss,
+    })
+}
 
 fn dpo(request: &Request) -> Result<Dpo> {
     let (beta, smoothing) = (request.number("beta")?, request.number("label_smoothing")?);
@@ -229,12 +263,7 @@ fn kto(request: &Request) -> Result<Answer> {
         (request.matrix("log_probs")?, request.matrix("reference_log_probs")?);
     let mask = request.matrix("mask")?;
     let labels = request.flags("labels", log_probs.nrows())?;
-    let loss = Kto::new(request.number("beta")?)?
-        .weights(request.number("desirable_weight")?, request.number("undesirable_weight")?)?;
-    let loss = match request.word("loss")? {
-        "kto" => loss.divergence(request.number("kl")?)?,
-        _ => loss,
-    };
+    let loss = kto_loss(request)?;
     let sequences = Sequences::new(&log_probs, &mask).reference(&reference);
     let losses = match weights(request, labels.len())? {
         Some(weights) => loss.evaluate_weighted(&sequences, &labels, (&weights).into())?,

@@ -89,6 +89,27 @@ impl Request {
         Ok(Self { arguments: arguments.to_vec(), values, gradient: false })
     }
 
+    /// The options of a function, whose arrays and labels come from elsewhere.
+    pub fn of_options(
+        name: &str,
+        arguments: &'static [Argument],
+        values: BTreeMap<String, Json>,
+    ) -> Result<Self> {
+        let option = |argument: &&Argument| {
+            matches!(argument.kind, Kind::Number(_) | Kind::Word(_) | Kind::Flag)
+        };
+        let names = || arguments.iter().filter(option).map(|argument| argument.name);
+        if let Some(unknown) = values.keys().find(|key| names().all(|name| name != *key)) {
+            return Err(Refusal::new(format!(
+                "{name} has no option \"{}\", expected one of {}; the nearest is \"{}\"",
+                shortened(unknown),
+                names().collect::<Vec<_>>().join(", "),
+                nearest(unknown, names()).unwrap_or_default(),
+            )));
+        }
+        Ok(Self { arguments, values, gradient: false })
+    }
+
     /// Whether the gradient is asked for.
     pub fn wants_gradient(&self) -> bool {
         self.gradient

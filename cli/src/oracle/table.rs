@@ -51,6 +51,11 @@ fn names() -> impl Iterator<Item = &'static str> {
     functions().map(|function| function.name).chain(losses().map(|loss| loss.name))
 }
 
+/// The function of this name.
+pub fn function(name: &str) -> Option<&'static Function> {
+    functions().find(|function| function.name == name)
+}
+
 /// The answer to one line.
 pub fn answer(line: &[u8]) -> Result<Answer> {
     let call = Call::read(line)?;
@@ -61,7 +66,7 @@ pub fn answer(line: &[u8]) -> Result<Answer> {
     if let Some(loss) = losses().find(|loss| loss.name == call.function) {
         return loss.call(call);
     }
-    match functions().find(|function| function.name == call.function) {
+    match function(&call.function) {
         Some(function) => function.call(call),
         None => {
             let near = nearest(&call.function, names().chain([LIST])).unwrap_or_default();

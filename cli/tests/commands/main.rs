@@ -3,6 +3,7 @@
 mod bench;
 mod losses;
 mod oracle;
+mod preference;
 mod program;
 mod spectra;
 mod train;
