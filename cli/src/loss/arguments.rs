@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use surprisal::{Backward, Filter, LinearCrossEntropy, Reduction, Statistic};
 
+use super::truncated::Truncated;
 use crate::device::Device;
 use crate::teacher::Tail;
 use crate::{Failure, numerals, size};
@@ -125,6 +126,8 @@ pub struct Loss {
         help_heading = LOSS
     )]
     pub(super) softcap: Option<f64>,
+    #[command(flatten)]
+    pub(super) truncated: Truncated,
     /// Share of the target that is spread over all classes, 0 to 1
     #[arg(
         long,

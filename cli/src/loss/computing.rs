@@ -85,6 +85,11 @@ impl Loss {
                 None => inputs.shift(shift),
             };
         }
+        let floors;
+        if let Some(truncation) = self.truncated.truncation() {
+            floors = loss.truncate(&inputs, &truncation)?;
+            inputs = inputs.floors(&floors);
+        }
         let out = self.out.as_deref().map(make_directory).transpose()?;
         let (forward, seconds, pass) = match (&out, self.grad) {
             (Some(out), true) => {
