@@ -12,6 +12,8 @@
 //! | pass at N draws | [`DirectCoverage`] |
 //! | costs of classes, rewards | [`ExpectedCost`], with an [`EmbeddingCost`] for those of an embedding, [`EarthMover`] |
 //! | a teacher, or a reference policy | [`KullbackLeibler`], [`JensenShannon`], [`SkewKullbackLeibler`], [`TotalVariation`], [`SymmetricCrossEntropy`] with a [`Head`], in [`TemperatureSquared`] at a temperature; [`Targets::soft`] or [`Targets::sparse`] for its probabilities |
+//! | log-probabilities of what a sampler drew | [`Truncation`] with [`LinearCrossEntropy::truncate`] |
+//! | to draw from the softmax | [`LinearCrossEntropy::sample`] |
 //! | values by classification | [`values`](crate::values) |
 //! | robustness against an attack | [`SmoothAdversarial`], on logits |
 //! | several of these | [`Sum`] |

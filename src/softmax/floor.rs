@@ -177,7 +177,7 @@ impl Floor {
         }
         let threshold = R::from_f64(self.threshold);
         isa.dispatch(Cut { logits: &mut *logits, threshold });
-        let beyond = (self.last as usize + 1).saturating_sub(first_class);
+        let beyond = (self.last as usize).saturating_add(1).saturating_sub(first_class);
         for x in logits.iter_mut().skip(beyond).filter(|x| **x == threshold) {
             *x = R::NEG_INFINITY;
         }

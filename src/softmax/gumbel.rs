@@ -78,6 +78,29 @@ fn least_bits(wanted: f64) -> Option<u64> {
     Some(UNITS.saturating_sub(units) << (64 - BITS))
 }
 
+/// Classes of a block: a bit for each [`TOGETHER`] of them.
+const BLOCK: usize = 32 * TOGETHER;
+
+/// Looks at the logits of a row, of the classes from `first_class` on, for several draws with their keys and bounds.
+/// What is below a bound may be left out. Logits of −∞ never win, and nothing comes of a block with a NaN.
+pub(crate) fn see<R: Real>(
+    isa: Isa,
+    (keys, bounds): (&[u64], &[Bound]),
+    first_class: u32,
+    logits: &[R],
+    draws: &mut [Draw],
+) {
+    for (logits, first) in logits.chunks(BLOCK).zip((first_class..).step_by(BLOCK)) {
+        let (largest, argmax) = block::maximum(isa, logits);
+        let largest = (largest.to_f64(), argmax);
+        if largest.0.is_finite() {
+            for ((draw, &key), bound) in draws.iter_mut().zip(keys).zip(bounds) {
+                draw.see(isa, key, bound, (first, logits), largest);
+            }
+        }
+    }
+}
+
 impl Draw {
     /// Of no class.
     pub(crate) const NONE: Self =
@@ -91,43 +114,35 @@ impl Draw {
         }
     }
 
-    /// Looks at the logits of the classes from `first_class` on; `key` is that of the row and the draw. What is
-    /// below the bound of the row may be left out. Logits of −∞ never win, and of a NaN nothing comes.
-    pub(crate) fn see<R: Real>(
+    /// Looks at a block of logits, the largest of which is finite; `key` is that of the row and the draw.
+    fn see<R: Real>(
         &mut self,
         isa: Isa,
         key: u64,
         bound: &Bound,
-        first_class: u32,
-        logits: &[R],
+        (first, logits): (u32, &[R]),
+        (largest, argmax): (f64, usize),
     ) {
-        for (first, logits) in (first_class..).step_by(BLOCK).zip(logits.chunks(BLOCK)) {
-            let (maximum, argmax) = block::maximum(isa, logits);
-            let largest = maximum.to_f64();
-            if !largest.is_finite() {
-                continue;
-            }
-            let before = self.score;
-            let known = |best: f64| best.max(bound.get());
-            if known(self.score) - largest > MOST_NOISE {
-                continue;
-            }
-            // What the largest reaches, most others do not.
-            self.try_class(key, first, logits, argmax);
-            let Some(least) = least_bits(known(self.score) - largest) else { continue };
-            let mut parts = isa.dispatch(Above { key, first, count: logits.len(), least });
-            while parts != 0 {
-                let start = parts.trailing_zeros() as usize * TOGETHER;
-                parts &= parts - 1;
-                for at in start..logits.len().min(start + TOGETHER) {
-                    if bits_at(key, place(first, at)) >= least {
-                        self.try_class(key, first, logits, at);
-                    }
+        let before = self.score;
+        let wanted = |best: f64| best.max(bound.get()) - largest;
+        if wanted(before) > MOST_NOISE {
+            return;
+        }
+        // What the largest reaches, most others do not.
+        self.try_class(key, first, logits, argmax);
+        let Some(least) = least_bits(wanted(self.score)) else { return };
+        let mut parts = isa.dispatch(Above { key, first, count: logits.len(), least });
+        while parts != 0 {
+            let start = parts.trailing_zeros() as usize * TOGETHER;
+            parts &= parts - 1;
+            for at in start..logits.len().min(start + TOGETHER) {
+                if bits_at(key, place(first, at)) >= least {
+                    self.try_class(key, first, logits, at);
                 }
             }
-            if self.score > before {
-                bound.raise(self.score);
-            }
+        }
+        if self.score > before {
+            bound.raise(self.score);
         }
     }
 
@@ -140,9 +155,6 @@ impl Draw {
         }
     }
 }
-
-/// Classes of one look: a bit for each [`TOGETHER`] of them.
-const BLOCK: usize = 32 * TOGETHER;
 
 /// Where the bits of a class stand in the sequence of a key.
 #[inline(always)]
@@ -248,15 +260,15 @@ mod tests {
             for at in 0..count {
                 wanted.try_class(key, first, &logits, at);
             }
-            let mut whole = Draw::NONE;
-            whole.see(isa, key, &Bound::new(), first, &logits);
-            assert_eq!(whole, wanted);
-            let (bound, mut merged) = (Bound::new(), Draw::NONE);
+            let mut whole = [Draw::NONE];
+            see(isa, (&[key], &[Bound::new()]), first, &logits, &mut whole);
+            assert_eq!(whole, [wanted]);
+            let (bounds, mut merged) = ([Bound::new()], Draw::NONE);
             let width = 1 + generator.below(300);
             for (i, piece) in logits.chunks(width).enumerate().rev() {
-                let mut draw = Draw::NONE;
-                draw.see(isa, key, &bound, first + (i * width) as u32, piece);
-                merged.merge(&draw);
+                let mut draw = [Draw::NONE];
+                see(isa, (&[key], &bounds), first + (i * width) as u32, piece, &mut draw);
+                merged.merge(&draw[0]);
             }
             assert_eq!(merged, wanted);
         }

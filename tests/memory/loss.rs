@@ -3,12 +3,14 @@
 use crate::counting::{alone, peak};
 use half::bf16;
 use ndarray::{Array1, Array2};
-use surprisal::loss::{Candidates, Companion, ExpectedCost, Head, KullbackLeibler, Sum};
+use surprisal::loss::{
+    Candidates, Companion, ExpectedCost, Head, KullbackLeibler, Sampling, Sum, Truncation,
+};
 use testing::Stream;
 
 use surprisal::{
-    Backward, Element, Filter, Gradients, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder,
-    Pass, Shapes, Strategy, Targets, Upstream,
+    Backward, Element, Error, Filter, Gradients, Inputs, LinearCrossEntropy,
+    LinearCrossEntropyBuilder, Pass, Shapes, Strategy, Targets, Upstream,
 };
 
 struct Data<T> {
@@ -123,6 +125,39 @@ fn the_heap_stays_under_the_plan() {
     strips_follow_the_budget();
     second_heads();
     candidates();
+    truncations_and_draws();
+}
+
+/// All logits of some rows at a time, and draws beside a forward.
+fn truncations_and_draws() {
+    for (rows, width, classes) in [(1, 1, 1), (300, 20, 3000), (1100, 33, 700), (9, 300, 40_000)] {
+        let data = Data::<f32>::new(rows, width, classes);
+        let inputs = data.inputs(true);
+        let shapes = Shapes::of(&inputs);
+        let ample = LinearCrossEntropy::builder();
+        let name = |what: &str| format!("{what} {rows}×{width}×{classes}");
+        let Err(Error::MemoryBudget { smallest, .. }) =
+            ample.clone().memory_budget(1).build().unwrap().plan(&shapes, Pass::Truncation)
+        else {
+            panic!("a byte is enough")
+        };
+        for builder in [ample.clone(), ample.memory_budget(smallest)] {
+            let loss = builder.build().unwrap();
+            let plan = loss.plan(&shapes, Pass::Truncation).unwrap();
+            let truncation = Truncation::new().top_k(20).top_p(0.9);
+            let (floors, bytes) = peak(|| loss.truncate(&inputs, &truncation).unwrap());
+            within(&name("truncation"), bytes, plan.workspace_bytes);
+            assert_eq!(floors.thresholds().len(), rows);
+        }
+        let loss = LinearCrossEntropy::builder().build().unwrap();
+        for draws in [1, 7] {
+            let plan = loss.plan(&shapes.draws(draws), Pass::Forward).unwrap();
+            let sampling = Sampling::new(1).draws(draws);
+            let (samples, bytes) = peak(|| loss.sample(&inputs, &sampling).unwrap());
+            within(&name("draws"), bytes, plan.workspace_bytes);
+            assert_eq!(samples.classes.dim(), (rows, draws));
+        }
+    }
 }
 
 /// Its mean, its divergences, and both; as products and as logits, under ample and small budgets.

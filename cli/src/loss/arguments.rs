@@ -8,6 +8,7 @@ use surprisal::{
 };
 
 use super::named::Family;
+use super::truncated::Truncated;
 use crate::device::Device;
 use crate::teacher::Tail;
 use crate::{Failure, numerals, size};
@@ -180,6 +181,8 @@ pub struct Loss {
         help_heading = LOSS
     )]
     pub(super) softcap: Option<f64>,
+    #[command(flatten)]
+    pub(super) truncated: Truncated,
     /// Share of the target that is spread over all classes, 0 to 1; of cross-entropy alone
     #[arg(
         long,

@@ -79,6 +79,11 @@ impl Loss {
             options = options.temperature(temperature);
         }
         let loss = options.build()?;
+        let floors;
+        if let Some(truncation) = self.truncated.truncation() {
+            floors = loss.truncate(&inputs, &truncation)?;
+            inputs = inputs.floors(&floors);
+        }
         let out = self.out.as_deref().map(make_directory).transpose()?;
         let (forward, seconds, pass) = match (&out, self.grad) {
             (Some(out), true) => {

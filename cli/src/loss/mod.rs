@@ -9,6 +9,7 @@ mod named;
 mod objective;
 mod results;
 mod terms;
+mod truncated;
 mod two_passes;
 
 pub use self::arguments::{BACKWARD, BackwardName, INPUTS, Loss};

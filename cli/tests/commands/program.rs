@@ -313,6 +313,24 @@ fn given_logits() {
     assert!((gradient[[0, 0]] + 0.9099694).abs() < 6e-8);
 }
 
+/// Of the logits 1, 2 and 3, whose masses are 0.09, 0.24 and 0.67.
+#[test]
+fn what_a_sampler_left_out_is_no_class() {
+    let place = Place::new();
+    place.npy("l.npy", arr2(&[[1.0, 2.0, 3.0]]));
+    write_npy(&place.path("one.npy"), arr1(&[1_i32]).view()).unwrap();
+    write_npy(&place.path("zero.npy"), arr1(&[0_i32]).view()).unwrap();
+    let of = |arguments: &str| place.json(&format!("--logits l.npy {arguments}"))["loss"].clone();
+    let two = 1.0_f64.exp().ln_1p();
+    for flags in ["--truncate-top-k 2", "--top-p 0.9", "--min-p 0.2", "--top-p 0.95 --min-p 0.3"] {
+        near(flags, [&of(&format!("--targets one.npy {flags}")).as_f64().unwrap()], [&two]);
+        assert_eq!(of(&format!("--targets zero.npy {flags}")), "inf");
+    }
+    near("all", [&of("--targets one.npy --top-p 1").as_f64().unwrap()], [&1.4076059644443804]);
+    let refused = place.loss("--logits l.npy --targets one.npy --top-p 0");
+    fails(&refused, 2, &["top_p", "0", "above 0"]);
+}
+
 #[test]
 fn narrow_files_are_computed_in_f32() {
     let place = Place::new();

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::element::Real;
 use crate::simd::Isa;
-use crate::softmax::gumbel::{Bound, Draw};
+use crate::softmax::gumbel::{Bound, Draw, see};
 
 /// The draws of all kept rows.
 pub(crate) struct Drawing {
@@ -57,8 +57,8 @@ impl Drawing {
 impl DrawPart<'_> {
     /// Looks at the logits of a row of the task, of the classes from `first_class` on.
     pub(crate) fn see<R: Real>(&mut self, isa: Isa, row: usize, first_class: usize, logits: &[R]) {
-        for i in row * self.count..(row + 1) * self.count {
-            self.draws[i].see(isa, self.keys[i], &self.bounds[i], first_class as u32, logits);
-        }
+        let own = row * self.count..(row + 1) * self.count;
+        let with = (&self.keys[own.clone()], &self.bounds[own.clone()]);
+        see(isa, with, first_class as u32, logits, &mut self.draws[own]);
     }
 }
