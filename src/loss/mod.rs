@@ -12,6 +12,7 @@
 //! | pass at N draws | [`DirectCoverage`] |
 //! | costs of classes, rewards | [`ExpectedCost`], with an [`EmbeddingCost`] for those of an embedding, [`EarthMover`] |
 //! | a teacher, or a reference policy | [`KullbackLeibler`], [`JensenShannon`], [`SkewKullbackLeibler`], [`TotalVariation`], [`SymmetricCrossEntropy`] with a [`Head`], in [`TemperatureSquared`] at a temperature; [`Targets::soft`] or [`Targets::sparse`] for its probabilities |
+//! | a teacher's likeliest classes alone | [`ListDivergence`] of a [`TeacherList`] |
 //! | values by classification | [`values`](crate::values) |
 //! | robustness against an attack | [`SmoothAdversarial`], on logits |
 //! | several of these | [`Sum`] |
@@ -210,12 +211,15 @@ pub(crate) mod forward;
 pub(crate) mod gradients;
 pub(crate) mod head;
 pub(crate) mod inputs;
+mod list_divergence;
 mod options;
+mod outcomes;
 pub(crate) mod row_loss;
 pub(crate) mod rows;
 mod shards;
 mod smooth_adversarial;
 pub(crate) mod source;
+mod teacher_list;
 
 pub use candidates::{CandidateLogProbabilities, Candidates};
 pub use companion::Companion;
@@ -226,6 +230,7 @@ pub use forward::{DroppedMass, Forward, Statistic, TopK};
 pub use gradients::{Gradients, Upstream};
 pub use head::Head;
 pub use inputs::{Classes, Inputs, Shard, Targets};
+pub use list_divergence::{ListDivergence, ListDivergenceBuilder, ListLosses, Outside};
 pub use options::{Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};
 pub use row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
 pub use rows::{
@@ -238,5 +243,6 @@ pub use rows::{
 };
 pub use shards::Fold;
 pub use smooth_adversarial::{AdversarialLosses, SmoothAdversarial};
+pub use teacher_list::TeacherList;
 
 pub use crate::softmax::divergence::Divergence;

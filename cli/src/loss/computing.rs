@@ -10,6 +10,7 @@ use surprisal::{
 };
 
 use super::arguments::Loss;
+use super::candidates::Lists;
 use super::inputs::Arrays;
 use super::results::Computed;
 use crate::arrays::Opened;
@@ -53,19 +54,27 @@ impl Loss {
         let targets = match (&arrays.targets, &arrays.soft_targets, &arrays.teacher) {
             (_, Some(weights), _) => {
                 soft = weights.matrix()?;
-                Targets::soft(soft)
+                Some(Targets::soft(soft))
             }
-            (_, None, Some(teacher)) => Targets::sparse(&teacher.classes, &teacher.weights),
-            (Some(classes), None, None) => Targets::from(classes),
+            (_, None, Some(teacher)) => Some(Targets::sparse(&teacher.classes, &teacher.weights)),
+            (Some(classes), None, None) => Some(Targets::from(classes)),
+            (None, None, None) if arrays.candidates.is_some() => None,
             (None, None, None) => return Err(Failure::Input("--targets is missing".into())),
         };
-        let mut inputs = match (&arrays.hidden, &arrays.classifier, &arrays.logits) {
-            (Some(hidden), Some(classifier), _) => {
+        let mut inputs = match (&arrays.hidden, &arrays.classifier, &arrays.logits, targets) {
+            (Some(hidden), Some(classifier), _, Some(targets)) => {
                 Inputs::new(hidden.matrix()?, classifier.matrix()?, targets)
             }
-            (_, _, Some(logits)) => Inputs::from_logits(logits.matrix()?, targets),
+            (Some(hidden), Some(classifier), _, None) => {
+                Inputs::unlabelled(hidden.matrix()?, classifier.matrix()?)
+            }
+            (_, _, Some(logits), Some(targets)) => Inputs::from_logits(logits.matrix()?, targets),
+            (_, _, Some(logits), None) => Inputs::unlabelled_logits(logits.matrix()?),
             _ => return Err(Failure::Input("--hidden and --classifier are missing".into())),
         };
+        if let Some(lists) = &arrays.candidates {
+            inputs = lists.add(inputs);
+        }
         if let Some(bias) = &arrays.bias {
             inputs = inputs.bias(bias.vector()?);
         }
@@ -118,6 +127,7 @@ impl Loss {
         let like =
             |array: &Opened| Ok::<_, Failure>(Array2::from_elem(array.matrix()?.dim(), zero));
         let upstream = match &arrays.upstream {
+            Some(upstream) if arrays.candidates.is_some() => Lists::upstream(upstream)?,
             Some(upstream) => Upstream::rows(upstream.per_row()?),
             None => Upstream::default(),
         };

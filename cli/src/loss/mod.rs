@@ -1,6 +1,7 @@
 //! `surprisal loss`: the fused loss of arrays on disk.
 
 mod arguments;
+mod candidates;
 mod computing;
 mod inputs;
 mod results;

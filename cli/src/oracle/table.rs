@@ -10,7 +10,7 @@ use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
 use super::{
     activations, contrastive, coverage, distillation, distributions, divergences, embedding_losses,
-    fused, robust_losses, row_losses, target_losses, values,
+    fused, listed, robust_losses, row_losses, target_losses, values,
 };
 
 /// The function that lists the others.
@@ -29,6 +29,7 @@ const FAMILIES: &[&[Function]] = &[
     distributions::FUNCTIONS,
     distillation::FUNCTIONS,
     contrastive::FUNCTIONS,
+    listed::FUNCTIONS,
 ];
 
 fn functions() -> impl Iterator<Item = &'static Function> {
