@@ -14,6 +14,7 @@
 //! | a teacher, or a reference policy | [`KullbackLeibler`], [`JensenShannon`], [`SkewKullbackLeibler`], [`TotalVariation`], [`SymmetricCrossEntropy`] with a [`Head`], in [`TemperatureSquared`] at a temperature; [`Targets::soft`] or [`Targets::sparse`] for its probabilities |
 //! | log-probabilities of what a sampler drew | [`Truncation`] with [`LinearCrossEntropy::truncate`] |
 //! | to draw from the softmax | [`LinearCrossEntropy::sample`] |
+//! | a teacher's likeliest classes alone | [`ListDivergence`] of a [`TeacherList`] |
 //! | values by classification | [`values`](crate::values) |
 //! | robustness against an attack | [`SmoothAdversarial`], on logits |
 //! | several of these | [`Sum`] |
@@ -213,13 +214,16 @@ pub(crate) mod forward;
 pub(crate) mod gradients;
 pub(crate) mod head;
 pub(crate) mod inputs;
+mod list_divergence;
 mod options;
+mod outcomes;
 pub(crate) mod row_loss;
 pub(crate) mod rows;
 mod sampling;
 mod shards;
 mod smooth_adversarial;
 pub(crate) mod source;
+mod teacher_list;
 mod truncation;
 
 pub use candidates::{CandidateLogProbabilities, Candidates};
@@ -232,6 +236,7 @@ pub use forward::{DroppedMass, Forward, Statistic, TopK};
 pub use gradients::{Gradients, Upstream};
 pub use head::Head;
 pub use inputs::{Classes, Inputs, Shard, Targets};
+pub use list_divergence::{ListDivergence, ListDivergenceBuilder, ListLosses, Outside};
 pub use options::{Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};
 pub use row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
 pub use rows::{
@@ -245,5 +250,6 @@ pub use rows::{
 pub use sampling::{Samples, Sampling, ShardSamples};
 pub use shards::Fold;
 pub use smooth_adversarial::{AdversarialLosses, SmoothAdversarial};
+pub use teacher_list::TeacherList;
 
 pub use crate::softmax::divergence::Divergence;

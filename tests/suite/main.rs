@@ -2,6 +2,7 @@
 
 mod autodiff;
 mod autodiff_graph;
+mod autodiff_log_probabilities;
 mod candidates;
 #[cfg(feature = "io")]
 mod classical;
@@ -28,6 +29,7 @@ mod spectrum;
 #[cfg(all(feature = "spectral", feature = "io"))]
 mod spectrum_golden;
 mod statistics;
+mod teacher_list;
 mod truncation;
 #[cfg(feature = "spectral")]
 mod watch;

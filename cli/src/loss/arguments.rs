@@ -51,7 +51,7 @@ pub struct Loss {
     #[arg(
         long,
         value_name = "Y",
-        required_unless_present_any = ["soft_targets", "teacher_classes", "loss", "divergence"],
+        required_unless_present_any = ["soft_targets", "teacher_classes", "loss", "divergence", "candidates"],
         help_heading = INPUTS
     )]
     pub(super) targets: Option<String>,
@@ -95,6 +95,10 @@ pub struct Loss {
     /// which go by the position of the target
     #[arg(long, value_name = "K", help_heading = INPUTS)]
     pub(super) costs: Option<String>,
+    /// Classes of each row [N,K] whose log-probabilities are asked for, integers; -1 names none. Without
+    /// targets there is no loss
+    #[arg(long, value_name = "K", help_heading = INPUTS)]
+    pub(super) candidates: Option<String>,
     /// Rows that take no part [N], booleans or 0 and 1; a mean does not count them
     #[arg(long, value_name = "M", help_heading = INPUTS)]
     pub(super) ignore: Option<String>,
@@ -219,7 +223,8 @@ pub struct Loss {
     /// grad_logits.npy)
     #[arg(long, requires = "out", help_heading = BACKWARD)]
     pub(super) grad: bool,
-    /// Upstream gradient of each row's loss [N], with --reduction none and --grad
+    /// Upstream gradient of each row's loss [N], with --reduction none and --grad; with --candidates
+    /// that of their log-probabilities [N,K], and none of the loss
     #[arg(long, value_name = "U", requires = "grad", help_heading = BACKWARD)]
     pub(super) upstream: Option<String>,
     /// How the gradients are computed
@@ -258,7 +263,7 @@ pub struct Loss {
     #[arg(long, value_enum, default_value_t = Device::Cpu, help_heading = BACKWARD)]
     pub(super) device: Device,
     /// Write NAME.npy for each: loss, lse, logprob, entropy, varentropy (in nats, the last squared),
-    /// argmax, rank, topk:K
+    /// argmax, rank, topk:K; candidates (their log-probabilities), others (that of all others together)
     #[arg(
         long,
         value_name = "NAMES",
@@ -362,6 +367,8 @@ pub(super) enum Emit {
     Argmax,
     Rank,
     TopK(usize),
+    Candidates,
+    Others,
 }
 
 impl std::str::FromStr for Emit {
@@ -376,10 +383,12 @@ impl std::str::FromStr for Emit {
             "varentropy" => Emit::Statistic("varentropy", Statistic::Varentropy),
             "argmax" => Emit::Argmax,
             "rank" => Emit::Rank,
+            "candidates" => Emit::Candidates,
+            "others" => Emit::Others,
             _ => {
                 let k = name.strip_prefix("topk:").and_then(|k| k.parse().ok());
                 Emit::TopK(k.filter(|&k| k > 0).ok_or(
-                    "expected loss, lse, logprob, entropy, varentropy, argmax, rank or topk:K",
+                    "expected loss, lse, logprob, entropy, varentropy, argmax, rank, topk:K, candidates or others",
                 )?)
             }
         })
@@ -393,7 +402,11 @@ impl Loss {
     /// Refuses arguments that do not go together, before anything is opened.
     pub(super) fn check(&self) -> Result<(), Failure> {
         self.reduced()?;
-        if self.upstream.is_some() && self.reduction != Some(ReductionName::None) {
+        self.check_candidates()?;
+        if self.upstream.is_some()
+            && self.candidates.is_none()
+            && self.reduction != Some(ReductionName::None)
+        {
             let what = "--upstream goes with --reduction none: give that too";
             return Err(Failure::Input(what.into()));
         }
@@ -431,6 +444,37 @@ impl Loss {
             )),
             false => Ok(()),
         }
+    }
+
+    /// Refuses what goes with --candidates alone, or not with them.
+    fn check_candidates(&self) -> Result<(), Failure> {
+        let refuse = |what: &str| Err(Failure::Input(what.into()));
+        let listed = self.emits(|emit| matches!(emit, Emit::Candidates | Emit::Others));
+        if listed && self.candidates.is_none() {
+            return refuse("--emit candidates and others are of --candidates: give these too");
+        }
+        let nothing = self.grad && self.upstream.is_none() && !self.has_loss();
+        if self.candidates.is_some() && nothing {
+            return refuse(
+                "--grad without targets is of --candidates: give their --upstream [N,K] too",
+            );
+        }
+        if !self.has_loss()
+            && self.emits(|emit| matches!(emit, Emit::Statistic("loss" | "logprob", _)))
+        {
+            return refuse("--emit loss and logprob are of targets: give --targets too");
+        }
+        Ok(())
+    }
+
+    /// Whether there is a loss, not log-probabilities of candidates alone.
+    pub(super) fn has_loss(&self) -> bool {
+        !self.has_no_targets() || self.loss.is_some() || self.divergence.is_some()
+    }
+
+    /// Whether what the candidates leave to the others is asked for.
+    pub(super) fn emits_others(&self) -> bool {
+        self.emits(|emit| matches!(emit, Emit::Others))
     }
 
     /// How the rows become one number.

@@ -50,13 +50,21 @@ impl Loss {
             (Some(classes), None, None) => Targets::from(classes),
             (None, None, None) => Targets::from(&beside.unused),
         };
+        let loss = self.has_loss();
         let mut inputs = match (&arrays.hidden, &arrays.classifier, &arrays.logits) {
-            (Some(hidden), Some(classifier), _) => {
+            (Some(hidden), Some(classifier), _) if loss => {
                 Inputs::new(hidden.matrix()?, classifier.matrix()?, targets)
             }
-            (_, _, Some(logits)) => Inputs::from_logits(logits.matrix()?, targets),
+            (Some(hidden), Some(classifier), _) => {
+                Inputs::unlabelled(hidden.matrix()?, classifier.matrix()?)
+            }
+            (_, _, Some(logits)) if loss => Inputs::from_logits(logits.matrix()?, targets),
+            (_, _, Some(logits)) => Inputs::unlabelled_logits(logits.matrix()?),
             _ => return Err(Failure::Input("--hidden and --classifier are missing".into())),
         };
+        if let Some(lists) = &arrays.candidates {
+            inputs = lists.add(inputs);
+        }
         if let Some(bias) = &arrays.bias {
             inputs = inputs.bias(bias.vector()?);
         }

@@ -11,6 +11,7 @@ use surprisal::{
 
 use super::arguments::Loss;
 use super::call::Besides;
+use super::candidates::Lists;
 use super::inputs::Arrays;
 use super::objective::{Objective, Way};
 use super::results::Computed;
@@ -118,6 +119,7 @@ impl Loss {
         let like =
             |array: &Opened| Ok::<_, Failure>(Array2::from_elem(array.matrix()?.dim(), zero));
         let upstream = match &arrays.upstream {
+            Some(upstream) if arrays.candidates.is_some() => Lists::upstream(upstream)?,
             Some(upstream) => Upstream::rows(upstream.per_row()?),
             None => Upstream::default(),
         };

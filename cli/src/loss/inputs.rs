@@ -5,6 +5,7 @@ use ndarray::{Array1, ArrayView2};
 use surprisal::{Element, Forward, Matrix};
 
 use super::arguments::{Loss, Temperature};
+use super::candidates::Lists;
 use crate::Failure;
 use crate::arrays::{Opened, check_rows, each_matrix};
 use crate::teacher::{self, Tail, Teacher};
@@ -17,6 +18,7 @@ pub(super) struct Arrays {
     pub(super) targets: Option<Array1<i64>>,
     pub(super) soft_targets: Option<Opened>,
     pub(super) teacher: Option<Teacher>,
+    pub(super) candidates: Option<Lists>,
     pub(super) ignored: Option<Vec<bool>>,
     pub(super) bias: Option<Opened>,
     pub(super) class_weights: Option<Opened>,
@@ -83,6 +85,8 @@ impl Arrays {
         let classes = Opened::optional("--targets", call.targets.as_ref())?;
         let targets = classes.as_ref().map(Opened::classes).transpose()?;
         let ignored = ignored(call, targets.as_ref())?;
+        let listed = Opened::optional("--candidates", call.candidates.as_ref())?;
+        let others = call.emits_others();
         let arrays = Self {
             hidden: Opened::optional("--hidden", call.hidden.as_ref())?,
             classifier: Opened::optional("--classifier", call.classifier.as_ref())?,
@@ -90,6 +94,7 @@ impl Arrays {
             targets,
             soft_targets: Opened::optional("--soft-targets", call.soft_targets.as_ref())?,
             teacher: teacher(call, ignored.as_deref())?,
+            candidates: listed.as_ref().map(|file| Lists::read(file, others)).transpose()?,
             ignored,
             bias: Opened::optional("--bias", call.bias.as_ref())?,
             class_weights: Opened::optional("--class-weights", call.class_weights.as_ref())?,
@@ -115,9 +120,10 @@ impl Arrays {
             (classes.as_ref(), 0),
             (arrays.soft_targets.as_ref(), 1),
             (arrays.token_weights.as_ref(), 0),
-            (arrays.upstream.as_ref(), 0),
             (arrays.temperatures.as_ref(), 0),
             (arrays.second.hidden.as_ref().or(arrays.second.logits.as_ref()), 1),
+            (listed.as_ref(), 1),
+            (arrays.upstream.as_ref(), usize::from(listed.is_some())),
         ])?;
         Ok(arrays)
     }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod call;
+mod candidates;
 mod companions;
 mod computing;
 mod inputs;

@@ -85,7 +85,7 @@ impl Loss {
         let surprisal = forward.mean_surprisal().filter(|_| whole && targets);
         let accuracy = forward.accuracy().filter(|_| targets);
         let reduction = self.reduced()?;
-        let scalar = (reduction != Reduction::None).then(|| forward.loss());
+        let scalar = (reduction != Reduction::None && self.has_loss()).then(|| forward.loss());
         let kept = forward.rows_kept() as f64 / forward.len().max(1) as f64;
         let rate = operations * kept / seconds.max(1e-9) / 1e9;
         let unit = match reduction {
@@ -180,6 +180,14 @@ impl Loss {
                     write_npy(&out.join("topk.npy"), classes.view())?;
                     let log_probabilities = log_probabilities.mapv(R::from_f64);
                     write_npy(&out.join("topk_logprob.npy"), log_probabilities.view())?;
+                }
+                Emit::Candidates => {
+                    let own = forward.candidates()?.log_probabilities.mapv(R::from_f64);
+                    write_npy(&out.join("candidates.npy"), own.view())?;
+                }
+                Emit::Others => {
+                    let others = forward.candidates()?.log_others.mapv(R::from_f64);
+                    write_npy(&out.join("others.npy"), others.view())?;
                 }
             }
         }

@@ -11,10 +11,25 @@ use super::argument::{Argument, Interval, Kind, Otherwise};
 use super::function::Function;
 use super::logits::{BY_LOGITS, LOGITS, TARGETS, logits, targets};
 use super::refusal::{Refusal, Result};
-use super::request::Request;
+use super::request::{Request, expect_length};
 
 pub const TEACHER_LOGITS: Argument = Argument::new("teacher_logits", Kind::Numbers("[N][K]"));
 pub const TEMPERATURE: Argument = Argument::number("temperature", Interval::above(0.0));
+/// The temperature of each row, or of all.
+pub const ROW_TEMPERATURE: Argument =
+    Argument::new("temperature", Kind::Numbers("a number or [N]")).optional();
+/// A share of one of two.
+pub const SHARE: Interval = Interval::at_least(0.0).up_to(1.0);
+pub const BETA: Argument = Argument::number("beta", SHARE).or(Otherwise::Number(0.5));
+pub const BETA_LIMITS: Argument =
+    Argument::new("beta_limits", Kind::Word(&["exact", "kl"])).or(Otherwise::Word("exact"));
+pub const ALPHA: Argument = Argument::number("alpha", SHARE).or(Otherwise::Number(0.1));
+pub const WEIGHT: Argument = Argument::number("weight", SHARE).or(Otherwise::Number(0.5));
+pub const SQUARED: Argument =
+    Argument::new("scale_by_temperature_squared", Kind::Flag).or(Otherwise::Flag(false));
+pub const MASK: Argument = Argument::new("mask", Kind::Numbers("[N] of 0 and 1")).optional();
+pub const REDUCTION: Argument =
+    Argument::new("reduction", Kind::Word(&["none", "sum", "mean"])).or(Otherwise::Word("none"));
 
 pub const FUNCTIONS: &[Function] = &[
     Function {
@@ -55,6 +70,42 @@ pub fn teacher(request: &Request, student: &Array2<f64>) -> Result<Array2<f64>> 
              {own_columns} as logits has"
         ))),
     }
+}
+
+/// 0 for a row that takes no part, whatever is in it, and 1 for another.
+pub fn mask(request: &Request, rows: usize) -> Result<Array1<f64>> {
+    let mask = match request.has("mask") {
+        true => request.vector("mask")?,
+        false => Array1::ones(rows),
+    };
+    expect_length("mask", mask.len(), rows)?;
+    match mask.iter().enumerate().find(|(_, x)| **x != 0.0 && **x != 1.0) {
+        Some((i, x)) => Err(Refusal::new(format!("mask[{i}] is {x:?}, expected 0 or 1"))),
+        None => Ok(mask),
+    }
+}
+
+/// The temperature of each row, 1 where none is given.
+pub fn temperatures(request: &Request, rows: usize) -> Result<Array1<f64>> {
+    let temperatures = match request.has("temperature") {
+        true => request.number_or_vector("temperature", rows)?,
+        false => Array1::ones(rows),
+    };
+    match temperatures.iter().enumerate().find(|(_, x)| x.is_nan() || **x <= 0.0) {
+        Some((i, x)) => {
+            Err(Refusal::new(format!("temperature[{i}] is {x:?}, expected a number above 0")))
+        }
+        None => Ok(temperatures),
+    }
+}
+
+/// How the rows become one number: the mean of none is 0.
+pub fn reduced(request: &Request, mask: &Array1<f64>) -> Result<Reduction> {
+    Ok(match request.word("reduction")? {
+        "none" => Reduction::None,
+        "mean" if mask.sum() > 0.0 => Reduction::Mean,
+        _ => Reduction::Sum,
+    })
 }
 
 /// A sum of losses of the same rows, and its gradient by their logits.

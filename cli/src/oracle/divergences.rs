@@ -1,26 +1,26 @@
 //! The other divergences of rows from those of a teacher.
 
-use ndarray::{Array1, Array2};
+use ndarray::Array2;
 use surprisal::loss::{
     Companion, Head, JensenShannon, KullbackLeibler, RowLoss, SkewKullbackLeibler, Sum,
     SymmetricCrossEntropy, TemperatureSquared, TotalVariation,
 };
-use surprisal::{Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
+use surprisal::{Inputs, LinearCrossEntropy, Reduction, Upstream};
 
 use super::answer::{Answer, matrix, vector};
 use super::argument::{Argument, Interval, Kind, Otherwise};
-use super::distillation::{Losses, TEACHER_LOGITS, teacher};
+use super::distillation::{
+    ALPHA, BETA, BETA_LIMITS, Losses, MASK, REDUCTION, ROW_TEMPERATURE, SHARE, SQUARED,
+    TEACHER_LOGITS, WEIGHT, mask, reduced, teacher, temperatures,
+};
 use super::function::Function;
+use super::fused::{self, BIAS, CLASSIFIER, HIDDEN};
 use super::logits::{BY_LOGITS, LOGITS, logits};
 use super::named::{Beside, Named, made};
 use super::refusal::{Refusal, Result};
-use super::request::{Request, expect_length};
+use super::request::Request;
+use super::rows::{BY_HEAD, Rows};
 use crate::output::number;
-
-const SHARE: Interval = Interval::at_least(0.0).up_to(1.0);
-const BETA: Argument = Argument::number("beta", SHARE).or(Otherwise::Number(0.5));
-const SKEW: Argument = Argument::number("alpha", SHARE).or(Otherwise::Number(0.1));
-const WEIGHT: Argument = Argument::number("weight", SHARE).or(Otherwise::Number(0.5));
 
 const fn named(name: &'static str, make: fn(&Request) -> Result<Box<dyn RowLoss>>) -> Named {
     Named::new(name, make).beside(Beside::SecondHead)
@@ -37,12 +37,12 @@ pub const DIVERGENCES: &[Named] = &[
         made(SkewKullbackLeibler::forward(request.number("alpha")?))
     })
     .also(&["skew"])
-    .with(&[SKEW]),
+    .with(&[ALPHA]),
     named("skew_reverse_kl", |request| {
         made(SkewKullbackLeibler::reverse(request.number("alpha")?))
     })
     .also(&["skew_reverse"])
-    .with(&[SKEW]),
+    .with(&[ALPHA]),
     named("symmetric_kl", |request| {
         // Either may be infinite: where it has no weight it is not there.
         let weight = request.number("weight")?;
@@ -128,16 +128,37 @@ pub const FUNCTIONS: &[Function] = &[
             TEACHER_LOGITS,
             Argument::new("divergence", Kind::Word(&NAMES)),
             BETA,
-            Argument::new("beta_limits", Kind::Word(&["exact", "kl"])).or(Otherwise::Word("exact")),
-            SKEW,
+            BETA_LIMITS,
+            ALPHA,
             WEIGHT,
-            Argument::new("temperature", Kind::Numbers("a number or [N]")).optional(),
-            Argument::new("scale_by_temperature_squared", Kind::Flag).or(Otherwise::Flag(false)),
-            Argument::new("mask", Kind::Numbers("[N] of 0 and 1")).optional(),
-            Argument::new("reduction", Kind::Word(&["none", "sum", "mean"]))
-                .or(Otherwise::Word("none")),
+            ROW_TEMPERATURE,
+            SQUARED,
+            MASK,
+            REDUCTION,
         ],
         gradient: BY_LOGITS,
+        answer: distillation_divergence,
+    },
+    Function {
+        name: "linear_distillation_divergence",
+        arguments: &[
+            HIDDEN,
+            CLASSIFIER,
+            BIAS,
+            Argument::new("teacher_hidden", Kind::Numbers("[N][d']")),
+            Argument::new("teacher_classifier", Kind::Numbers("[K][d']")),
+            Argument::new("teacher_bias", Kind::Numbers("[K]")).optional(),
+            Argument::new("divergence", Kind::Word(&NAMES)),
+            BETA,
+            BETA_LIMITS,
+            ALPHA,
+            WEIGHT,
+            ROW_TEMPERATURE,
+            SQUARED,
+            MASK,
+            REDUCTION,
+        ],
+        gradient: BY_HEAD,
         answer: distillation_divergence,
     },
 ];
@@ -192,53 +213,75 @@ fn of_name(request: &Request) -> Result<Box<dyn RowLoss>> {
     }
 }
 
-fn distillation_divergence(request: &Request) -> Result<Answer> {
-    let logits = logits(request, "logits")?;
-    let teacher = teacher(request, &logits)?;
-    let rows = logits.dim().0;
-    let mask = match request.has("mask") {
-        true => request.vector("mask")?,
-        false => Array1::ones(rows),
-    };
-    expect_length("mask", mask.len(), rows)?;
-    if let Some((i, x)) = mask.iter().enumerate().find(|(_, x)| **x != 0.0 && **x != 1.0) {
-        return Err(Refusal::new(format!("mask[{i}] is {x:?}, expected 0 or 1")));
+/// The logits of a teacher, or what they are the products of, beside those of a student.
+enum Teacher {
+    Given(Array2<f64>),
+    Products(fused::Head),
+}
+
+impl Teacher {
+    fn read(request: &Request, student: &Rows) -> Result<Self> {
+        let head = match student {
+            Rows::Given(logits) => return teacher(request, logits).map(Self::Given),
+            Rows::Products(_) => fused::Head::named(
+                request,
+                ["teacher_hidden", "teacher_classifier", "teacher_bias"],
+            )?,
+        };
+        let found = (head.hidden.dim().0, head.classifier.dim().0);
+        match found == student.dim() {
+            true => Ok(Self::Products(head)),
+            false => Err(Refusal::new(format!(
+                "the teacher has {} rows and {} classes, expected {} and {} as the student has",
+                found.0,
+                found.1,
+                student.dim().0,
+                student.dim().1
+            ))),
+        }
     }
+
+    fn head(&self) -> Head<'_> {
+        match self {
+            Self::Given(logits) => Head::from_logits(logits),
+            Self::Products(head) => {
+                let of = Head::new(&head.hidden, &head.classifier);
+                match &head.bias {
+                    Some(bias) => of.bias(bias),
+                    None => of,
+                }
+            }
+        }
+    }
+}
+
+fn distillation_divergence(request: &Request) -> Result<Answer> {
+    let rows = Rows::read(request)?;
+    let teacher = Teacher::read(request, &rows)?;
+    let count = rows.dim().0;
+    let mask = mask(request, count)?;
+    let temperatures = temperatures(request, count)?;
     // A row that the mask leaves out takes no part, whatever is in it.
     let targets: Vec<i64> = mask.iter().map(|&x| if x == 0.0 { -1 } else { 0 }).collect();
-    let temperatures = match request.has("temperature") {
-        true => request.number_or_vector("temperature", rows)?,
-        false => Array1::ones(rows),
-    };
-    if let Some((i, x)) = temperatures.iter().enumerate().find(|(_, x)| x.is_nan() || **x <= 0.0) {
-        return Err(Refusal::new(format!("temperature[{i}] is {x:?}, expected a number above 0")));
-    }
-    let inputs = Inputs::from_logits(&logits, &targets)
+    let inputs = rows
+        .inputs(&targets)
         .temperatures(&temperatures)
-        .companion(Companion::logits(Head::from_logits(&teacher)));
-    let reduction = request.word("reduction")?;
-    let kept = mask.sum();
+        .companion(Companion::logits(teacher.head()));
     let options = match request.flag("scale_by_temperature_squared")? {
         true => LinearCrossEntropy::builder().row_loss(TemperatureSquared::new(of_name(request)?)),
         false => LinearCrossEntropy::builder().row_loss(of_name(request)?),
     };
-    let loss = options
-        .ignore_index(Some(-1))
-        .reduction(match reduction {
-            "none" => Reduction::None,
-            "mean" if kept > 0.0 => Reduction::Mean,
-            _ => Reduction::Sum,
-        })
-        .build()?;
-    let value = |forward: &surprisal::Forward| match reduction {
-        "none" => vector(forward.losses().view()),
+    let reduction = reduced(request, &mask)?;
+    let loss = options.ignore_index(Some(-1)).reduction(reduction).build()?;
+    let forward = loss.forward(&inputs)?;
+    let answer = Answer::new(match reduction {
+        Reduction::None => vector(forward.losses().view()),
         _ => number(forward.loss()),
-    };
+    });
     if !request.wants_gradient() {
-        return Ok(Answer::new(value(&loss.forward(&inputs)?)));
+        return Ok(answer);
     }
-    let mut gradient = Array2::zeros(logits.dim());
-    let gradients = Gradients::new().logits(&mut gradient);
-    let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients)?;
-    Ok(Answer::new(value(&forward)).with_gradient("logits", matrix(gradient.view())))
+    rows.differentiated(answer, |gradients| {
+        loss.vjp(&inputs, &forward, &Upstream::default(), gradients)
+    })
 }

@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Array2};
 use surprisal::loss::{CrossEntropy, EntropyBonus, Sum};
-use surprisal::{Gradients, Inputs, LinearCrossEntropy, Upstream};
+use surprisal::{Gradients, Inputs, LinearCrossEntropy, Targets, Upstream};
 
 use super::answer::{Answer, matrix, vector};
 use super::argument::{Argument, Interval, Kind};
@@ -32,21 +32,27 @@ pub struct Head {
 
 impl Head {
     pub fn read(request: &Request) -> Result<Self> {
-        let (hidden, classifier) = (request.matrix("hidden")?, request.matrix("classifier")?);
+        Self::named(request, ["hidden", "classifier", "bias"])
+    }
+
+    /// From arguments of these names.
+    pub fn named(request: &Request, names: [&'static str; 3]) -> Result<Self> {
+        let (hidden, classifier) = (request.matrix(names[0])?, request.matrix(names[1])?);
         let (own, other) = (hidden.dim().1, classifier.dim().1);
         if own != other {
             return Err(Refusal::new(format!(
-                "classifier has {other} columns, expected {own} as hidden has"
+                "{} has {other} columns, expected {own} as {} has",
+                names[1], names[0]
             )));
         }
-        let bias = request.has("bias").then(|| request.vector("bias")).transpose()?;
+        let bias = request.has(names[2]).then(|| request.vector(names[2])).transpose()?;
         if let Some(bias) = &bias {
-            expect_length("bias", bias.len(), classifier.dim().0)?;
+            expect_length(names[2], bias.len(), classifier.dim().0)?;
         }
         Ok(Self { hidden, classifier, bias })
     }
 
-    pub fn inputs<'a>(&'a self, targets: &'a [u32]) -> Inputs<'a> {
+    pub fn inputs<'a>(&'a self, targets: impl Into<Targets<'a>>) -> Inputs<'a> {
         let inputs = Inputs::new(&self.hidden, &self.classifier, targets);
         match &self.bias {
             Some(bias) => inputs.bias(bias),

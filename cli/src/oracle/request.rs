@@ -107,7 +107,7 @@ impl Request {
                 nearest(unknown, names()).unwrap_or_default(),
             )));
         }
-        Ok(Self { arguments, values, gradient: false })
+        Ok(Self { arguments: arguments.to_vec(), values, gradient: false })
     }
 
     /// Whether the gradient is asked for.
@@ -260,6 +260,25 @@ impl Request {
         }
         Array2::from_shape_vec((rows.len(), columns), numbers)
             .map_err(|error| Refusal::new(format!("{name}: {error}")))
+    }
+
+    /// Whether an argument is an array.
+    pub fn is_list(&self, name: &str) -> bool {
+        matches!(self.values.get(name), Some(Json::List(_)))
+    }
+
+    /// Arrays of whole numbers below `classes`, `count` of them and of one length.
+    pub fn class_lists(&self, name: &str, count: usize, classes: usize) -> Result<Array2<u32>> {
+        let numbers = self.matrix(name)?;
+        expect_length(name, numbers.dim().0, count)?;
+        let bad = |x: f64| x.fract() != 0.0 || !(0.0..classes as f64).contains(&x);
+        if let Some(((i, j), x)) = numbers.indexed_iter().find(|(_, x)| bad(**x)) {
+            return Err(Refusal::new(format!(
+                "{name}[{i}][{j}] is {x}, expected a whole number from 0 to {}",
+                classes - 1
+            )));
+        }
+        Ok(numbers.mapv(|x| x as u32))
     }
 
     /// `count` whole numbers below `classes`.

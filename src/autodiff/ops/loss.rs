@@ -9,6 +9,7 @@ use crate::autodiff::tape::{Variable, shape_error};
 use crate::element::{Real, compiled};
 use crate::error::Result;
 use crate::loss::{Companion, Gradients, Inputs, LinearCrossEntropy, Reduction, Targets, Upstream};
+use crate::matrix::Matrix;
 
 impl<'t, T: Real> Variable<'t, T> {
     /// The linear cross-entropy of hidden states `self`, `[.., D]`, with a classifier `[V, D]`, a bias
@@ -107,28 +108,7 @@ impl<'t, T: Real> Node<'t, T> {
         loss: &LinearCrossEntropy,
     ) -> Result<Variable<'t, T>> {
         let Self { hidden: this, classifier, bias } = self;
-        this.on_the_same_tape("the classifier", classifier)?;
-        let hidden = lanes::standard(this.value());
-        let Some((&width, rows)) = hidden.shape().split_last() else {
-            return Err(shape_error("hidden", &hidden, "at least one axis"));
-        };
-        let (axes, rows) = (rows.to_vec(), rows.iter().product());
-        let mut arrays = Arrays {
-            hidden: array::reshaped(hidden, &[rows, width]),
-            classifier: classifier.value(),
-            bias: None,
-        };
-        if arrays.classifier.ndim() != 2 {
-            return Err(shape_error("classifier", &arrays.classifier, "two axes"));
-        }
-        if let Some(bias) = bias {
-            this.on_the_same_tape("the bias", bias)?;
-            let value = bias.value();
-            if value.ndim() != 1 {
-                return Err(shape_error("bias", &value, "one axis"));
-            }
-            arrays.bias = Some(value);
-        }
+        let (arrays, axes) = Arrays::of(this, classifier, bias)?;
         let loss = loss.clone();
         let inputs = arrays.inputs(shorter(&targets), companion.as_ref().map(companion_shorter));
         let operands = [Some(this), Some(classifier), bias];
@@ -191,22 +171,65 @@ impl<'t, T: Real> Node<'t, T> {
 }
 
 /// What the loss is computed from, but for the targets.
-struct Arrays<T> {
+pub(super) struct Arrays<T> {
     hidden: Shared<T>,
     classifier: Shared<T>,
     bias: Option<Shared<T>>,
 }
 
 impl<T: Real> Arrays<T> {
-    fn inputs<'a>(&'a self, targets: Targets<'a>, companion: Option<Companion<'a>>) -> Inputs<'a> {
-        let matrix = |array: &'a Shared<T>| {
-            T::matrix(array.view().into_dimensionality::<Ix2>().expect("two axes"))
+    /// Hidden states `[.., D]`, a classifier and a bias, with the axes of the hidden states but the last.
+    pub(super) fn of(
+        hidden: Variable<'_, T>,
+        classifier: Variable<'_, T>,
+        bias: Option<Variable<'_, T>>,
+    ) -> Result<(Self, Vec<usize>)> {
+        hidden.on_the_same_tape("the classifier", classifier)?;
+        let states = lanes::standard(hidden.value());
+        let Some((&width, rows)) = states.shape().split_last() else {
+            return Err(shape_error("hidden", &states, "at least one axis"));
         };
-        let (hidden, classifier) = (matrix(&self.hidden), matrix(&self.classifier));
-        let mut inputs = Inputs::new(hidden, classifier, targets);
-        if let Some(companion) = companion {
-            inputs = inputs.companion(companion);
+        let (axes, rows) = (rows.to_vec(), rows.iter().product());
+        let mut arrays = Self {
+            hidden: array::reshaped(states, &[rows, width]),
+            classifier: classifier.value(),
+            bias: None,
+        };
+        if arrays.classifier.ndim() != 2 {
+            return Err(shape_error("classifier", &arrays.classifier, "two axes"));
         }
+        if let Some(bias) = bias {
+            hidden.on_the_same_tape("the bias", bias)?;
+            let value = bias.value();
+            if value.ndim() != 1 {
+                return Err(shape_error("bias", &value, "one axis"));
+            }
+            arrays.bias = Some(value);
+        }
+        Ok((arrays, axes))
+    }
+
+    fn matrices(&self) -> [Matrix<'_>; 2] {
+        [&self.hidden, &self.classifier]
+            .map(|array| T::matrix(array.view().into_dimensionality::<Ix2>().expect("two axes")))
+    }
+
+    fn inputs<'a>(&'a self, targets: Targets<'a>, companion: Option<Companion<'a>>) -> Inputs<'a> {
+        let [hidden, classifier] = self.matrices();
+        let inputs = self.biased(Inputs::new(hidden, classifier, targets));
+        match companion {
+            Some(companion) => inputs.companion(companion),
+            None => inputs,
+        }
+    }
+
+    /// The inputs without targets.
+    pub(super) fn unlabelled(&self) -> Inputs<'_> {
+        let [hidden, classifier] = self.matrices();
+        self.biased(Inputs::unlabelled(hidden, classifier))
+    }
+
+    fn biased<'a>(&'a self, inputs: Inputs<'a>) -> Inputs<'a> {
         match &self.bias {
             Some(bias) => {
                 inputs.bias(T::vector(bias.view().into_dimensionality::<Ix1>().expect("one axis")))
@@ -217,14 +240,14 @@ impl<T: Real> Arrays<T> {
 }
 
 /// The gradients that are wanted.
-struct Parts<T> {
+pub(super) struct Parts<T> {
     hidden: Option<Array2<T>>,
     classifier: Option<Array2<T>>,
     bias: Option<Array1<T>>,
 }
 
 impl<T: Real> Parts<T> {
-    fn new(arrays: &Arrays<T>, [hidden, classifier, bias]: [bool; 3]) -> Self {
+    pub(super) fn new(arrays: &Arrays<T>, [hidden, classifier, bias]: [bool; 3]) -> Self {
         let matrix =
             |array: &Shared<T>| Array2::from_elem((array.shape()[0], array.shape()[1]), T::ZERO);
         Self {
@@ -238,7 +261,7 @@ impl<T: Real> Parts<T> {
         }
     }
 
-    fn gradients(&mut self) -> Gradients<'_> {
+    pub(super) fn gradients(&mut self) -> Gradients<'_> {
         let mut gradients = Gradients::new();
         if let Some(hidden) = &mut self.hidden {
             gradients = gradients.hidden(T::matrix_view_mut(hidden.view_mut()));
@@ -252,7 +275,7 @@ impl<T: Real> Parts<T> {
         gradients
     }
 
-    fn shared(self, hidden_shape: &[usize]) -> [Option<Shared<T>>; 3] {
+    pub(super) fn shared(self, hidden_shape: &[usize]) -> [Option<Shared<T>>; 3] {
         let hidden = self.hidden.map(|array| array.into_dyn().into_shared());
         [
             hidden.map(|array| array::reshaped(array, hidden_shape)),

@@ -7,6 +7,7 @@ mod crrelu;
 mod dropout;
 mod elementwise;
 mod gather;
+pub(super) mod log_probabilities;
 mod loss;
 mod loss_inputs;
 mod matmul;

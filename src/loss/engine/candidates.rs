@@ -101,6 +101,14 @@ impl CandidateRows {
         }
         CandidateLogProbabilities { log_probabilities, log_others }
     }
+
+    /// The entropy of the distribution over a row's other classes alone, where the fold has entropies; NaN where the
+    /// others were not asked for.
+    pub(crate) fn entropy_of_others(&self, output: usize) -> f64 {
+        self.others.get(output).map_or(f64::NAN, |others| {
+            others.remainder.ln_1p() - others.first_moment / (1.0 + others.remainder)
+        })
+    }
 }
 
 impl OtherClasses {
