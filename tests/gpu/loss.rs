@@ -21,9 +21,8 @@ use super::adapter;
 pub(super) fn context() -> &'static Context {
     static CONTEXT: OnceLock<Context> = OnceLock::new();
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let context = CONTEXT.get_or_init(|| {
-        adapter::builder().build().unwrap_or_else(|error| panic!("{error}"))
-    });
+    let context = CONTEXT
+        .get_or_init(|| adapter::builder().build().unwrap_or_else(|error| panic!("{error}")));
     let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
     let information = context.adapter();
     // Past the capture of the test harness.

@@ -2,6 +2,7 @@
 //! program of its own, so that the others are not compiled again with the feature.
 
 mod adapter;
+mod candidates;
 mod companion;
 mod loss;
 mod model;
