@@ -1,5 +1,7 @@
 // G = (p (A - h (u - mu) + b (c - mean c)) - k w) da/dz of a tile, into the scratch: zero beyond rows and
-// columns. Beside a second head d also has k (Q - P - Q mean) and k' Q (-delta - mean'), before da/dz.
+// columns. Beside a second head d also has k (Q - P - Q mean), k' Q (-delta - mean'), of a mixture and of the total
+// variation k Q (g - mean), before da/dz. Beside
+// candidates whose others count it has o times the softmax of these.
 //#include params
 //#include numbers
 //#if SECOND
@@ -11,9 +13,11 @@
 
 // Three vectors of each row: its row of the hidden states, target, arg-max, whether it has
 // probabilities; m, 1/(1+r), A, h; mu, k, dL/da of the target and of the arg-max. Behind those of all
-// rows, of which there are `count`, one more of each where it is needed: b, the mean of c, the scale. Behind
+// rows, of which there are `count`, one more of each where it is needed: b, the mean of c, the scale; or of
+// the others' softmax m, and o/(1+r), the scale. Behind
 // these, two of each beside a second head: its m, 1/(1+r) and ln(1+r) less that of the first; k, mean, k',
-// mean'.
+// mean'. Where there are others than these two divergences, a third: k and mean of the mixture and of the total
+// variation.
 @group(0) @binding(0) var<storage, read> rows: array<vec4<u32>>;
 //#if BIAS
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -71,9 +75,12 @@ fn main(
         let most = bitcast<vec4<f32>>(rows[3u * P.count + P.first_row + min(own_row, P.rows - 1u)]);
 //#end
 //#if SECOND
-        let pair_at = 4u * P.count + 2u * (P.first_row + min(own_row, P.rows - 1u));
+        let pair_at = 4u * P.count + $PAIR_VECTORS$u * (P.first_row + min(own_row, P.rows - 1u));
         let second = bitcast<vec4<f32>>(rows[pair_at]);
         let slopes = bitcast<vec4<f32>>(rows[pair_at + 1u]);
+//#end
+//#if MORE_PAIRS
+        let others = bitcast<vec4<f32>>(rows[pair_at + 2u]);
 //#end
 //#if SCALES
         let scale = most.z;
@@ -113,6 +120,9 @@ fn main(
 //#else
             var d = fma(p, scalars.z - scalars.w * (u - more.x), -more.y * w);
 //#end
+//#if OTHERS
+            d = fma(most.y, exponential(clamp(x - most.x, -1e4, 0.0)), d);
+//#end
             d = select(d, more.w, class_ == names.z);
             d = select(d, more.z, class_ == names.y);
 //#if SECOND
@@ -124,6 +134,13 @@ fn main(
 //#end
 //#if REVERSE
             d = select(fma(slopes.z, pair.q * (-pair.delta - slopes.w), d), d, slopes.z == 0.0);
+//#end
+//#if MIXTURE
+            let slope = slope_of_mixture(pair, mixture_of(pair));
+            d = select(fma(others.x, pair.q * (slope - others.y), d), d, others.x == 0.0);
+//#end
+//#if VARIATION
+            d = select(fma(others.z, pair.q * (half_sign(pair) - others.w), d), d, others.z == 0.0);
 //#end
 //#end
             let value = select(d * a.y, scalars.y, names.w == 0u);

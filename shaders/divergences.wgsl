@@ -37,6 +37,9 @@ fn main(
 //#for i TM
     let row$i$ = min(row + ty + $16*i$u, P.rows - 1u);
     var sums$i$ = vec4<f32>(0.0);
+//#if MORE_PAIRS
+    var more$i$ = vec4<f32>(0.0);
+//#end
     var infinite$i$ = 0u;
 //#end
     for (var column = start; column < end; column += $BN$u) {
@@ -73,6 +76,15 @@ fn main(
                     sums$i$.w -= pair.q * pair.delta;
                     infinite$i$ |= select(0u, 2u, pair.no_p && !pair.no_q);
 //#end
+//#if MIXTURE
+                    let mixture = mixture_of(pair);
+                    more$i$.x += from_mixture(pair, mixture);
+                    more$i$.y += pair.q * slope_of_mixture(pair, mixture);
+//#end
+//#if VARIATION
+                    more$i$.z += 0.5 * abs(difference(pair));
+                    more$i$.w += pair.q * half_sign(pair);
+//#end
                 }
             }
 //#end
@@ -81,15 +93,24 @@ fn main(
     }
 //#for i TM
     workgroupBarrier();
-    tiles[2u * thread] = bitcast<vec4<u32>>(sums$i$);
-    tiles[2u * thread + 1u] = vec4<u32>(infinite$i$, 0u, 0u, 0u);
+    tiles[3u * thread] = bitcast<vec4<u32>>(sums$i$);
+    tiles[3u * thread + 1u] = vec4<u32>(infinite$i$, 0u, 0u, 0u);
+//#if MORE_PAIRS
+    tiles[3u * thread + 2u] = bitcast<vec4<u32>>(more$i$);
+//#end
     workgroupBarrier();
     if (tx == 0u && row + ty + $16*i$u < P.rows) {
         var sum = vec4<f32>(0.0);
         var infinite = 0u;
+//#if MORE_PAIRS
+        var more = vec4<f32>(0.0);
+//#end
         for (var other = 0u; other < 16u; other++) {
-            sum += bitcast<vec4<f32>>(tiles[2u * (thread + other)]);
-            infinite |= tiles[2u * (thread + other) + 1u].x;
+            sum += bitcast<vec4<f32>>(tiles[3u * (thread + other)]);
+            infinite |= tiles[3u * (thread + other) + 1u].x;
+//#if MORE_PAIRS
+            more += bitcast<vec4<f32>>(tiles[3u * (thread + other) + 2u]);
+//#end
         }
         let at = (row$i$ * P.spans + P.first_span + group.y) * $PAIR_WORDS$u;
 //#if FORWARD
@@ -99,6 +120,14 @@ fn main(
 //#if REVERSE
         partials[at + $REVERSE_AT$u] = select(bitcast<u32>(sum.z), 0x7f800000u, (infinite & 2u) != 0u);
         partials[at + $REVERSE_AT$u + 1u] = bitcast<u32>(sum.w);
+//#end
+//#if MIXTURE
+        partials[at + $MIXTURE_AT$u] = bitcast<u32>(more.x);
+        partials[at + $MIXTURE_AT$u + 1u] = bitcast<u32>(more.y);
+//#end
+//#if VARIATION
+        partials[at + $VARIATION_AT$u] = bitcast<u32>(more.z);
+        partials[at + $VARIATION_AT$u + 1u] = bitcast<u32>(more.w);
 //#end
     }
 //#end

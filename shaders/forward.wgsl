@@ -6,7 +6,8 @@
 //#matrix hidden 1
 //#matrix classifier 2
 
-// Row of the hidden states, target, scale where each row has its own.
+// Row of the hidden states, target, scale where each row has its own, the first of its candidates where the fold
+// leaves them out; then there is one row more, for the end of the last.
 @group(0) @binding(0) var<storage, read> rows: array<vec4<u32>>;
 //#if BIAS
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -26,6 +27,27 @@
 //#if GIVEN
 // In place of products.
 @group(0) @binding(7) var<storage, read> given: array<f32>;
+//#end
+//#if OTHERS
+// The candidates of all rows, those of each in order.
+@group(0) @binding(7) var<storage, read> listed: array<u32>;
+
+// The first place before `end` with a class that is not below this one.
+fn listed_from(start: u32, end: u32, class_: u32) -> u32 {
+    var low = start;
+    var high = end;
+    while (low < high) {
+        let middle = (low + high) / 2u;
+        let below = listed[middle] < class_;
+        low = select(low, middle + 1u, below);
+        high = select(middle, high, below);
+    }
+    return low;
+}
+
+fn listed_at(at: u32, end: u32) -> u32 {
+    return select(NONE, listed[min(at, max(end, 1u) - 1u)], at < end);
+}
 //#end
 
 @compute @workgroup_size(16, 16, 1)
@@ -60,6 +82,11 @@ fn main(
     let ahead$i$ = 0.0;
 //#end
     var s$i$ = no_state();
+//#if OTHERS
+    let end$i$ = rows[P.first_row + row$i$ + 1u].w;
+    var next$i$ = listed_from(rows[P.first_row + row$i$].w, end$i$, P.first_class + start);
+    var upcoming$i$ = listed_at(next$i$, end$i$);
+//#end
 //#end
     for (var column = start; column < end; column += $BN$u) {
 //#include logits_tile
@@ -99,7 +126,18 @@ fn main(
                 if (class$j$ == y$i$ && row + ty + $16*i$u < P.rows) {
                     partials[(row$i$ * P.spans + span) * 12u + 7u] = bitcast<u32>(x);
                 }
+//#if OTHERS
+                // A thread's classes come in order.
+                while (upcoming$i$ < class$j$) {
+                    next$i$++;
+                    upcoming$i$ = listed_at(next$i$, end$i$);
+                }
+                if (class$j$ != upcoming$i$) {
+                    push(&s$i$, x, class$j$, w, beside, ahead$i$, y$i$);
+                }
+//#else
                 push(&s$i$, x, class$j$, w, beside, ahead$i$, y$i$);
+//#end
             }
 //#end
         }
@@ -126,15 +164,15 @@ fn main(
         partials[at + 3u] = bitcast<u32>(s.second);
 //#end
 //#if WEIGHTED
-        partials[at + 5u] = bitcast<u32>(s.deviation);
+        partials[at + 5u] = select(bitcast<u32>(s.deviation), 0x7f800000u, s.lowest != 0u);
         partials[at + 6u] = bitcast<u32>(s.weight);
-        partials[at + 9u] = s.lowest;
 //#end
 //#if RANK
         partials[at + 10u] = s.above;
 //#end
 //#if COMPANION
         partials[at + 11u] = bitcast<u32>(s.companion);
+        partials[at + 9u] = bitcast<u32>(s.of_argmax);
 //#end
     }
 //#end

@@ -44,6 +44,9 @@ fn main(
 //#else
         let scale = P.scale;
 //#end
+//#if ZERO_AT_TARGET
+        let target_ = rows[P.first_row + min(own_row, P.rows - 1u)].y;
+//#end
 //#for j TN
         {
             let v = column + tx + $16*j$u;
@@ -55,9 +58,14 @@ fn main(
                 let z = c$i$_$j$;
 //#end
 //#if BIAS
-                logits[at] = logit(z, bias[P.first_class + v], scale).x;
+                let a = logit(z, bias[P.first_class + v], scale).x;
 //#else
-                logits[at] = logit(z, 0.0, scale).x;
+                let a = logit(z, 0.0, scale).x;
+//#end
+//#if ZERO_AT_TARGET
+                logits[at] = select(a, 0.0, P.first_class + v == target_);
+//#else
+                logits[at] = a;
 //#end
             }
         }

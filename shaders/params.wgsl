@@ -22,7 +22,7 @@ struct Params {
     count: u32,
     scale: f32,
     softcap: f32,
-    // Probabilities below do not count.
+    // Probabilities below do not count; or what the second head is weighed with in a mixture.
     threshold: f32,
     // Of the kernel's own.
     extra: u32,

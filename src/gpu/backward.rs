@@ -6,19 +6,18 @@ use super::context::Part;
 use super::plan::GRAIN;
 use super::recorder::Recorder;
 use super::second_head::SweptRows;
-use super::shader::{Kind, Params};
+use super::shader::{Divergences, Kind, Params};
 use super::waiting::Waiting;
 use crate::error::Result;
 use crate::loss::engine::active::{Active, Entry, Seen, active_rows};
-use crate::loss::engine::candidates::CandidateRows;
 use crate::loss::engine::pair::{Pair, pairs};
-use crate::loss::engine::problem::SecondRow;
 use crate::loss::engine::tile::{self, Weights};
 use crate::loss::filter::record::Dropped;
 use crate::loss::filter::smoothing::SmoothingTerm;
 use crate::loss::gradients::Gradients;
-use crate::loss::{Companion, Divergence, Targets, Upstream};
+use crate::loss::{Companion, Targets, Upstream};
 use crate::parallel::threads;
+use crate::quotient::times_power;
 use crate::softmax::RowState;
 use crate::writing::{clear, clear_vector, put_row, put_vector};
 
@@ -69,12 +68,12 @@ impl Call<'_, '_> {
     /// The coefficients of the rows that have an upstream. `logits` are all single ones.
     pub(super) fn active(
         &self,
-        (states, second): (&[RowState], &[SecondRow]),
+        seen: Seen<'_>,
         upstream: &Upstream<'_>,
         logits: &[[f32; 2]],
     ) -> ActiveRows {
         let problem = &self.problem;
-        let seen = Seen { states, second, candidates: &CandidateRows::default() };
+        let Seen { states, second, candidates } = seen;
         let mut active = active_rows(problem, seen, &problem.rows, upstream);
         let pairs = match &self.second {
             Some(_) => pairs::<f32>(problem, states, second, &problem.rows, upstream),
@@ -98,34 +97,45 @@ impl Call<'_, '_> {
             let own = if singles.is_empty() { &[] } else { self.logits_of(row.index, logits) };
             for (single, [logit, slope]) in singles.iter().zip(own) {
                 let class = single.class;
-                let picked = match single.weight {
+                let candidate = single.candidate.filter(|_| row.candidates.any);
+                let mut picked = match single.weight {
                     Some(weight) => row.soft * weight,
-                    None if row.companion == 0.0 => continue,
+                    None if row.companion == 0.0 && candidate.is_none() => continue,
                     None if hard && class == row.row.target => row.picked,
                     None => 0.0,
                 };
+                if let Some(at) = candidate.filter(|_| *logit != f32::NEG_INFINITY) {
+                    picked += times_power(problem.candidate_weight(at), -row.exponent);
+                }
                 let companion = match listed {
                     true => single.companion,
                     false => self.companion_of(row, class, &mut buffer),
                 };
-                let entry = self.entry(row, class, picked, companion);
+                let listed = candidate.is_some();
+                let entry = Entry { listed, ..self.entry(row, class, picked, companion) };
                 let d = row.exact_gradient(class as usize, f64::from(*logit), entry);
                 entries.push((i, class, (d * f64::from(*slope)) as f32));
             }
             let mut scalars = self.row_scalars(row, &states[row.index], &mut buffer);
             if let Some(pair) = pairs.get(row.index) {
-                let (pair, known) = pair_scalars(pair);
-                of_pairs.extend(pair.map(f32::to_bits));
+                let divergences = self.divergences();
+                let (pair, known) = pair_scalars(pair, divergences);
+                let vectors = if divergences.more() { 3 } else { 2 };
+                of_pairs.extend(pair[..4 * vectors].iter().map(|x| x.to_bits()));
                 if !known {
                     (scalars[3], scalars[5]) = (0, f32::NAN.to_bits());
                 }
             }
             words.extend(scalars);
             if self.more() {
-                // No product with a mean that may be infinite where the coefficient is 0.
-                let mean = if row.companion == 0.0 { 0.0 } else { row.gradient.companion_mean };
                 let scale = self.scale_of(&row.row);
-                more.extend([row.gradient.companion, mean, scale, 0.0].map(f32::to_bits));
+                let own = match candidates.softmax_of_others(&row.row) {
+                    Some(others) => of_others(row, others),
+                    // No product with a mean that may be infinite where the coefficient is 0.
+                    None if row.companion == 0.0 => [0.0; 2],
+                    None => [row.gradient.companion, row.gradient.companion_mean],
+                };
+                more.extend([own[0], own[1], scale, 0.0].map(f32::to_bits));
             }
         }
         words.append(&mut more);
@@ -147,7 +157,7 @@ impl Call<'_, '_> {
     fn entry(&self, row: &Active<f32>, class: u32, picked: f64, companion: f64) -> Entry {
         let own = row.weights * self.weight(row, class);
         let (picked, spread) = match self.problem.targets {
-            Targets::Soft(_) => (own, 0.0),
+            Targets::Soft(_) => (picked + own, 0.0),
             _ => (picked, own),
         };
         Entry { picked, listed: false, spread, companion }
@@ -183,13 +193,15 @@ impl Call<'_, '_> {
             at_argmax = row.exact_gradient(largest as usize, state.maximum, entry);
         }
         let scalars = &row.gradient;
-        let mut probability = scalars.probability;
+        // What the others have by their own softmax is not in it.
+        let mut probability = row.picked + row.rest;
         if let (Some(Companion::Listed { .. }), true) =
             (&self.problem.companion, row.companion != 0.0)
         {
             // What is beside the classes that are not listed is 0.
-            probability = (row.picked + row.rest - row.companion * row.companion_mean) as f32;
+            probability -= row.companion * row.companion_mean;
         }
+        let whole = |value: f64| times_power(value, row.exponent) as f32;
         let good = u32::from(state.maximum.is_finite());
         let bits = |x: f32| x.to_bits();
         [
@@ -199,10 +211,10 @@ impl Call<'_, '_> {
             good,
             bits(scalars.maximum),
             bits(scalars.inverse),
-            bits(probability),
-            bits(scalars.entropy),
+            bits(whole(probability)),
+            bits(whole(row.entropy)),
             bits(scalars.mean),
-            bits(scalars.weights),
+            bits(whole(row.weights)),
             bits(at_target as f32),
             bits(at_argmax as f32),
         ]
@@ -224,7 +236,7 @@ impl Call<'_, '_> {
         Scratch {
             g: part(g),
             filter: filter.map(|[kept, lost]| (part(kept), part(lost))),
-            second: self.second.is_some().then(second),
+            second: self.divergences_of_second().map(|_| second()),
         }
     }
 
@@ -288,7 +300,9 @@ impl Call<'_, '_> {
                     ..self.params()
                 };
                 let own = rows.active[chunk.rows.clone()].iter().map(|active| active.index);
-                let mut beside = self.beside_logits(recorder, &dense, own, classes.clone())?;
+                let second = rows.swept.as_ref().map(|swept| (swept, &chunk.rows));
+                let mut beside =
+                    self.beside_logits(recorder, &dense, own, second, classes.clone())?;
                 if let (Some(head), Some(swept), Some(to)) =
                     (&self.second, &rows.swept, &scratch.second)
                 {
@@ -344,7 +358,8 @@ impl Call<'_, '_> {
             chunk.rows.len().div_ceil(kernel.tile.rows as usize),
             classes.len().div_ceil(kernel.tile.columns as usize),
         );
-        recorder.dispatch(kernel, &parts, params, grid, self.operations(chunk, classes))
+        let params = self.mixture(*params);
+        recorder.dispatch(kernel, &parts, &params, grid, self.operations(chunk, classes))
     }
 
     fn operations(&self, chunk: &Chunk, classes: &std::ops::Range<usize>) -> f64 {
@@ -438,18 +453,18 @@ impl Call<'_, '_> {
     /// Computes gradients into the caller's arrays.
     pub(super) async fn backward(
         &self,
-        states: (&[RowState], &[SecondRow]),
+        seen: Seen<'_>,
         upstream: &Upstream<'_>,
         logits: &[[f32; 2]],
         mut gradients: Gradients<'_>,
         waiting: Waiting,
     ) -> Result<Option<Dropped>> {
         let of_temperature = gradients.temperature.take();
-        let none = CandidateRows::default();
-        self.problem.put_temperature_gradient(states.0, &none, upstream, of_temperature);
+        let Seen { states, candidates, .. } = seen;
+        self.problem.put_temperature_gradient(states, candidates, upstream, of_temperature);
         let context = self.context;
         let rows = self.hidden.ranges().last().map_or(0, |last| last.end);
-        let active = context.caught(|| Ok(self.active(states, upstream, logits)))?;
+        let active = context.caught(|| Ok(self.active(seen, upstream, logits)))?;
         let recorded = context.caught(|| {
             let (sums, scratch) = (self.sums(&gradients, rows), self.scratch());
             let mut totals = self.totals(&active);
@@ -537,16 +552,28 @@ impl Call<'_, '_> {
     }
 }
 
+/// Of the softmax of the others m, and 1/(1+r) times what comes in for them.
+fn of_others(row: &Active<f32>, [maximum, inverse]: [f64; 2]) -> [f32; 2] {
+    match row.candidates.log_others {
+        0.0 => [0.0; 2],
+        above => [maximum as f32, (above * inverse) as f32],
+    }
+}
+
 /// What the derivatives of a row's divergences are made with: of the second head m, 1/(1+r) and its ln(1+r)
-/// less that of the first; a coefficient and the mean slope of both divergences. Also whether these are known.
-fn pair_scalars(pair: &Pair<f32>) -> ([f32; 8], bool) {
+/// less that of the first; a coefficient and the mean slope of each of four divergences. Also whether these are
+/// known.
+fn pair_scalars(pair: &Pair<f32>, divergences: Divergences) -> ([f32; 12], bool) {
     let (row, terms) = pair.parts();
     let (_, [maximum, inverse, logarithms]) = row.parts();
-    let mut all = [maximum, inverse, logarithms, 0.0, 0.0, 0.0, 0.0, 0.0];
+    let mut all = [0.0; 12];
+    all[..3].copy_from_slice(&[maximum, inverse, logarithms]);
     let mut known = true;
     for (divergence, [first, last], sum) in terms {
-        let at = if divergence == Divergence::ReverseKullbackLeibler { 6 } else { 4 };
-        (all[at], all[at + 1]) = ((first * last) as f32, sum.mean_slope as f32);
+        let Some((_, at)) = divergences.of(&divergence.form()) else { continue };
+        // Two may have the same form.
+        all[4 + 2 * at] += (first * last) as f32;
+        all[5 + 2 * at] = sum.mean_slope as f32;
         known &= logarithms.is_finite() && !inverse.is_nan();
     }
     (all, known)

@@ -6,6 +6,7 @@ use super::arrays::Pieces;
 use super::context::{Context, Part};
 use super::plan::{DevicePlan, DeviceShapes};
 use super::recorder::Recorder;
+use super::second_head::SweptRows;
 use super::shader::{Beside, Divergences, Kernel, Kind, Params, Weighing};
 use super::singles::Singles;
 use crate::error::{Error, Result};
@@ -15,7 +16,8 @@ use crate::loss::engine::problem::{Problem, Row};
 use crate::loss::engine::tile::Weights;
 use crate::loss::row_loss::Needs;
 use crate::loss::source::Source;
-use crate::loss::{Companion, Divergence, Inputs, LinearCrossEntropy, Targets};
+use crate::loss::{Companion, Inputs, LinearCrossEntropy, Targets};
+use crate::softmax::divergence::Form;
 
 /// The class that no target has.
 pub(super) const NONE: u32 = u32::MAX;
@@ -29,6 +31,8 @@ pub(super) struct Call<'c, 'a> {
     bias: Option<Part>,
     class_weights: Option<Part>,
     companion: Option<Part>,
+    /// The candidates of all kept rows, where the fold leaves them out.
+    pub(super) listed: Option<Part>,
     /// The second head, over the same rows.
     pub(super) second: Option<Box<Self>>,
     pub(super) singles: Singles,
@@ -78,19 +82,22 @@ pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()
             return conflict("a filter on the GPU goes without a tail correction");
         }
     }
-    if inputs.candidates.is_some() {
-        return conflict("the GPU has no candidates, expected the processor");
-    }
     if inputs.second_head().is_some() {
-        if loss.needs.companion {
+        if inputs.candidates.is_some() {
             return conflict(
-                "the GPU takes no mean of a second head's logits, expected them as entries or the processor",
+                "a second head on the GPU goes without candidates, expected the processor",
+            );
+        }
+        if loss.needs.companion && loss.needs.diverges() {
+            return conflict(
+                "the GPU takes the mean of a second head's logits or divergences from it, expected one of them or \
+                 the processor",
             );
         }
         if divergences(&loss.needs).is_none() {
             return conflict(
-                "the GPU sums no other divergences than those of Kullback and Leibler, expected one of these \
-                 or the processor",
+                "the GPU sums divergences from one mixture of both heads at a time, expected one Jensen–Shannon or \
+                 skew divergence or the processor",
             );
         }
         if matches!(inputs.targets, Targets::Sparse { .. }) {
@@ -102,17 +109,25 @@ pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()
     inputs.check_whole()
 }
 
-/// The divergences that are needed, `None` where the GPU does not have one.
-fn divergences(needs: &Needs) -> Option<Divergences> {
-    let mut all = Divergences::default();
+/// The divergences that are needed, with the weights of the first and the second head in the mixture; `None` where
+/// there are several of these.
+fn divergences(needs: &Needs) -> Option<(Divergences, [f32; 2])> {
+    let (mut all, mut own) = (Divergences::default(), [1.0, 0.0]);
     for (divergence, _) in needs.divergences.iter() {
-        match divergence {
-            Divergence::ForwardKullbackLeibler => all.forward = true,
-            Divergence::ReverseKullbackLeibler => all.reverse = true,
-            _ => return None,
+        match divergence.form::<f32>() {
+            Form::Nothing => {}
+            Form::KullbackLeibler { reverse: false } => all.forward = true,
+            Form::KullbackLeibler { reverse: true } => all.reverse = true,
+            Form::Mixture { weights, of } => {
+                if all.mixture.is_some_and(|other| (other, own) != (of, weights)) {
+                    return None;
+                }
+                (all.mixture, own) = (Some(of), weights);
+            }
+            Form::TotalVariation => all.variation = true,
         }
     }
-    Some(all)
+    Some((all, own))
 }
 
 /// What stands beside the logits, those of single classes left out.
@@ -120,10 +135,15 @@ fn beside(problem: &Problem<'_, f32>) -> Beside {
     match (&problem.companion, &problem.source) {
         (Some(Companion::Classes(_)), _) => Beside::Classes,
         (Some(Companion::Entries(_)), _) => Beside::Entries,
+        // What is there is made on the device.
+        (Some(Companion::Logits(_)), _) if problem.loss.needs.companion => Beside::Entries,
         (Some(Companion::Logits(_)), _) => {
-            Beside::Second(divergences(&problem.loss.needs).unwrap_or_default())
+            Beside::Second(divergences(&problem.loss.needs).unwrap_or_default().0)
         }
         (_, Source::Given(_)) => Beside::Given,
+        (None, _) if problem.candidates.as_ref().is_some_and(|listed| listed.others) => {
+            Beside::Others
+        }
         (None | Some(Companion::Listed { .. }), _) => Beside::Nothing,
     }
 }
@@ -137,7 +157,7 @@ impl<'c, 'a> Call<'c, 'a> {
         classifier: Pieces,
         second: Option<Box<Self>>,
     ) -> Result<Self> {
-        let storage = |values: &[f32], what: &str| {
+        let storage = |values: &[u32], what: &str| {
             let (need, have) =
                 (4 * values.len() as u64, context.limits.max_storage_buffer_binding_size);
             if need > have {
@@ -146,7 +166,10 @@ impl<'c, 'a> Call<'c, 'a> {
             let bytes = bytemuck::cast_slice(values);
             Ok(Part::whole(&context.filled(bytes, wgpu::BufferUsages::STORAGE)))
         };
-        let bias = problem.bias.as_ref().map(|bias| storage(bias, "the bias, in bytes,"));
+        let bias = problem
+            .bias
+            .as_ref()
+            .map(|bias| storage(bytemuck::cast_slice(bias), "the bias, in bytes,"));
         let bias = bias.transpose()?;
         let needs = &problem.loss.needs;
         let weighing = match &problem.targets {
@@ -157,13 +180,22 @@ impl<'c, 'a> Call<'c, 'a> {
         };
         let class_weights = match (&problem.class_weights, weighing) {
             (Some(weights), Weighing::Classes) => {
-                Some(storage(weights, "the class weights, in bytes,")?)
+                Some(storage(bytemuck::cast_slice(weights), "the class weights, in bytes,")?)
             }
             _ => None,
         };
         let companion = match &problem.companion {
             Some(Companion::Classes(values)) => {
-                Some(storage(&values.to_vec::<f32>(), "the companion, in bytes,")?)
+                let values = values.to_vec::<f32>();
+                Some(storage(bytemuck::cast_slice(&values), "the companion, in bytes,")?)
+            }
+            _ => None,
+        };
+        let listed = match (beside(&problem), &problem.candidates) {
+            (Beside::Others, Some(listed)) => {
+                let of_row = |row: &Row| listed.of(row.output).iter().copied();
+                let all: Vec<u32> = problem.rows.iter().flat_map(of_row).collect();
+                Some(storage(bytemuck::cast_slice(&all), "the candidates, in bytes,")?)
             }
             _ => None,
         };
@@ -181,6 +213,7 @@ impl<'c, 'a> Call<'c, 'a> {
             weighing,
             beside: beside(&problem),
             filter: problem.threshold.is_some(),
+            zero_at_target: problem.zero_at_target,
             immediates: context.immediates,
         };
         Ok(Self {
@@ -193,6 +226,7 @@ impl<'c, 'a> Call<'c, 'a> {
             bias,
             class_weights,
             companion,
+            listed,
             second,
             scale,
             kernel,
@@ -211,11 +245,27 @@ impl<'c, 'a> Call<'c, 'a> {
         self.kernel.beside
     }
 
+    /// The divergences from the second head, where it is there for these.
+    pub(super) fn divergences_of_second(&self) -> Option<Divergences> {
+        match self.kernel.beside {
+            Beside::Second(divergences) => Some(divergences),
+            _ => None,
+        }
+    }
+
     /// The divergences from the second head.
     pub(super) fn divergences(&self) -> Divergences {
+        self.divergences_of_second().unwrap_or_default()
+    }
+
+    /// The weights of both heads in the mixture of a divergence, as kernels take them.
+    pub(super) fn mixture(&self, params: Params) -> Params {
         match self.kernel.beside {
-            Beside::Second(divergences) => divergences,
-            _ => Divergences::default(),
+            Beside::Second(Divergences { mixture: Some(_), .. }) => {
+                let [first, second] = divergences(&self.problem.loss.needs).unwrap_or_default().1;
+                Params { threshold: second, extra: first.to_bits(), ..params }
+            }
+            _ => params,
         }
     }
 
@@ -248,12 +298,14 @@ impl<'c, 'a> Call<'c, 'a> {
     }
 
     /// The weights and companions of these rows and columns, where there are any, or the logits where they are
-    /// given: those of entries are put into `dense` first.
+    /// given: those of entries are put into `dense` first. The mean of a second head's logits takes the rows as it
+    /// takes them, and which of them these are.
     pub(super) fn beside_logits<'p>(
         &'p self,
         recorder: &mut Recorder<'_, '_>,
         dense: &'p Dense,
         rows: impl Iterator<Item = usize> + Clone,
+        second: Option<(&SweptRows, &Range<usize>)>,
         columns: Range<usize>,
     ) -> Result<Vec<(u32, &'p Part)>> {
         let problem = &self.problem;
@@ -268,7 +320,11 @@ impl<'c, 'a> Call<'c, 'a> {
             }
             recorder.upload(bytemuck::cast_slice(&weights), &part.buffer)?;
         }
-        if let Some(part) = &dense.companions {
+        if let (Some(part), Some(head), Some((swept, chunk))) =
+            (&dense.companions, &self.second, second)
+        {
+            head.record_logits(recorder, swept, chunk, &columns, columns.len(), part)?;
+        } else if let Some(part) = &dense.companions {
             let (mut values, mut buffer) = (Vec::new(), Vec::new());
             for row in rows {
                 if let Source::Given(logits) = problem.source {
@@ -309,6 +365,9 @@ impl<'c, 'a> Call<'c, 'a> {
 
     /// The number beside a row's logit of a class, 0 where there is none.
     pub(super) fn companion_at(&self, row: &Row, class: usize, buffer: &mut Vec<f32>) -> f64 {
+        if let Some(head) = &self.second {
+            return head.second_logit(row, class);
+        }
         let values = self.problem.companions_of(row, class..class + 1, None, buffer);
         values.map_or(0.0, |values| f64::from(values[0]))
     }

@@ -14,12 +14,12 @@ use super::shader::Format;
 use super::waiting::Waiting;
 use super::workspace::Workspace;
 use crate::error::{Error, Result};
-use crate::loss::engine::problem::{Problem, SecondRow};
+use crate::loss::engine::active::Seen;
+use crate::loss::engine::problem::Problem;
 use crate::loss::filter::record::Dropped;
 use crate::loss::source::Source;
-use crate::loss::{Companion, Inputs, LinearCrossEntropy, Targets, Upstream};
+use crate::loss::{Candidates, Companion, Inputs, LinearCrossEntropy, Targets, Upstream};
 use crate::matrix::{Matrix, Vector};
-use crate::softmax::RowState;
 
 /// [`Inputs`] whose hidden states and classifier are on the device; the rest, which is smaller, is the
 /// caller's memory.
@@ -89,6 +89,12 @@ impl<'a> DeviceInputs<'a> {
     /// As [`Inputs::companion`].
     pub fn companion(mut self, companion: Companion<'a>) -> Self {
         self.inputs = self.inputs.companion(companion);
+        self
+    }
+
+    /// As [`Inputs::candidates`].
+    pub fn candidates(mut self, candidates: Candidates<'a>) -> Self {
+        self.inputs = self.inputs.candidates(candidates);
         self
     }
 
@@ -264,7 +270,7 @@ impl Call<'_, '_> {
     /// Computes gradients into buffers of the caller's, in submissions of about 50 ms.
     pub(super) async fn backward_on_device(
         &self,
-        states: (&[RowState], &[SecondRow]),
+        seen: Seen<'_>,
         upstream: &Upstream<'_>,
         logits: &[[f32; 2]],
         to: DeviceSums<'_>,
@@ -274,7 +280,7 @@ impl Call<'_, '_> {
         let DeviceSums { gradients, sums } = to;
         let context = self.context;
         let (active, totals, last) = context.caught(|| {
-            let active = self.active(states, upstream, logits);
+            let active = self.active(seen, upstream, logits);
             let mut totals = self.totals(&active);
             let mut recorder = Recorder::new(context, waiting);
             gradients.clear(&mut recorder, &sums);

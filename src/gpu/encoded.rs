@@ -8,6 +8,8 @@ use super::recorder::Recorder;
 use super::waiting::{Waiting, now};
 use super::workspace::{Workspace, sized};
 use crate::error::{Error, Result};
+use crate::loss::engine::active::Seen;
+use crate::loss::engine::candidates::CandidateRows;
 use crate::loss::engine::fold::Folded;
 use crate::loss::{Forward, Upstream};
 
@@ -54,8 +56,7 @@ impl Encoded<'_, '_> {
             let [start, end] = [chunk.rows.start, chunk.rows.end].map(|row| call.state_bytes(row));
             call.merge(chunk, &words[start..end], &logits, &mut folded.states);
         }
-        call.weigh_others(&mut folded.states);
-        call.add_singles(&logits, &mut folded.states);
+        call.complete(&logits, &mut folded);
         Ok(Forward::new(call.problem, folded, None).without_dropped())
     }
 }
@@ -115,7 +116,7 @@ impl<'l> OnDevice<'l> {
             let partials = sized(context, &mut workspace.partials, call.state_bytes(most));
             let staging = call.readable(call.state_bytes(call.problem.rows.len()));
             for chunk in &chunks {
-                call.record_fold(&mut recorder, chunk, &rows, targets.as_ref(), &partials)?;
+                call.record_fold(&mut recorder, chunk, (&rows, None), targets.as_ref(), &partials)?;
                 let bytes = call.state_bytes(chunk.rows.len()) as u64;
                 let at = call.state_bytes(chunk.rows.start) as u64;
                 recorder.copy(&Part { bytes, ..partials.clone() }, &staging, at);
@@ -125,7 +126,7 @@ impl<'l> OnDevice<'l> {
     }
 
     /// Puts the commands of [`vjp`](Self::vjp) for arrays on the device into an encoder of the
-    /// caller's. Sparse targets, listed companions and second heads are not supported
+    /// caller's. Sparse targets, listed companions, candidates and second heads are not supported
     /// here.
     ///
     /// ```no_run
@@ -157,7 +158,8 @@ impl<'l> OnDevice<'l> {
         let call = inputs.call(context, &loss.without_rank(), true)?;
         if call.singles.len() > 0 {
             return Err(Error::Conflict {
-                what: "sparse targets and listed companions have no encoded backward, expected vjp"
+                what: "sparse targets, listed companions and candidates have no encoded backward, expected \
+                       vjp"
                     .into(),
             });
         }
@@ -167,7 +169,9 @@ impl<'l> OnDevice<'l> {
         context.caught(|| {
             let mut recorder = Recorder::into(context, encoder);
             gradients.clear(&mut recorder, &sums);
-            let active = call.active((forward.states(), &[]), upstream, &[]);
+            let none = CandidateRows::default();
+            let seen = Seen { states: forward.states(), second: &[], candidates: &none };
+            let active = call.active(seen, upstream, &[]);
             let scratch = workspace.scratch(&call);
             call.record_backward(&mut recorder, &active, &scratch, &sums, None)
         })

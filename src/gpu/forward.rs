@@ -4,6 +4,7 @@ use super::call::{Call, Chunk, NONE};
 use super::context::Part;
 use super::plan::STATE_WORDS;
 use super::recorder::Recorder;
+use super::second_head::SweptRows;
 use super::shader::{Kind, Params, Weighing};
 use super::waiting::Waiting;
 use crate::error::{Error, Result};
@@ -43,20 +44,30 @@ impl Call<'_, '_> {
 
     /// All kept rows as the forward reads them.
     pub(super) fn all_row_words(&self) -> Part {
-        self.row_words(0..self.problem.rows.len())
+        let mut words: Vec<[u32; 4]> = self.words_of(0..self.problem.rows.len()).collect();
+        if let Some(listed) = self.problem.candidates.as_ref().filter(|listed| listed.others) {
+            let mut start = 0;
+            for (words, row) in words.iter_mut().zip(&self.problem.rows) {
+                words[3] = start;
+                start += listed.of(row.output).len() as u32;
+            }
+            words.push([0, 0, 0, start]);
+        }
+        self.words(words.as_flattened())
     }
 
     /// Some of them.
     pub(super) fn row_words(&self, rows: impl Iterator<Item = usize>) -> Part {
+        self.words(self.words_of(rows).collect::<Vec<_>>().as_flattened())
+    }
+
+    fn words_of(&self, rows: impl Iterator<Item = usize>) -> impl Iterator<Item = [u32; 4]> {
         let hard = matches!(self.problem.targets, Targets::Hard(_));
-        let words: Vec<u32> = rows
-            .flat_map(|row| {
-                let row = &self.problem.rows[row];
-                let target = if hard { row.target } else { NONE };
-                [row.hidden as u32, target, self.scale_of(row).to_bits(), 0]
-            })
-            .collect();
-        self.words(&words)
+        rows.map(move |row| {
+            let row = &self.problem.rows[row];
+            let target = if hard { row.target } else { NONE };
+            [row.hidden as u32, target, self.scale_of(row).to_bits(), 0]
+        })
     }
 
     /// The rows of the hidden states that are kept.
@@ -138,7 +149,7 @@ impl Call<'_, '_> {
         &self,
         recorder: &mut Recorder<'_, '_>,
         chunk: &Chunk,
-        rows: &Part,
+        (rows, second): (&Part, Option<&SweptRows>),
         ahead: Option<&TargetLogits>,
         partials: &Part,
     ) -> Result<()> {
@@ -148,8 +159,9 @@ impl Call<'_, '_> {
         let dense = self.dense(height, plan.forward_spans * plan.span);
         let hidden = self.hidden.part(chunk.hidden.clone());
         for classes in self.groups(plan.forward_spans * plan.span) {
-            let beside =
-                self.beside_logits(recorder, &dense, chunk.rows.clone(), classes.clone())?;
+            let own = chunk.rows.clone();
+            let second = second.map(|second| (second, &chunk.rows));
+            let beside = self.beside_logits(recorder, &dense, own, second, classes.clone())?;
             let classifier = self.classifier.part(classes.clone());
             let params = Params {
                 rows: height as u32,
@@ -164,6 +176,7 @@ impl Call<'_, '_> {
             parts.extend(self.bias());
             parts.extend(beside);
             parts.extend(ahead.map(|ahead| (6, &ahead.device)));
+            parts.extend(self.listed.as_ref().map(|listed| (7, listed)));
             let grid =
                 (height.div_ceil(kernel.tile.rows as usize), classes.len().div_ceil(plan.span));
             let operations = 2.0 * (height * classes.len()) as f64 * self.problem.width as f64;
@@ -199,6 +212,8 @@ impl Call<'_, '_> {
             let partials = Part::whole(&context.buffer(self.state_bytes(most), usage));
             Ok((self.all_row_words(), partials, self.readable(self.state_bytes(most))))
         })?;
+        let averaged = self.second.as_ref().filter(|_| self.beside().is_companion());
+        let second = averaged.map(|head| head.swept(0..head.problem.rows.len()));
         let mut targets = None;
         let mut logits = Vec::new();
         let mut folded = Folded::nothing(&self.problem);
@@ -215,7 +230,8 @@ impl Call<'_, '_> {
                         staging
                     });
                 }
-                self.record_fold(&mut recorder, chunk, &rows, targets.as_ref(), &partials)?;
+                let rows = (&rows, second.as_ref());
+                self.record_fold(&mut recorder, chunk, rows, targets.as_ref(), &partials)?;
                 recorder.copy(&Part { bytes, ..partials.clone() }, &staging, 0);
                 Ok((recorder.finish()?, ahead))
             })?;
@@ -226,8 +242,7 @@ impl Call<'_, '_> {
             let words = context.read(&staging, bytes, index, waiting).await?;
             self.merge(chunk, &words, &logits, &mut folded.states);
         }
-        self.weigh_others(&mut folded.states);
-        self.add_singles(&logits, &mut folded.states);
+        self.complete(&logits, &mut folded);
         Ok((folded, logits))
     }
 
@@ -262,7 +277,6 @@ impl Call<'_, '_> {
         let hard = matches!(self.problem.targets, Targets::Hard(_));
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
         let of_row = (self.plan.spans * STATE_WORDS).max(1);
-        let mut buffer = Vec::new();
         for (row, words) in chunk.rows.clone().zip(words.chunks(of_row)) {
             let own = &self.problem.rows[row];
             let mut state = match hard {
@@ -280,10 +294,6 @@ impl Call<'_, '_> {
                 let known = state.ahead.is_some();
                 let mut partial = self.state_of(words, first);
                 partial.above = known.then_some(u64::from(words[10]));
-                if self.beside().is_companion() {
-                    let argmax = partial.argmax as usize;
-                    partial.companion_of_argmax = self.companion_at(own, argmax, &mut buffer);
-                }
                 if hard && (first..last).contains(&(own.target as usize)) {
                     partial.target_logit = Some(f64::from(f32::from_bits(words[7])));
                 }
@@ -317,20 +327,39 @@ impl Call<'_, '_> {
                 state.second_moment = float(3);
             }
             if self.beside().is_companion() {
-                state.companion = float(11);
+                (state.companion, state.companion_of_argmax) = (float(11), float(9));
             }
         }
         if self.weighing() != Weighing::None {
-            let lowest = words[9] != 0;
-            state.deviation = if lowest { f64::INFINITY } else { float(5) * 1_048_576.0 };
+            state.deviation = float(5) * 1_048_576.0;
             state.weight = float(6);
         }
         state
     }
 
+    /// Adds what the device has not folded to the states of all rows.
+    pub(super) fn complete(&self, logits: &[[f32; 2]], folded: &mut Folded) {
+        self.add_candidates(logits, folded);
+        self.weigh_others(&mut folded.states);
+        self.add_singles(logits, &mut folded.states);
+    }
+
+    /// Hands the logits of the candidates over.
+    fn add_candidates(&self, logits: &[[f32; 2]], folded: &mut Folded) {
+        let Some(listed) = &self.problem.candidates else { return };
+        let mut own = Vec::new();
+        for (i, (state, row)) in folded.states.iter_mut().zip(&self.problem.rows).enumerate() {
+            let singles = self.singles.of(i).iter().zip(self.logits_of(i, logits));
+            let candidates = singles.filter(|(single, _)| single.candidate.is_some());
+            own.clear();
+            own.extend(candidates.map(|(_, [logit, _])| f64::from(*logit)));
+            folded.candidates.put(listed, row, &own, state);
+        }
+    }
+
     /// Sums the weights of all classes but the arg-max, which the device has not told apart: a
     /// difference of two sums would lose its digits where that class has nearly all the weight.
-    pub(super) fn weigh_others(&self, states: &mut [RowState]) {
+    fn weigh_others(&self, states: &mut [RowState]) {
         let problem = &self.problem;
         let sum = |weights: &[f32]| weights.iter().map(|&weight| f64::from(weight)).sum::<f64>();
         let others = |weights: &[f32], total: f64, argmax: usize| {
@@ -359,7 +388,7 @@ impl Call<'_, '_> {
     }
 
     /// Adds what single classes have to the states of their rows.
-    pub(super) fn add_singles(&self, logits: &[[f32; 2]], states: &mut [RowState]) {
+    fn add_singles(&self, logits: &[[f32; 2]], states: &mut [RowState]) {
         let problem = &self.problem;
         let sparse = matches!(problem.targets, Targets::Sparse { .. });
         let listed = matches!(problem.companion, Some(Companion::Listed { .. }));

@@ -12,11 +12,12 @@ use super::shader::Format;
 use super::waiting::{Waiting, now};
 use super::workspace::Workspace;
 use crate::error::Result;
-use crate::loss::engine::problem::{Problem, SecondRow};
+use crate::loss::engine::active::Seen;
+use crate::loss::engine::fold::Folded;
+use crate::loss::engine::problem::Problem;
 use crate::loss::filter::record::Dropped;
 use crate::loss::source::Source;
 use crate::loss::{Forward, Gradients, Inputs, LinearCrossEntropy, Upstream};
-use crate::softmax::RowState;
 
 /// Inputs of a loss on a device: [`Inputs`] in the program's memory, which a call puts there, or
 /// [`DeviceInputs`] whose matrices are there already. There are no others.
@@ -376,13 +377,14 @@ impl<'l> OnDevice<'l> {
         upstream: &Upstream<'_>,
         waiting: Waiting,
     ) -> Result<Forward> {
-        let call = pair.place().call(self.context, self.loss, true)?;
+        let mut call = pair.place().call(self.context, self.loss, true)?;
         upstream.check(&call.problem)?;
         let to = pair.checked(&call, upstream)?;
+        call.problem.weigh_candidates(upstream);
         let (folded, logits) = call.fold(waiting).await?;
-        let dropped = self
-            .gradients(&call, (&folded.states, &folded.second), upstream, &logits, to, waiting)
-            .await?;
+        let Folded { states, second, candidates, .. } = &folded;
+        let seen = Seen { states, second, candidates };
+        let dropped = self.gradients(&call, seen, upstream, &logits, to, waiting).await?;
         Ok(Forward::new(call.problem, folded, dropped))
     }
 
@@ -393,37 +395,36 @@ impl<'l> OnDevice<'l> {
         upstream: &Upstream<'_>,
         waiting: Waiting,
     ) -> Result<()> {
-        let call = pair.place().call(self.context, &self.loss.without_rank(), true)?;
+        let mut call = pair.place().call(self.context, &self.loss.without_rank(), true)?;
         forward.check_upstream(&call.problem, upstream)?;
         let to = pair.checked(&call, upstream)?;
+        call.problem.weigh_candidates(upstream);
         // They are not in the states.
         let logits = call.single_logits(waiting).await?;
-        self.gradients(&call, (&forward.states, &forward.second), upstream, &logits, to, waiting)
-            .await?;
+        let Forward { states, second, candidates, .. } = forward;
+        let seen = Seen { states, second, candidates };
+        self.gradients(&call, seen, upstream, &logits, to, waiting).await?;
         Ok(())
     }
 
     async fn gradients(
         &self,
         call: &Call<'_, '_>,
-        states: (&[RowState], &[SecondRow]),
+        seen: Seen<'_>,
         upstream: &Upstream<'_>,
         logits: &[[f32; 2]],
         to: To<'_>,
         waiting: Waiting,
     ) -> Result<Option<Dropped>> {
         match to {
-            To::Host(gradients) => {
-                call.backward(states, upstream, logits, gradients, waiting).await
-            }
+            To::Host(gradients) => call.backward(seen, upstream, logits, gradients, waiting).await,
             To::Device(sums) => {
                 // Another thread's call finds none, and makes its own. After a failure the device may
                 // be at work in it.
                 let mut workspace = self.exchange(Workspace::new());
                 let scratch = &mut workspace;
-                let dropped = call
-                    .backward_on_device(states, upstream, logits, sums, scratch, waiting)
-                    .await?;
+                let dropped =
+                    call.backward_on_device(seen, upstream, logits, sums, scratch, waiting).await?;
                 self.exchange(workspace);
                 Ok(dropped)
             }

@@ -20,7 +20,7 @@ const SPAN_BYTES: usize = 32 << 20;
 /// Storage buffers of the kernel that has most.
 const STORAGE_BUFFERS: usize = 8;
 /// Words of what a block of columns adds to the divergences of a row, at most.
-const PAIR_WORDS: usize = 4;
+const PAIR_WORDS: usize = 8;
 /// Words of a partial state.
 pub(super) const STATE_WORDS: usize = 12;
 /// Bindings begin at a multiple of so many rows, which is a multiple of 256 bytes in every type.

@@ -11,9 +11,9 @@ use super::recorder::Recorder;
 use super::shader::{Format, Kind, Params};
 use super::waiting::Waiting;
 use crate::error::Result;
-use crate::loss::Divergence;
 use crate::loss::engine::pair::{DivergenceSums, add_sums, pair_rows};
-use crate::loss::engine::problem::{Problem, SecondRow};
+use crate::loss::engine::problem::{Problem, Row, SecondRow};
+use crate::loss::engine::tile::Scratch;
 use crate::loss::source::Source;
 use crate::matrix::Matrix;
 use crate::softmax::RowState;
@@ -57,6 +57,17 @@ impl Call<'_, '_> {
     pub(super) fn swept(&self, rows: impl Iterator<Item = usize> + Clone) -> SweptRows {
         let hidden = rows.clone().map(|row| self.problem.rows[row].hidden).collect();
         SweptRows { hidden, words: self.row_words(rows) }
+    }
+
+    /// This head's logit of a class, of a row of the first.
+    pub(super) fn second_logit(&self, row: &Row, class: usize) -> f64 {
+        if self.problem.zero_at_target && row.target as usize == class {
+            return 0.0;
+        }
+        let mut logit = [0.0_f32];
+        let slot = &mut Scratch::<f32>::several(1)[0];
+        self.problem.logits_at(row, &[class as u32], slot, &mut logit);
+        f64::from(logit[0])
     }
 
     /// Room for logits of as many rows and columns as are swept at once.
@@ -125,7 +136,10 @@ impl Call<'_, '_> {
         states: &[RowState],
         waiting: Waiting,
     ) -> Result<Vec<SecondRow>> {
-        let Some(head) = &self.second else { return Ok(Vec::new()) };
+        let head = match (&self.second, self.divergences_of_second()) {
+            (Some(head), Some(_)) => head,
+            _ => return Ok(Vec::new()),
+        };
         let (folded, _) = head.fold_head(waiting).await?;
         let mut rows = SecondRow::of(&self.problem, &folded.states);
         self.sum_divergences(head, states, &mut rows, waiting).await?;
@@ -142,6 +156,9 @@ impl Call<'_, '_> {
         let (context, plan) = (self.context, &self.plan);
         let chunks = self.chunks(&self.kept(), plan.pair_rows);
         let most = chunks.iter().map(|chunk| chunk.rows.len()).max().unwrap_or(0);
+        if self.divergences().words() == 0 {
+            return Ok(());
+        }
         let of_row = self.problem.columns.div_ceil(plan.block) * self.divergences().words();
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
         let (words, swept, tile, partials, staging) = context.caught(|| {
@@ -187,13 +204,12 @@ impl Call<'_, '_> {
         let (mut sums, divergences) = (DivergenceSums::default(), self.divergences());
         let known = state.maximum.is_finite() && row.maximum.is_finite();
         for (sum, (divergence, _)) in sums.iter_mut().zip(row.divergences.iter()) {
+            let Some((at, _)) = divergences.of(&divergence.form()) else { continue };
             if !known {
                 // A row without probabilities.
                 (sum.value, sum.mean_slope) = (f64::NAN, f64::NAN);
                 continue;
             }
-            let reverse = divergence == Divergence::ReverseKullbackLeibler;
-            let at = if reverse && divergences.forward { 2 } else { 0 };
             for block in found.chunks(divergences.words()) {
                 sum.value += f64::from(block[at]);
                 sum.mean_slope += f64::from(block[at + 1]);
@@ -231,6 +247,7 @@ impl Call<'_, '_> {
                 stride: stride as u32,
                 ..self.params()
             };
+            let params = self.mixture(params);
             let mut parts =
                 vec![(0, words), (1, &hidden), (2, &classifier), (5, partials), (7, tile)];
             parts.extend(self.bias());

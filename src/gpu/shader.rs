@@ -2,6 +2,7 @@
 
 use super::template::{Values, render};
 use crate::matrix::Matrix;
+use crate::softmax::divergence::{Form, Of};
 
 /// How the numbers of a matrix are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +93,8 @@ pub(super) enum Beside {
     Given,
     /// That of a second head, which the fold does not look at.
     Second(Divergences),
+    /// Whether it is a candidate's: the fold leaves those out, and the others have a derivative of their own.
+    Others,
 }
 
 impl Beside {
@@ -101,17 +104,46 @@ impl Beside {
     }
 }
 
-/// Which divergences from a second head there are.
+/// Which divergences from a second head there are: each at most once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Divergences {
+    /// Those of Kullback and Leibler.
     pub(super) forward: bool,
     pub(super) reverse: bool,
+    /// That from a mixture of both heads, told from one of them or from both.
+    pub(super) mixture: Option<Of>,
+    pub(super) variation: bool,
 }
 
 impl Divergences {
+    fn each(self) -> [bool; 4] {
+        [self.forward, self.reverse, self.mixture.is_some(), self.variation]
+    }
+
     /// Words of all of them, of a row and a block of columns.
     pub(super) fn words(self) -> usize {
-        2 * (usize::from(self.forward) + usize::from(self.reverse))
+        2 * self.each().iter().filter(|&&there| there).count()
+    }
+
+    /// The first word of one of them: those are in the order of the fields.
+    fn place(self, at: usize) -> usize {
+        2 * self.each()[..at].iter().filter(|&&there| there).count()
+    }
+
+    /// Where a divergence of this form has its words, and its place among all four.
+    pub(super) fn of(self, form: &Form<f32>) -> Option<(usize, usize)> {
+        let at = match form {
+            Form::Nothing => return None,
+            Form::KullbackLeibler { reverse } => usize::from(*reverse),
+            Form::Mixture { .. } => 2,
+            Form::TotalVariation => 3,
+        };
+        Some((self.place(at), at))
+    }
+
+    /// Whether the derivatives read a third vector of each row for them.
+    pub(super) fn more(self) -> bool {
+        self.mixture.is_some() || self.variation
     }
 }
 
@@ -149,6 +181,8 @@ pub(super) struct Kernel {
     pub(super) weighing: Weighing,
     pub(super) beside: Beside,
     pub(super) filter: bool,
+    /// Whether the logit of a target is 0.
+    pub(super) zero_at_target: bool,
     pub(super) immediates: bool,
 }
 
@@ -174,6 +208,7 @@ impl Kernel {
             weighing: Weighing::None,
             beside: Beside::Nothing,
             filter: false,
+            zero_at_target: false,
             immediates,
         }
     }
@@ -197,14 +232,16 @@ impl Kernel {
                     Beside::Second(_) => Beside::Nothing,
                     other => other,
                 };
-                Self { kind, beside, filter: false, ..self }
+                Self { kind, beside, filter: false, zero_at_target: false, ..self }
             }
             Kind::Logits | Kind::Divergences(_) => {
                 let beside = match (kind, self.beside) {
                     (Kind::Logits, Beside::Given) => Beside::Given,
                     _ => Beside::Nothing,
                 };
-                Self { kind, weighing: Weighing::None, beside, filter: false, ..self }
+                let zero_at_target = kind == Kind::Logits && self.zero_at_target;
+                let weighing = Weighing::None;
+                Self { kind, weighing, beside, filter: false, zero_at_target, ..self }
             }
             Kind::TargetLogits => Self {
                 kind,
@@ -212,6 +249,7 @@ impl Kernel {
                 weighing: plain.weighing,
                 beside: plain.beside,
                 filter: false,
+                zero_at_target: false,
                 ..self
             },
             Kind::Derivatives => {
@@ -224,7 +262,7 @@ impl Kernel {
                     Beside::Given => Beside::Nothing,
                     other => other,
                 };
-                Self { kind, weighing, beside, ..self }
+                Self { kind, weighing, beside, zero_at_target: false, ..self }
             }
             Kind::HiddenGradient => {
                 Self { tile: self.tile, classifier: self.classifier, filter: self.filter, ..plain }
@@ -239,7 +277,8 @@ impl Kernel {
 
     /// Whether the derivatives read a fourth vector of each row.
     pub(super) fn more(&self) -> bool {
-        self.beside.is_companion() || matches!(self.beside, Beside::Second(_)) || self.scales
+        let beside = matches!(self.beside, Beside::Second(_) | Beside::Others);
+        self.beside.is_companion() || beside || self.scales
     }
 
     /// The bindings of group 0.
@@ -274,6 +313,7 @@ impl Kernel {
                 if self.filter {
                     bindings.extend([(6, Write), (7, Write)]);
                 }
+                let beside = beside && self.beside != Beside::Others;
                 bindings.extend(beside.then_some((7, Read)));
             }
             Kind::HiddenGradient | Kind::ClassifierGradient => {
@@ -320,6 +360,8 @@ impl Kernel {
         set("COMPANION", self.beside.is_companion());
         set("ENTRIES", self.beside == Beside::Entries);
         set("GIVEN", self.beside == Beside::Given);
+        set("ZERO_AT_TARGET", self.zero_at_target);
+        set("OTHERS", self.beside == Beside::Others);
         set("SECOND", matches!(self.beside, Beside::Second(_)));
         let divergences = match (self.kind, self.beside) {
             (Kind::Divergences(divergences), _) | (_, Beside::Second(divergences)) => divergences,
@@ -327,6 +369,12 @@ impl Kernel {
         };
         set("FORWARD", divergences.forward);
         set("REVERSE", divergences.reverse);
+        set("MIXTURE", divergences.mixture.is_some());
+        set("OF_FIRST", divergences.mixture == Some(Of::First));
+        set("OF_SECOND", divergences.mixture == Some(Of::Second));
+        set("OF_BOTH", divergences.mixture == Some(Of::Both));
+        set("VARIATION", divergences.variation);
+        set("MORE_PAIRS", divergences.more());
         set("MORE", self.more());
         let products = matches!(self.kind, Kind::HiddenGradient | Kind::ClassifierGradient);
         set("QUADS", !products);
@@ -349,7 +397,10 @@ impl Kernel {
             ("B_OFFSET", rows * 5),
             ("SHARED", self.tile.shared()),
             ("PAIR_WORDS", divergences.words() as u32),
-            ("REVERSE_AT", if divergences.forward { 2 } else { 0 }),
+            ("PAIR_VECTORS", if divergences.more() { 3 } else { 2 }),
+            ("REVERSE_AT", divergences.place(1) as u32),
+            ("MIXTURE_AT", divergences.place(2) as u32),
+            ("VARIATION_AT", divergences.place(3) as u32),
         ] {
             values.numbers.insert(name.into(), value);
         }
@@ -436,8 +487,12 @@ mod tests {
 
     use super::*;
 
-    const BOTH: Divergences = Divergences { forward: true, reverse: true };
-    const KINDS: [Kind; 19] = [
+    const NEITHER: Divergences =
+        Divergences { forward: false, reverse: false, mixture: None, variation: false };
+    const BOTH: Divergences = Divergences { forward: true, reverse: true, ..NEITHER };
+    const MIXTURE: Divergences = Divergences { mixture: Some(Of::First), ..NEITHER };
+    const ALL: Divergences = Divergences { mixture: Some(Of::Both), variation: true, ..BOTH };
+    const KINDS: [Kind; 23] = [
         Kind::Forward { entropy: false, varentropy: false, rank: false },
         Kind::Forward { entropy: true, varentropy: false, rank: false },
         Kind::Forward { entropy: true, varentropy: true, rank: false },
@@ -446,9 +501,13 @@ mod tests {
         Kind::Forward { entropy: true, varentropy: true, rank: true },
         Kind::TargetLogits,
         Kind::Logits,
-        Kind::Divergences(Divergences { forward: true, reverse: false }),
-        Kind::Divergences(Divergences { forward: false, reverse: true }),
+        Kind::Divergences(Divergences { forward: true, ..NEITHER }),
+        Kind::Divergences(Divergences { reverse: true, ..NEITHER }),
         Kind::Divergences(BOTH),
+        Kind::Divergences(MIXTURE),
+        Kind::Divergences(Divergences { mixture: Some(Of::Second), ..NEITHER }),
+        Kind::Divergences(Divergences { variation: true, ..NEITHER }),
+        Kind::Divergences(ALL),
         Kind::Derivatives,
         Kind::HiddenGradient,
         Kind::ClassifierGradient,
@@ -480,6 +539,7 @@ mod tests {
             weighing: Weighing::None,
             beside: Beside::Nothing,
             filter: false,
+            zero_at_target: false,
             immediates: true,
         };
         for bits in 0..32 {
@@ -496,13 +556,18 @@ mod tests {
                         Beside::Classes,
                         Beside::Entries,
                         Beside::Given,
-                        Beside::Second(Divergences { reverse: false, ..BOTH }),
-                        Beside::Second(Divergences { forward: false, ..BOTH }),
+                        Beside::Others,
+                        Beside::Second(Divergences { forward: true, ..NEITHER }),
+                        Beside::Second(Divergences { reverse: true, ..NEITHER }),
                         Beside::Second(BOTH),
+                        Beside::Second(MIXTURE),
+                        Beside::Second(Divergences { mixture: Some(Of::Second), ..BOTH }),
+                        Beside::Second(Divergences { variation: true, ..NEITHER }),
+                        Beside::Second(ALL),
                     ] {
                         let filter = filter && beside == Beside::Nothing;
                         add(Kernel { scales: true, beside, filter, ..of });
-                        add(Kernel { beside, filter, ..of });
+                        add(Kernel { beside, filter, zero_at_target: true, ..of });
                     }
                 }
             }
@@ -516,7 +581,9 @@ mod tests {
                         let weighing = Weighing::Classes;
                         let on = Kernel { bias: true, softcap: true, filter: true, ..of };
                         add(Kernel { aligned, weighing, immediates: false, ..on });
-                        for beside in [Beside::Entries, Beside::Given, Beside::Second(BOTH)] {
+                        for beside in
+                            [Beside::Entries, Beside::Given, Beside::Others, Beside::Second(ALL)]
+                        {
                             add(Kernel {
                                 aligned,
                                 weighing,

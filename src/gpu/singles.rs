@@ -1,4 +1,5 @@
-//! Classes of the rows whose logits are computed one by one: sparse targets, and what a listed companion names.
+//! Classes of the rows whose logits are computed one by one: sparse targets, what a listed companion names, and
+//! candidates.
 
 use crate::loss::Companion;
 use crate::loss::engine::problem::Problem;
@@ -11,6 +12,14 @@ pub(super) struct Single {
     pub(super) weight: Option<f64>,
     /// The number that is listed beside its logit.
     pub(super) companion: f64,
+    /// Its place among the candidates of all rows, where it is one.
+    pub(super) candidate: Option<usize>,
+}
+
+impl Single {
+    fn new(class: u32) -> Self {
+        Self { class, weight: None, companion: 0.0, candidate: None }
+    }
 }
 
 /// Those of all kept rows.
@@ -26,18 +35,25 @@ impl Singles {
         let mut own = Vec::new();
         for row in &problem.rows {
             let targets = problem.sparse_of(row, 0..problem.columns).iter();
-            own.extend(targets.map(|&(class, weight)| Single {
-                class,
-                weight: Some(weight),
-                companion: 0.0,
-            }));
+            own.extend(
+                targets
+                    .map(|&(class, weight)| Single { weight: Some(weight), ..Single::new(class) }),
+            );
             if let Some(Companion::Listed { classes, values }) = &problem.companion {
                 let listed = classes.row(row.target_row);
                 own.extend(listed.iter().enumerate().map(|(j, &class)| Single {
-                    class,
-                    weight: None,
                     companion: values.at(row.target_row, j),
+                    ..Single::new(class)
                 }));
+            }
+            if let Some(listed) = &problem.candidates {
+                let places = listed.range(row.output);
+                own.extend(
+                    places.map(|at| Single {
+                        candidate: Some(at),
+                        ..Single::new(listed.classes[at])
+                    }),
+                );
             }
             own.sort_by_key(|single| single.class);
             own.dedup_by(|next, kept| {
@@ -45,6 +61,7 @@ impl Singles {
                 if same {
                     kept.weight = kept.weight.or(next.weight);
                     kept.companion += next.companion;
+                    kept.candidate = kept.candidate.or(next.candidate);
                 }
                 same
             });

@@ -39,7 +39,7 @@ impl Workspace {
         let filter = filter.map(|[kept, lost]| {
             (sized(call.context, &mut self.kept, kept), sized(call.context, &mut self.lost, lost))
         });
-        let second = call.second.as_ref();
+        let second = call.divergences_of_second();
         let second = second.map(|_| sized(call.context, &mut self.second, call.second_bytes()));
         Scratch { g, filter, second }
     }

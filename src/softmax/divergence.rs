@@ -73,7 +73,7 @@ impl Divergence {
         }
     }
 
-    fn form<R: Real>(self) -> Form<R> {
+    pub(crate) fn form<R: Real>(self) -> Form<R> {
         let mixture =
             |p: f64, of: Of| Form::Mixture { weights: [R::from_f64(1.0 - p), R::from_f64(p)], of };
         match self {
@@ -96,8 +96,8 @@ impl Divergence {
 }
 
 /// How a divergence is computed.
-#[derive(Clone, Copy)]
-enum Form<R> {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Form<R> {
     Nothing,
     KullbackLeibler {
         reverse: bool,
@@ -111,8 +111,8 @@ enum Form<R> {
 }
 
 /// Which distributions a mixture is told from.
-#[derive(Clone, Copy, PartialEq)]
-enum Of {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Of {
     /// Q.
     First,
     /// P.

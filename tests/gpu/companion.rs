@@ -1,9 +1,9 @@
 //! Numbers beside the logits on a GPU, against the processor in f64.
 
 use ndarray::{Array1, Array2, arr1, arr2};
-use surprisal::gpu::{DeviceGradients, DeviceInputs, Workspace};
-use surprisal::loss::{Companion, ExpectedCost};
-use surprisal::{Error, Gradients, Inputs, LinearCrossEntropy, Upstream};
+use surprisal::gpu::{Context, DeviceGradients, DeviceInputs, Workspace};
+use surprisal::loss::{Companion, EmbeddingCost, ExpectedCost, Head};
+use surprisal::{Error, Gradients, Inputs, LinearCrossEntropy, Reduction, Upstream};
 use testing::{Stream, cast};
 
 use super::loss::{context, tiny};
@@ -164,6 +164,65 @@ fn of_arrays_that_stay_on_the_device() {
                 context.queue().submit([encoder.finish()]);
                 assert!(wide(&encoded) == expected.hidden);
             }
+        }
+    }
+}
+
+/// The mean of a second head's logits is that of the same numbers as entries, to the last bit: products of these
+/// numbers are not rounded.
+#[test]
+fn logits_of_a_second_head_are_as_entries() {
+    let context = context();
+    for (rows, width, classes) in [(3, 7, 65), (129, 9, 300), (5, 7, 4200)] {
+        let mut stream = Stream((rows + classes) as u64);
+        let mut whole = |rows, columns| -> Array2<f32> {
+            stream.matrix(rows, columns, 1.0).mapv(|x| (4.0 * x).round() as f32 / 4.0)
+        };
+        let (wide, teacher) = (whole(rows, 6), whole(classes, 6));
+        let signs = whole(classes, 4).mapv(|x| if x < 0.0 { -1.0 } else { 1.0 });
+        let data = Data::new(rows, width, classes);
+        let (hidden, classifier) = (cast::<f32>(&data.hidden), cast::<f32>(&data.classifier));
+        let products = wide.dot(&teacher.t());
+        let cost = EmbeddingCost::<f32>::new(&signs).unwrap();
+        let targets = cost.rows(&data.hard).unwrap();
+        let angles = Array2::from_shape_fn((rows, classes), |(i, v)| {
+            let between = |y: usize| 1.0 - signs.row(y).dot(&signs.row(v)) / 4.0;
+            match usize::try_from(data.hard[i]) {
+                Ok(y) if y != v => between(y),
+                Ok(_) => 0.0,
+                Err(_) => 1.0,
+            }
+        });
+        let loss = LinearCrossEntropy::builder()
+            .row_loss(Mixed::random(&mut stream))
+            .reduction(Reduction::None)
+            .build()
+            .unwrap();
+        let upstream = Upstream::rows(&data.upstream);
+        let run = |context: &Context, companion| {
+            let inputs =
+                Inputs::new(&hidden, &classifier, &data.hard).bias(&data.bias).companion(companion);
+            let mut d_hidden = Array2::from_elem(hidden.dim(), f32::NAN);
+            let mut d_classifier = Array2::from_elem(classifier.dim(), f32::NAN);
+            let gradients = Gradients::new().hidden(&mut d_hidden).classifier(&mut d_classifier);
+            let on = loss.on(context);
+            let forward = on.loss_and_gradients(&inputs, &upstream, gradients).unwrap();
+            let mut again = Array2::from_elem(hidden.dim(), f32::NAN);
+            let gradients = Gradients::new().hidden(&mut again);
+            on.vjp(&inputs, &forward, &upstream, gradients).unwrap();
+            assert!(again == d_hidden);
+            let all = d_hidden.iter().chain(&d_classifier).map(|x| f64::from(*x));
+            all.chain(forward.losses().to_vec()).map(f64::to_bits).collect::<Vec<_>>()
+        };
+        let small = tiny(256 << 10, 16384);
+        for (entries, head) in [
+            (&products, Companion::logits(Head::new(&wide, &teacher))),
+            (&products, Companion::logits(Head::from_logits(&products))),
+            (&angles, cost.companion(&targets)),
+        ] {
+            let expected = run(context, Companion::entries(entries));
+            assert!(run(context, head) == expected);
+            assert!(run(&small, head) == expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The loss on a GPU, run on the software adapter: without one these tests fail.
+//! The loss on a GPU.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,15 +15,14 @@ use surprisal::{
 use testing::golden::{ErrorModel, cases};
 use testing::{Answer, Case, Stream, Wanted, assert_close, cast, close, inputs, inputs_with};
 
+use super::adapter;
+
 /// The one context of this process, and how many tests have asked for it.
 pub(super) fn context() -> &'static Context {
     static CONTEXT: OnceLock<Context> = OnceLock::new();
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let context = CONTEXT.get_or_init(|| {
-        let builder = Context::builder().software(true);
-        let built = builder.timeout(std::time::Duration::from_secs(300)).build();
-        built.unwrap_or_else(|error| panic!("{error}"))
-    });
+    let context = CONTEXT
+        .get_or_init(|| adapter::builder().build().unwrap_or_else(|error| panic!("{error}")));
     let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
     let information = context.adapter();
     // Past the capture of the test harness.
@@ -37,8 +36,8 @@ fn device(limits: Option<wgpu::Limits>, features: wgpu::Features) -> (wgpu::Devi
     let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     let instance = wgpu::Instance::new(descriptor);
     let all = block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    let adapter = all.into_iter().find(|a| a.get_info().device_type == wgpu::DeviceType::Cpu);
-    let adapter = adapter.expect("a software adapter");
+    let adapter = all.into_iter().find(|a| adapter::takes(a.get_info().device_type));
+    let adapter = adapter.expect("an adapter");
     block_on(adapter.request_device(&wgpu::DeviceDescriptor {
         label: None,
         required_features: features,
@@ -474,8 +473,7 @@ pub(super) fn tiny(bytes: u64, storage: u32) -> Context {
         max_compute_workgroup_storage_size: storage,
         ..context().device().limits()
     };
-    Context::builder()
-        .software(true)
+    adapter::builder()
         .limits(limits)
         .scratch_bytes(bytes as usize)
         .build()
@@ -940,8 +938,7 @@ fn the_self_check_is_content() {
 
 #[test]
 fn a_device_that_does_not_finish_in_time_is_an_error() {
-    let hurried = Context::builder().software(true).timeout(std::time::Duration::from_millis(1));
-    let hurried = hurried.build().unwrap();
+    let hurried = adapter::builder().timeout(std::time::Duration::from_nanos(1)).build().unwrap();
     let (hidden, classifier) = (Array2::<f32>::ones((128, 128)), Array2::<f32>::ones((8192, 128)));
     let inputs = Inputs::new(hidden.view(), classifier.view(), &[0_u32; 128]);
     let loss = LinearCrossEntropy::builder().build().unwrap();

@@ -3,8 +3,8 @@
 use ndarray::{Array1, Array2, Axis, arr2};
 use surprisal::gpu::{Context, DeviceGradients, DeviceInputs, Workspace};
 use surprisal::loss::{
-    Companion, CrossEntropy, ExpectedCost, Head, JensenShannon, KullbackLeibler, Sum,
-    TemperatureSquared,
+    Companion, CrossEntropy, ExpectedCost, Head, JensenShannon, KullbackLeibler,
+    SkewKullbackLeibler, Sum, TemperatureSquared, TotalVariation,
 };
 use surprisal::{Error, Gradients, Inputs, LinearCrossEntropy, Matrix, Reduction, Upstream};
 use testing::{Stream, cast};
@@ -16,6 +16,72 @@ use super::loss::{context, tiny};
 enum From {
     Products,
     Given,
+}
+
+/// A divergence beside those of Kullback and Leibler.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Other {
+    JensenShannon(f64),
+    ForwardSkew(f64),
+    ReverseSkew(f64),
+    Variation,
+}
+
+impl Other {
+    fn add(self, sum: Sum, share: f64) -> Sum {
+        match self {
+            Self::JensenShannon(beta) => sum.add(share, JensenShannon::new(beta).unwrap()),
+            Self::ForwardSkew(alpha) => {
+                sum.add(share, SkewKullbackLeibler::forward(alpha).unwrap())
+            }
+            Self::ReverseSkew(alpha) => {
+                sum.add(share, SkewKullbackLeibler::reverse(alpha).unwrap())
+            }
+            Self::Variation => sum.add(share, TotalVariation),
+        }
+        .unwrap()
+    }
+
+    /// What a class with Q, P and ln P − ln Q adds to it: the value with its error and g with its own, where delta is
+    /// off by so much and Q and P by a share of theirs.
+    fn terms(self, q: f64, p: f64, delta: f64, of_delta: f64, relative: f64) -> [f64; 4] {
+        let unit = f64::from(f32::EPSILON);
+        let [w_q, w_p] = match self {
+            Self::JensenShannon(share) | Self::ForwardSkew(share) => [1.0 - share, share],
+            Self::ReverseSkew(share) => [share, 1.0 - share],
+            Self::Variation => {
+                let g = 0.5 * (-delta).signum();
+                let value = 0.5 * (q - p).abs();
+                let off = 0.5 * (p + q) * of_delta + relative * value;
+                let flips = if delta.abs() <= of_delta { 1.0 } else { 0.0 };
+                return [value, off, if delta == 0.0 { 0.0 } else { g }, flips];
+            }
+        };
+        let m = w_q * q + w_p * p;
+        // ln(M/A) moves by less than delta, and has the roundings of a logarithm.
+        let of = |a: f64| {
+            let x = (m / a).ln();
+            let off = of_delta + unit * (4.0 + 4.0 * x.abs());
+            let size = if x.abs() < 0.5 { a * x * x } else { a + m + a * x.abs() };
+            let error = off * ((m - a).abs() + a * x.abs()) + relative * size;
+            (x, off, m - a - a * x, error)
+        };
+        let ((x_q, off_q, of_q, q_error), (_, off_p, of_p, p_error)) = (of(q), of(p));
+        match self {
+            Self::JensenShannon(_) => {
+                [w_q * of_q + w_p * of_p, w_q * q_error + w_p * p_error, -w_q * x_q, w_q * off_q]
+            }
+            Self::ForwardSkew(_) => {
+                let share = w_q * p / m;
+                [of_p, p_error, w_q - share, share * (off_p + 2.0 * relative) + 4.0 * unit]
+            }
+            _ => {
+                let share = w_q * q / m;
+                let off = share * (off_q + 2.0 * relative) + off_q + 4.0 * unit;
+                [of_q, q_error, w_q - share - x_q, off]
+            }
+        }
+    }
 }
 
 /// Two heads over the same classes, of numbers that f32 holds, and what their loss is of: shares of the
@@ -35,6 +101,7 @@ struct Heads {
     targets: Vec<i64>,
     upstream: Array1<f64>,
     shares: [f64; 3],
+    other: Option<(f64, Other)>,
 }
 
 /// Values, gradients and, for bounds of them, what each number may be off by.
@@ -83,6 +150,7 @@ impl Heads {
             targets,
             upstream: stream.vector(rows, 1.0).mapv(narrow),
             shares: [0.5, 1.0, -0.75],
+            other: None,
         }
     }
 
@@ -115,6 +183,9 @@ impl Heads {
         }
         if reverse != 0.0 {
             sum = sum.add(reverse, KullbackLeibler::reverse()).unwrap();
+        }
+        if let Some((share, other)) = self.other {
+            sum = other.add(sum, share);
         }
         let builder = LinearCrossEntropy::builder().reduction(Reduction::None).row_loss(sum);
         let builder = match self.softcaps[0] {
@@ -243,12 +314,23 @@ impl Heads {
                 sum(&|v| (p[v] + q[v]) * of_delta(v) + relative * (p[v] - q[v]).abs());
             let reverse_mean = sum(&|v| q[v] * (of_delta(v) + relative * delta[v].abs()));
             let value = -sum(&|v| q[v] * delta[v]);
+            let (other_share, others): (f64, Vec<[f64; 4]>) = match self.other {
+                None => (0.0, vec![[0.0; 4]; classes]),
+                Some((share, other)) => {
+                    let of = |v: usize| other.terms(q[v], p[v], delta[v], of_delta(v), relative);
+                    (share, (0..classes).map(of).collect())
+                }
+            };
+            let other_off = sum(&|v| others[v][1]);
+            let other_mean = sum(&|v| q[v] * others[v][2]);
+            let other_mean_off = sum(&|v| q[v] * (others[v][3] + relative * others[v][2].abs()));
             let square = t * t;
             let own_off = 2.0 * off_q + relative + 2.0 * unit * log_q[y as usize].abs();
             losses[i] = 2.0
                 * (share.abs() * own_off
                     + forward.abs() * square * forward_off
-                    + reverse.abs() * reverse_off)
+                    + reverse.abs() * reverse_off
+                    + other_share.abs() * other_off)
                 + f64::from(f32::MIN_POSITIVE);
             for v in 0..classes {
                 let at = f64::from(u8::from(v as i64 == y));
@@ -265,6 +347,13 @@ impl Heads {
                         reverse,
                         q[v] * (-delta[v] - value),
                         q[v] * (of_delta(v) + relative * (delta[v].abs() + value) + reverse_mean),
+                    ),
+                    (
+                        other_share,
+                        q[v] * (others[v][2] - other_mean),
+                        q[v] * (others[v][3]
+                            + relative * (others[v][2].abs() + other_mean.abs())
+                            + other_mean_off),
                     ),
                 ];
                 // Parts that cancel leave their roundings.
@@ -305,8 +394,8 @@ impl Heads {
             let near = (found - expected).abs() <= bound;
             assert!(
                 near,
-                "{what} {sizes:?} {:?} {:?}, {name}[{at}]: {found:e}, {expected:e}, {bound:e}",
-                self.from, self.shares
+                "{what} {sizes:?} {:?} {:?} {:?}, {name}[{at}]: {found:e}, {expected:e}, {bound:e}",
+                self.from, self.shares, self.other
             );
         }
         found
@@ -356,6 +445,57 @@ fn each_is_what_it_is_on_the_processor_in_f64() {
 }
 
 #[test]
+fn mixtures_and_the_total_variation_are_too() {
+    let context = context();
+    let all = [
+        Other::JensenShannon(0.5),
+        Other::JensenShannon(0.01),
+        Other::JensenShannon(0.999),
+        Other::ForwardSkew(0.1),
+        Other::ReverseSkew(0.1),
+        Other::ForwardSkew(0.9),
+        Other::ReverseSkew(0.95),
+        Other::Variation,
+        // The divergences of Kullback and Leibler, and nothing.
+        Other::ForwardSkew(0.0),
+        Other::ReverseSkew(0.0),
+        Other::JensenShannon(1.0),
+    ];
+    for (n, other) in all.into_iter().enumerate() {
+        let (rows, classes) = [(3, 65), (17, 513), (5, 4200)][n % 3];
+        let mut heads = Heads::new(rows, [7, 5], classes);
+        heads.other = Some((1.25, other));
+        heads.shares = [0.0; 3];
+        heads.check("alone", context);
+        if n % 2 == 0 {
+            heads.shares = [0.5, 1.0, -0.75];
+            heads.from = From::Given;
+            heads.softcaps = [Some(4.0), None];
+            let heads = heads.with_temperatures();
+            heads.check("beside others", context);
+        }
+    }
+    // Different ones at once, of which two are the same number.
+    let sum = Sum::new().add(1.0, JensenShannon::new(0.3).unwrap()).unwrap();
+    let sum = sum.add(0.5, TotalVariation).unwrap().add(0.25, KullbackLeibler::forward()).unwrap();
+    let sum = sum.add(2.0, SkewKullbackLeibler::forward(0.0).unwrap()).unwrap();
+    let heads = Heads::new(9, [5, 3], 300);
+    let [hidden, classifier, wide, teacher] =
+        [&heads.hidden, &heads.classifier, &heads.wide, &heads.teacher].map(cast::<f32>);
+    let inputs = Inputs::new(&hidden, &classifier, &heads.targets)
+        .companion(Companion::logits(Head::new(&wide, &teacher)));
+    let loss = LinearCrossEntropy::builder().row_loss(sum).build().unwrap();
+    let mut found = [Array2::<f32>::zeros((9, 5)), Array2::zeros((9, 5))];
+    let [a, b] = &mut found;
+    let up = Upstream::default();
+    let on = loss.on(context);
+    let there = on.loss_and_gradients(&inputs, &up, Gradients::new().hidden(a)).unwrap();
+    let here = loss.loss_and_gradients(&inputs, &up, Gradients::new().hidden(b)).unwrap();
+    assert!((there.loss() - here.loss()).abs() < 1e-5 * here.loss().abs());
+    assert!(found[0].iter().zip(&found[1]).all(|(a, b)| (a - b).abs() < 1e-5));
+}
+
+#[test]
 fn equal_heads_are_exactly_0_apart_and_near_ones_have_their_digits() {
     let context = context();
     for (rows, width, classes) in [(3, 5, 30), (70, 9, 600), (5, 7, 4200)] {
@@ -371,9 +511,26 @@ fn equal_heads_are_exactly_0_apart_and_near_ones_have_their_digits() {
         }
         let mut stream = Stream(5);
         let noise = stream.matrix(classes, width, 1e-3);
+        let equal = heads.teacher.clone();
         heads.teacher = (&heads.teacher + &noise).mapv(narrow);
         let found = heads.check("near", context);
         assert!(found.losses.iter().all(|&x| (0.0..1e-4).contains(&x)));
+        heads.shares = [0.0; 3];
+        for other in [
+            Other::JensenShannon(0.3),
+            Other::ForwardSkew(0.2),
+            Other::ReverseSkew(0.2),
+            Other::Variation,
+        ] {
+            heads.other = Some((1.0, other));
+            if rows == 5 {
+                heads.check("near", context);
+            }
+            let near = std::mem::replace(&mut heads.teacher, equal.clone());
+            let found = heads.run(Some(context));
+            assert!(found.all().iter().all(|&x| x == 0.0), "{other:?}");
+            heads.teacher = near;
+        }
     }
 }
 
@@ -403,14 +560,21 @@ fn classes_that_a_head_does_not_have() {
     let zero = Array1::<f32>::zeros(3);
     let own_none = Array1::from(vec![0.0_f32, none, 0.0]);
     let logits = arr2(&[[0.0_f32, 1.0, none], [none; 3], [0.0, f32::NAN, 0.0], [0.5, none, 0.0]]);
-    for (loss, bias) in [
-        (KullbackLeibler::forward(), &zero),
-        (KullbackLeibler::reverse(), &zero),
-        (KullbackLeibler::forward(), &own_none),
-        (KullbackLeibler::reverse(), &own_none),
-    ] {
-        let builder = LinearCrossEntropy::builder().reduction(Reduction::None);
-        let built = builder.row_loss(loss).build().unwrap();
+    let builders = || {
+        let of = || LinearCrossEntropy::builder().reduction(Reduction::None);
+        [
+            of().row_loss(KullbackLeibler::forward()),
+            of().row_loss(KullbackLeibler::reverse()),
+            of().row_loss(JensenShannon::new(0.25).unwrap()),
+            of().row_loss(SkewKullbackLeibler::forward(0.25).unwrap()),
+            of().row_loss(SkewKullbackLeibler::reverse(0.25).unwrap()),
+            of().row_loss(TotalVariation),
+        ]
+    };
+    let all = builders().into_iter().map(|of| (of, &zero));
+    for (builder, bias) in all.chain(builders().into_iter().map(|of| (of, &own_none))) {
+        let built = builder.build().unwrap();
+        let loss = &built;
         let inputs = Inputs::new(&hidden, &classifier, &[0_u32; 4])
             .bias(bias)
             .companion(Companion::logits(Head::from_logits(&logits)));
@@ -461,10 +625,13 @@ fn what_a_gpu_does_not_have_is_said() {
     let companion = || Companion::logits(Head::new(&one, &one));
     let inputs = Inputs::new(&one, &one, &[0_u32, 1]).companion(companion());
     let of = || LinearCrossEntropy::builder();
-    for (builder, what) in [
-        (of().row_loss(ExpectedCost), "mean of a second head"),
-        (of().row_loss(JensenShannon::new(0.5).unwrap()), "other divergences"),
-    ] {
+    let two = Sum::new().add(1.0, JensenShannon::new(0.5).unwrap()).unwrap();
+    let two = two.add(1.0, JensenShannon::new(0.25).unwrap()).unwrap();
+    let both = Sum::new().add(1.0, ExpectedCost).unwrap();
+    let both = both.add(1.0, KullbackLeibler::forward()).unwrap();
+    for (builder, what) in
+        [(of().row_loss(both), "one of them"), (of().row_loss(two), "one mixture")]
+    {
         let error = builder.build().unwrap().on(context()).forward(&inputs).unwrap_err();
         assert!(
             matches!(&error, Error::Conflict { what: found } if found.contains(what)),

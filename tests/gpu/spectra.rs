@@ -1,17 +1,13 @@
-//! Entropies and covariances with products on a GPU, run on the software adapter: without one these
-//! tests fail.
+//! Entropies and covariances with products on a GPU.
 
 use ndarray::{Array2, s};
-use std::time::Duration;
 use surprisal::Error;
 use surprisal::diffusion::{EntropyEstimate, Method, Operator, SpectralEntropy};
-use surprisal::gpu::{Context, ContextBuilder, wgpu};
+use surprisal::gpu::{Context, wgpu};
 use surprisal::spectrum::Covariance;
 use testing::Stream;
 
-fn builder() -> ContextBuilder {
-    Context::builder().software(true).timeout(Duration::from_secs(300))
-}
+use super::adapter::builder;
 
 fn context() -> Context {
     builder().build().unwrap_or_else(|error| panic!("{error}"))

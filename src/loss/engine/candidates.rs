@@ -75,6 +75,23 @@ impl CandidateRows {
         Self { logits: vec![f64::NEG_INFINITY; listed.classes.len()], others }
     }
 
+    /// Takes over the logits of a row's candidates. Where the others are summed for themselves, the row's state is
+    /// joined by what it has not seen.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn put(&mut self, listed: &Listed, row: &Row, logits: &[f64], state: &mut RowState) {
+        self.logits[listed.range(row.output)].copy_from_slice(logits);
+        if let Some(others) = self.others.get_mut(row.output) {
+            *others = join(state, listed.of(row.output), logits, &mut []);
+        }
+    }
+
+    /// The largest logit of the classes of a row that are not listed, and 1/(1+r) of their own softmax.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn softmax_of_others(&self, row: &Row) -> Option<[f64; 2]> {
+        let others = self.others.get(row.output)?;
+        Some([others.maximum, 1.0 / (1.0 + others.remainder)])
+    }
+
     /// The log-probabilities of kept rows.
     pub(crate) fn log_probabilities(
         &self,
@@ -132,6 +149,13 @@ impl<R: Real> Problem<'_, R> {
         if let Some(listed) = &mut self.candidates {
             listed.weigh(upstream);
         }
+    }
+
+    /// −Σ of what comes in for a class, of its place in the list of all.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn candidate_weight(&self, at: usize) -> f64 {
+        let weights = self.candidates.as_ref().map(|listed| &listed.weights);
+        weights.and_then(|weights| weights.get(at)).copied().unwrap_or(0.0)
     }
 
     /// The candidates of a row within a range of columns.

@@ -257,7 +257,7 @@ impl<R: Real> Problem<'_, R> {
             let logit = products.get(at)?.to_f64();
             let own = active.weights * each.map_or(1.0, |weights| weights[at].to_f64());
             let (picked, spread) = match &self.targets {
-                Targets::Soft(_) => (own, 0.0),
+                Targets::Soft(_) => (picked + own, 0.0),
                 _ => (picked, own),
             };
             let companion = companions.map_or(0.0, |values| values[at].to_f64());
