@@ -311,10 +311,10 @@ fn half_and_single_precision_are_off_by_their_logits_alone() {
     for (outside, parts) in all() {
         let divergence = builder(outside, &parts).reduction(Reduction::None).build().unwrap();
         let truth = pair.computed(&loss, &divergence).losses;
+        let teacher = pair.teacher();
         for (hidden, classifier) in
             [((&single[0]).into(), (&single[1]).into()), ((&narrow[0]).into(), (&narrow[1]).into())]
         {
-            let teacher = pair.teacher();
             let inputs = pair.inputs((hidden, classifier), divergence.candidates(&teacher));
             let forward = loss.forward(&inputs).unwrap();
             let own = divergence.evaluate(&teacher, &forward).unwrap();
