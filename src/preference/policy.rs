@@ -204,10 +204,10 @@ impl PolicyLoss {
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
-    pub fn evaluate_with_entropy<'a>(
+    pub fn evaluate_with_entropy<'a, 'e>(
         &self,
         log_probabilities: impl Into<Matrix<'a>>,
-        entropy: impl Into<Matrix<'a>>,
+        entropy: impl Into<Matrix<'e>>,
         rollout: &Rollout<'_>,
     ) -> Result<PolicyLosses> {
         let entropy = entropy.into();

@@ -30,7 +30,7 @@ impl Place {
         write_npy(&path("p.npy"), policy().view()).unwrap();
         write_npy(&path("p32.npy"), policy().mapv(|x| x as f32).view()).unwrap();
         write_npy(&path("r.npy"), reference().view()).unwrap();
-        write_npy(&path("m.npy"), mask().view()).unwrap();
+        write_npy(&path("m.npy"), mask().mapv(i64::from).view()).unwrap();
         write_npy(&path("pairs.npy"), arr2(&[[0_i64, 1], [0, 2]]).view()).unwrap();
         write_npy(&path("y.npy"), arr1(&[1_i64, 0, 1]).view()).unwrap();
         write_npy(&path("a.npy"), arr1(&[1.0, -1.0, 0.5]).view()).unwrap();
