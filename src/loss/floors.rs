@@ -14,9 +14,9 @@ use crate::softmax::transform::Transform;
 /// use surprisal::{Inputs, LinearCrossEntropy};
 /// use surprisal::loss::{Ties, Truncation};
 /// let logits = ndarray::arr2(&[[2.0_f64, 1.0, 1.0]]);
-/// let (inputs, loss) =
-///     (Inputs::from_logits(&logits, &[2_u32]), LinearCrossEntropy::builder().build()?);
+/// let loss = LinearCrossEntropy::builder().build()?;
 /// let of = |ties| {
+///     let inputs = Inputs::from_logits(&logits, &[2_u32]);
 ///     let floors = loss.truncate(&inputs, &Truncation::new().top_k(2).ties(ties))?;
 ///     loss.forward(&inputs.floors(&floors)).map(|forward| forward.loss())
 /// };
@@ -62,7 +62,7 @@ enum Numbers<T, A> {
 /// let logits = ndarray::arr2(&[[3.0_f64, 1.0, 2.0, -1.0]]);
 /// let inputs = Inputs::from_logits(&logits, &[2_u32]);
 /// let loss = LinearCrossEntropy::builder().build()?;
-/// let floors = loss.truncate(&inputs, &Truncation::new().top_p(0.9).min_p(0.05))?;
+/// let floors = loss.truncate(&inputs, &Truncation::new().top_p(0.8).min_p(0.05))?;
 /// assert_eq!(floors.thresholds()[0], 2.0);
 /// let drawn = loss.forward(&inputs.floors(&floors))?;
 /// assert!((drawn.loss() - 1.0_f64.exp().ln_1p()).abs() < 1e-15);
@@ -154,13 +154,11 @@ impl<'a> Truncation<'a> {
     pub(crate) fn check(&self, rows: usize) -> Result<()> {
         let whole = "a whole number of at least 1";
         match self.top_k {
-            None => {}
-            Some(Numbers::One(k)) => {
-                if k == 0 {
-                    let value = k.to_string();
-                    return Err(Error::Option { name: "top_k", value, expected: whole });
-                }
+            Some(Numbers::One(0)) => {
+                let value = "0".into();
+                return Err(Error::Option { name: "top_k", value, expected: whole });
             }
+            None | Some(Numbers::One(_)) => {}
             Some(Numbers::Each(each)) => {
                 expect_rows("top_k", each.len(), rows)?;
                 if let Some(i) = each.iter().position(|&k| k == 0) {

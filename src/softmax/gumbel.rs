@@ -124,7 +124,11 @@ impl Draw {
         (largest, argmax): (f64, usize),
     ) {
         let before = self.score;
-        let wanted = |best: f64| best.max(bound.get()) - largest;
+        // Scores are rounded, and so may equal what is a little above them.
+        let wanted = |own: f64| {
+            let best = own.max(bound.get());
+            best - largest - 4.0 * f64::EPSILON * best.abs().max(largest.abs())
+        };
         if wanted(before) > MOST_NOISE {
             return;
         }
@@ -250,10 +254,12 @@ mod tests {
         let mut generator = Generator::new(7);
         for (trial, spread) in (0..300).zip([0.0, 0.3, 3.0, 30.0, 1000.0].into_iter().cycle()) {
             let count = 1 + generator.below(2500);
-            let mut logits: Vec<f32> =
-                (0..count).map(|_| (spread * generator.standard_normal()) as f32).collect();
+            // At the last of these many scores are equal after rounding.
+            let offset = [0.0, -1e8, 1e15][trial / 5 % 3];
+            let mut logits: Vec<f64> =
+                (0..count).map(|_| offset + spread * generator.standard_normal()).collect();
             if trial % 7 == 0 {
-                logits[generator.below(count)] = f32::NEG_INFINITY;
+                logits[generator.below(count)] = f64::NEG_INFINITY;
             }
             let (key, first) = (generator.bits(), generator.below(1000) as u32);
             let mut wanted = Draw::NONE;
