@@ -123,7 +123,7 @@ impl<'a> TeacherList<'a> {
             let number = self.numbers.at(row, at);
             let (good, expected) = match self.logarithms {
                 true => (number <= EXCESS, "the logarithm of a probability, at most 0"),
-                false => (number >= 0.0 && number <= 1.0 + EXCESS, "a probability, from 0 to 1"),
+                false => ((0.0..=1.0 + EXCESS).contains(&number), "a probability, from 0 to 1"),
             };
             if !good {
                 let (index, value) = (vec![row, at], short(number));
