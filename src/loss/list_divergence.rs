@@ -70,6 +70,9 @@ pub enum Outside {
 /// renormalised: the student has nothing of the list) the row has no gradient. A part of a symmetric divergence
 /// without a share is not there.
 ///
+/// *Distilling the Knowledge in a Neural Network* (Hinton, Vinyals, Dean, 2015); *On-policy distillation of language
+/// models* (Agarwal et al., 2024).
+///
 /// ```
 /// use ndarray::{Array2, arr2};
 /// use surprisal::loss::{Divergence, ListDivergence, Outside, TeacherList};
@@ -90,7 +93,8 @@ pub enum Outside {
 /// let inputs = Inputs::unlabelled(&hidden, &classifier).candidates(divergence.candidates(&teacher));
 /// let forward = loss.forward(&inputs)?;
 /// let losses = divergence.evaluate(&teacher, &forward)?;
-/// let (mut d_hidden, mut d_classifier) = (Array2::zeros((2, 2)), Array2::zeros((4, 2)));
+/// let mut d_hidden = Array2::<f64>::zeros((2, 2));
+/// let mut d_classifier = Array2::<f64>::zeros((4, 2));
 /// let gradients = Gradients::new().hidden(&mut d_hidden).classifier(&mut d_classifier);
 /// loss.vjp(&inputs, &forward, &losses.upstream(), gradients)?;
 ///
@@ -177,7 +181,7 @@ impl ListDivergence {
     }
 
     /// The divergence of each row that a forward has, with its derivatives. Rows are left out, selected, shifted and
-    /// weighed by the inputs of the forward.
+    /// weighed by the inputs of the forward. The example is above.
     ///
     /// # Errors
     /// [`Error::Conflict`] for a forward without the [`candidates`](Self::candidates) of this teacher, or for a floor
@@ -569,6 +573,21 @@ impl ListLosses {
 
     /// With derivatives of each row times a number of its own: of whatever is minimised by the value of the row. A
     /// row whose number is 0 has none.
+    ///
+    /// ```
+    /// use ndarray::{arr1, arr2};
+    /// use surprisal::loss::{ListDivergence, TeacherList};
+    /// use surprisal::{Inputs, LinearCrossEntropy, Reduction};
+    /// let (classes, half) = (arr2(&[[1_u32], [0]]), arr2(&[[0.5_f64], [0.9]]));
+    /// let teacher = TeacherList::from_probabilities(&classes, &half)?;
+    /// let divergence = ListDivergence::builder().reduction(Reduction::None).build()?;
+    /// let logits = arr2(&[[0.0_f64, 1.0], [0.0, 1.0]]);
+    /// let inputs = Inputs::unlabelled_logits(&logits).candidates(divergence.candidates(&teacher));
+    /// let forward = LinearCrossEntropy::builder().build()?.forward(&inputs)?;
+    /// let losses = divergence.evaluate(&teacher, &forward)?.times(&arr1(&[2.0, 0.0]))?;
+    /// assert!(losses.by_log_others[0] != 0.0 && losses.by_log_others[1] == 0.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] where there is not one for each row.

@@ -54,7 +54,14 @@ impl<'a> TeacherList<'a> {
         Self::of(classes.into(), log_probabilities.into(), true)
     }
 
-    /// These classes with their probabilities.
+    /// These classes with their probabilities, from 0 to 1.
+    ///
+    /// ```
+    /// use ndarray::arr2;
+    /// use surprisal::loss::TeacherList;
+    /// let (classes, probabilities) = (arr2(&[[7_u32, 2]]), arr2(&[[0.5_f32, 0.25]]));
+    /// assert!(TeacherList::from_probabilities(&classes, &probabilities).is_ok());
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] where the two have other shapes.
