@@ -5,8 +5,9 @@ use ndarray::{Array1, Array2};
 use super::candidates::Candidates;
 use super::forward::Forward;
 use super::gradients::Upstream;
+use super::list_row::{Both, Nothing, RowDivergence, Tail};
 use super::options::Reduction;
-use super::outcomes::{Form, Outcome, log_sum};
+use super::outcomes::{Form, Outcome};
 use super::teacher_list::{Entry, TeacherList};
 use crate::error::{Error, Result, short};
 use crate::matrix::Vector;
@@ -70,6 +71,9 @@ pub enum Outside {
 /// renormalised: the student has nothing of the list) the row has no gradient. A part of a symmetric divergence
 /// without a share is not there.
 ///
+/// *Distilling the Knowledge in a Neural Network* (Hinton, Vinyals, Dean, 2015); *On-policy distillation of language
+/// models* (Agarwal et al., 2024).
+///
 /// ```
 /// use ndarray::{Array2, arr2};
 /// use surprisal::loss::{Divergence, ListDivergence, Outside, TeacherList};
@@ -90,7 +94,8 @@ pub enum Outside {
 /// let inputs = Inputs::unlabelled(&hidden, &classifier).candidates(divergence.candidates(&teacher));
 /// let forward = loss.forward(&inputs)?;
 /// let losses = divergence.evaluate(&teacher, &forward)?;
-/// let (mut d_hidden, mut d_classifier) = (Array2::zeros((2, 2)), Array2::zeros((4, 2)));
+/// let mut d_hidden = Array2::<f64>::zeros((2, 2));
+/// let mut d_classifier = Array2::<f64>::zeros((4, 2));
 /// let gradients = Gradients::new().hidden(&mut d_hidden).classifier(&mut d_classifier);
 /// loss.vjp(&inputs, &forward, &losses.upstream(), gradients)?;
 ///
@@ -177,7 +182,7 @@ impl ListDivergence {
     }
 
     /// The divergence of each row that a forward has, with its derivatives. Rows are left out, selected, shifted and
-    /// weighed by the inputs of the forward.
+    /// weighed by the inputs of the forward. The example is above.
     ///
     /// # Errors
     /// [`Error::Conflict`] for a forward without the [`candidates`](Self::candidates) of this teacher, or for a floor
@@ -256,132 +261,6 @@ impl ListDivergence {
             row = RowDivergence { value, ..RowDivergence::new(row.by_log_q.len()) };
         }
         Ok(row)
-    }
-}
-
-/// That a row has nothing to renormalise.
-struct Nothing;
-
-/// The teacher and the student of one row.
-struct Both {
-    outcomes: Vec<Outcome>,
-    /// All other classes, where there are any.
-    tail: Option<Tail>,
-}
-
-struct Tail {
-    outcome: Outcome,
-    /// The student's, of the distribution over these classes alone.
-    entropy: f64,
-}
-
-/// A divergence of one row with its derivatives.
-struct RowDivergence {
-    value: f64,
-    by_log_q: Vec<f64>,
-    by_log_others: f64,
-    by_entropy: f64,
-}
-
-impl RowDivergence {
-    fn new(listed: usize) -> Self {
-        Self { value: 0.0, by_log_q: vec![0.0; listed], by_log_others: 0.0, by_entropy: 0.0 }
-    }
-}
-
-impl Both {
-    fn without_tail(self) -> Self {
-        Self { tail: None, ..self }
-    }
-
-    /// Σ A ln(A/B) over the list, each with its share.
-    fn ignoring(&self, parts: &[(f64, Form)]) -> RowDivergence {
-        let mut row = RowDivergence::new(self.outcomes.len());
-        for (outcome, slope) in self.outcomes.iter().zip(&mut row.by_log_q) {
-            let (p, q) = (outcome.p(), outcome.q());
-            for &(share, form) in parts {
-                let (value, by_log_q) = match form {
-                    Form::Forward if p == 0.0 => (0.0, 0.0),
-                    Form::Forward => (p * outcome.delta, -p),
-                    _ if q == 0.0 => (0.0, 0.0),
-                    _ => (-q * outcome.delta, q * (1.0 - outcome.delta)),
-                };
-                row.value += share * value;
-                *slope += share * by_log_q;
-            }
-        }
-        row
-    }
-
-    /// Of distributions: each part of `outcomes`, of which the last is the tail where there is one more than listed.
-    fn of_whole(parts: &[(f64, Form)], outcomes: &[Outcome]) -> (f64, Vec<f64>) {
-        let (mut value, mut sum) = (0.0, vec![0.0; outcomes.len()]);
-        let mut slopes = vec![0.0; outcomes.len()];
-        for &(share, form) in parts {
-            value += share * form.evaluate(outcomes, &mut slopes);
-            for (sum, slope) in sum.iter_mut().zip(&slopes) {
-                *sum += share * slope;
-            }
-        }
-        (value, sum)
-    }
-
-    fn renormalized(&self, parts: &[(f64, Form)]) -> std::result::Result<RowDivergence, Nothing> {
-        let mut row = RowDivergence::new(self.outcomes.len());
-        let (most_p, others_p) = log_sum(self.outcomes.iter().map(|outcome| outcome.log_p));
-        let (most_q, others_q) = log_sum(self.outcomes.iter().map(|outcome| outcome.log_q));
-        if most_p == f64::NEG_INFINITY {
-            return Err(Nothing);
-        }
-        if most_q == f64::NEG_INFINITY {
-            row.value = f64::INFINITY;
-            return Ok(row);
-        }
-        let (of_p, of_q) = (others_p.ln_1p(), others_q.ln_1p());
-        let outcome = |outcome: &Outcome| {
-            let (p, q) = (outcome.log_p - most_p, outcome.log_q - most_q);
-            Outcome { log_p: p - of_p, log_q: q - of_q, delta: (p - q) - (of_p - of_q) }
-        };
-        let outcomes: Vec<Outcome> = self.outcomes.iter().map(outcome).collect();
-        (row.value, row.by_log_q) = Self::of_whole(parts, &outcomes);
-        Ok(row)
-    }
-
-    fn bucketed(mut self, parts: &[(f64, Form)]) -> RowDivergence {
-        let listed = self.outcomes.len();
-        self.outcomes.extend(self.tail.map(|tail| tail.outcome));
-        let mut row = RowDivergence::new(listed);
-        (row.value, row.by_log_q) = Self::of_whole(parts, &self.outcomes);
-        row.by_log_others = row.by_log_q.get(listed).copied().unwrap_or(0.0);
-        row.by_log_q.truncate(listed);
-        row
-    }
-
-    /// The reverse divergence, with c in the place of each ln P that is not listed:
-    /// Σ_S Q (ln Q − ln P) + Q_tail (ln Q_tail − H_tail − c), or −H − Σ_S Q ln P − c Q_tail.
-    fn floored(&self, floor: f64) -> RowDivergence {
-        let mut row = self.ignoring(&[(1.0, Form::Reverse)]);
-        let tail = self.tail.as_ref().filter(|tail| tail.outcome.log_q > f64::NEG_INFINITY);
-        match tail {
-            // All of Q is listed: its derivatives sum to the value, and 1 less is as good.
-            None => {
-                let value = row.value;
-                for (slope, outcome) in row.by_log_q.iter_mut().zip(&self.outcomes) {
-                    let q = outcome.q();
-                    *slope = if q == 0.0 { 0.0 } else { q * (-outcome.delta - value) };
-                }
-            }
-            Some(Tail { outcome, entropy }) => {
-                let q = outcome.q();
-                row.value += q * (outcome.log_q - entropy - floor);
-                for (slope, outcome) in row.by_log_q.iter_mut().zip(&self.outcomes) {
-                    let q = outcome.q();
-                    *slope = if q == 0.0 { 0.0 } else { -q * outcome.log_p };
-                }
-                (row.by_log_others, row.by_entropy) = (-floor * q, -1.0);
-            }
-        }
-        row
     }
 }
 
@@ -569,6 +448,21 @@ impl ListLosses {
 
     /// With derivatives of each row times a number of its own: of whatever is minimised by the value of the row. A
     /// row whose number is 0 has none.
+    ///
+    /// ```
+    /// use ndarray::{arr1, arr2};
+    /// use surprisal::loss::{ListDivergence, TeacherList};
+    /// use surprisal::{Inputs, LinearCrossEntropy, Reduction};
+    /// let (classes, half) = (arr2(&[[1_u32], [0]]), arr2(&[[0.5_f64], [0.9]]));
+    /// let teacher = TeacherList::from_probabilities(&classes, &half)?;
+    /// let divergence = ListDivergence::builder().reduction(Reduction::None).build()?;
+    /// let logits = arr2(&[[0.0_f64, 1.0], [0.0, 1.0]]);
+    /// let inputs = Inputs::unlabelled_logits(&logits).candidates(divergence.candidates(&teacher));
+    /// let forward = LinearCrossEntropy::builder().build()?.forward(&inputs)?;
+    /// let losses = divergence.evaluate(&teacher, &forward)?.times(&arr1(&[2.0, 0.0]))?;
+    /// assert!(losses.by_log_others[0] != 0.0 && losses.by_log_others[1] == 0.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] where there is not one for each row.

@@ -215,6 +215,7 @@ pub(crate) mod gradients;
 pub(crate) mod head;
 pub(crate) mod inputs;
 mod list_divergence;
+mod list_row;
 mod options;
 mod outcomes;
 pub(crate) mod row_loss;

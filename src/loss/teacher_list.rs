@@ -54,7 +54,14 @@ impl<'a> TeacherList<'a> {
         Self::of(classes.into(), log_probabilities.into(), true)
     }
 
-    /// These classes with their probabilities.
+    /// These classes with their probabilities, from 0 to 1.
+    ///
+    /// ```
+    /// use ndarray::arr2;
+    /// use surprisal::loss::TeacherList;
+    /// let (classes, probabilities) = (arr2(&[[7_u32, 2]]), arr2(&[[0.5_f32, 0.25]]));
+    /// assert!(TeacherList::from_probabilities(&classes, &probabilities).is_ok());
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] where the two have other shapes.
@@ -123,7 +130,7 @@ impl<'a> TeacherList<'a> {
             let number = self.numbers.at(row, at);
             let (good, expected) = match self.logarithms {
                 true => (number <= EXCESS, "the logarithm of a probability, at most 0"),
-                false => (number >= 0.0 && number <= 1.0 + EXCESS, "a probability, from 0 to 1"),
+                false => ((0.0..=1.0 + EXCESS).contains(&number), "a probability, from 0 to 1"),
             };
             if !good {
                 let (index, value) = (vec![row, at], short(number));
