@@ -11,9 +11,14 @@
 //! piece at a time, for the forward and again for the backward. A listed companion costs a few logits more of
 //! each row.
 //!
-//! A second [`Head`](crate::loss::Head) is folded there as the first is; its Kullback–Leibler divergences take one
-//! more sweep over both, and in the backward its logits stand in scratch beside G. Given logits go up a piece at a
-//! time, for each of the three.
+//! [Candidates](crate::loss::Candidates) are such logits too. Where their others are asked for, each row's list goes
+//! there and the fold passes over it; the others' derivative is made with their own softmax, which is in the range of
+//! f32 however little they have.
+//!
+//! A second [`Head`](crate::loss::Head) is folded there as the first is; divergences take one more sweep over both,
+//! and in the backward its logits stand in scratch beside G. Given logits go up a piece at a time, for each of the
+//! three. Of the divergences from a mixture there may be one. A head whose logits' mean is taken is multiplied beside
+//! the first in the one fold.
 //!
 //! A device may take numbers below 1.2·10⁻³⁸ for 0: an exponential that is as far below the largest logit of
 //! its span of classes adds nothing there (on the processor it does), and may add something in another

@@ -60,7 +60,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// The logarithm of what all other classes have together, too. Goes with losses of the target, of the
-    /// log-sum-exp and of the entropy.
+    /// log-sum-exp and of the entropy, and with hard or sparse targets.
     pub fn with_others(self) -> Self {
         Self { others: true, ..self }
     }

@@ -99,7 +99,7 @@
 //! - A node of the tape
 //!   ([`Variable::linear_cross_entropy`](crate::autodiff::Variable::linear_cross_entropy), and with a companion
 //!   [`linear_cross_entropy_beside`](crate::autodiff::Variable::linear_cross_entropy_beside)).
-//! - A GPU (feature `gpu`, `LinearCrossEntropy::on`), of a second head the Kullback–Leibler divergences alone: it
+//! - A GPU (feature `gpu`, `LinearCrossEntropy::on`), divergences from at most one mixture with a second head: it
 //!   computes the scalars and G, your function runs on the CPU in between. Where a slope or a sum of companions
 //!   leaves f32, what a GPU makes of it is not a number; the CPU's is right wherever the result is one.
 //! - Bias, scale, softcap, temperatures, weights, ignored rows and all reductions; sums with other losses

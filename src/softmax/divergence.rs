@@ -353,12 +353,13 @@ impl<S: Simd, R: Real> PairLanes<S, R> {
                 };
                 let slope = self.slope_of_mixture(weights, of, over_q, over_p);
                 let mean = self.where_positive(self.q, self.q.mul(slope));
-                (self.where_positive(both, value), mean)
+                (self.where_positive(both, value), self.where_positive(both, mean))
             }
             Form::TotalVariation => {
                 let half = splat::<S, R>(self.simd, R::from_f64(0.5));
                 let value = self.where_positive(both, self.difference().abs().mul(half));
-                (value, self.where_positive(self.q, self.q.mul(self.half_sign())))
+                let mean = self.where_positive(self.q, self.q.mul(self.half_sign()));
+                (value, self.where_positive(both, mean))
             }
         }
     }

@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2, Axis, arr1, arr2, s};
 use surprisal::loss::{Candidates, ExpectedCost};
 use surprisal::{
     Backward, Element, Error, Filter, Gradients, Inputs, Isa, LinearCrossEntropy, Real, Reduction,
-    Shard, Upstream,
+    Shard, Targets, Upstream,
 };
 use testing::Stream;
 
@@ -447,5 +447,55 @@ fn candidates_below_a_floor_are_gone() {
     let share = 1.0 / (1.0 + 1_f64.exp());
     for (a, b) in gradient.iter().zip([0.0, share, -share, 0.0]) {
         close(*a, b);
+    }
+}
+
+/// Targets that are one class each, named as hard, as sparse and as dense ones.
+#[test]
+fn they_stand_beside_targets_of_every_kind() {
+    let lists = Lists::new(9, 5, 40, 4);
+    let keep: Vec<usize> = (0..9).filter(|&i| lists.targets[i] >= 0).collect();
+    let hard: Vec<u32> = keep.iter().map(|&i| lists.targets[i] as u32).collect();
+    let hidden = lists.hidden.select(Axis(0), &keep);
+    let classes = lists.classes.select(Axis(0), &keep);
+    let of_candidates = lists.of_candidates.select(Axis(0), &keep);
+    let of_others = lists.of_others.select(Axis(0), &keep);
+    let listed = Array2::from_shape_fn((keep.len(), 1), |(i, _)| hard[i]);
+    let ones = Array2::<f64>::ones((keep.len(), 1));
+    let mut dense = Array2::<f64>::zeros((keep.len(), 40));
+    hard.iter().enumerate().for_each(|(i, &y)| dense[[i, y as usize]] = 1.0);
+    for (others, backward) in [
+        (false, Backward::Recompute),
+        (false, Backward::Strip),
+        (true, Backward::Recompute),
+        (true, Backward::Strip),
+    ] {
+        let loss = LinearCrossEntropy::builder().backward(backward).build().unwrap();
+        let mut first: Option<(f64, Array2<f64>)> = None;
+        for (kind, targets) in [
+            ("hard", Targets::from(&hard)),
+            ("sparse", Targets::sparse(&listed, &ones)),
+            ("dense", Targets::soft(&dense)),
+        ] {
+            let candidates = Candidates::new(&classes);
+            let candidates = if others { candidates.with_others() } else { candidates };
+            let inputs = Inputs::new(&hidden, &lists.classifier, targets).candidates(candidates);
+            let upstream = Upstream::default().candidates(&of_candidates);
+            let upstream = if others { upstream.log_others(&of_others) } else { upstream };
+            let mut gradient = Array2::<f64>::zeros(hidden.dim());
+            let gradients = Gradients::new().hidden(&mut gradient);
+            let forward = loss.loss_and_gradients(&inputs, &upstream, gradients);
+            if others && kind == "dense" {
+                assert!(matches!(forward, Err(Error::Conflict { what }) if what.contains("dense")));
+                continue;
+            }
+            let forward = forward.unwrap();
+            let found = (forward.loss(), gradient);
+            let (value, expected) = first.get_or_insert_with(|| found.clone());
+            let off = (found.0 - *value).abs();
+            assert!(off < 1e-12, "{kind}, {others}, {backward:?}: {off:e}");
+            let off = (&found.1 - &*expected).fold(0.0_f64, |most, x| most.max(x.abs()));
+            assert!(off < 1e-12, "{kind}, {others}, {backward:?}, dE: {off:e}");
+        }
     }
 }

@@ -28,7 +28,7 @@ impl Listed {
         loss: &LinearCrossEntropy,
         outputs: usize,
         vocabulary: usize,
-        sharded: bool,
+        (sharded, dense): (bool, bool),
     ) -> Result<Self> {
         let (rows, k) = candidates.classes.dim();
         let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
@@ -50,6 +50,11 @@ impl Listed {
             return conflict(
                 "the candidates' others go with losses of the target, of the log-sum-exp and of the entropy: \
                  not with smoothing, a companion, a divergence or a sum over all logits",
+            );
+        }
+        if candidates.others && dense {
+            return conflict(
+                "the candidates' others go with hard or sparse targets, not with dense soft ones",
             );
         }
         let (mut classes, mut starts) =

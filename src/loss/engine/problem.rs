@@ -205,7 +205,9 @@ impl<'a, R: Real> Problem<'a, R> {
         }
 
         let candidates = inputs.candidates.as_ref().map(|candidates| {
-            Listed::new(candidates, loss, outputs, vocabulary, inputs.shard.is_some())
+            let dense = matches!(inputs.targets, Targets::Soft(_));
+            let without = (inputs.shard.is_some(), dense);
+            Listed::new(candidates, loss, outputs, vocabulary, without)
         });
         let candidates = candidates.transpose()?;
         let mut rows = Vec::with_capacity(outputs);
