@@ -1,11 +1,10 @@
 //! The backward on a GPU: of each chunk of rows and classes G into scratch, then the two products.
 
 use super::arrays::Pieces;
-use super::call::{Call, Chunk, NONE};
+use super::call::{Call, Chunk, NONE, SweptRows};
 use super::context::Part;
 use super::plan::GRAIN;
 use super::recorder::Recorder;
-use super::second_head::SweptRows;
 use super::shader::{Divergences, Kind, Params};
 use super::waiting::Waiting;
 use crate::error::Result;

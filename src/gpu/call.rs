@@ -6,7 +6,6 @@ use super::arrays::Pieces;
 use super::context::{Context, Part};
 use super::plan::{DevicePlan, DeviceShapes};
 use super::recorder::Recorder;
-use super::second_head::SweptRows;
 use super::shader::{Beside, Divergences, Kernel, Kind, Params, Weighing};
 use super::singles::Singles;
 use crate::error::{Error, Result};
@@ -52,6 +51,13 @@ pub(super) struct Dense {
 pub(super) struct Chunk {
     pub(super) rows: Range<usize>,
     pub(super) hidden: Range<usize>,
+}
+
+/// The rows of a sweep over both heads: those of the hidden states, and what the second head's kernel reads of
+/// each.
+pub(super) struct SweptRows {
+    pub(super) hidden: Vec<usize>,
+    pub(super) words: Part,
 }
 
 /// A GPU does not do everything that the processor does.

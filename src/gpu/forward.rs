@@ -1,10 +1,9 @@
 //! The fold on a GPU: states of rows and spans, merged here in f64.
 
-use super::call::{Call, Chunk, NONE};
+use super::call::{Call, Chunk, NONE, SweptRows};
 use super::context::Part;
 use super::plan::STATE_WORDS;
 use super::recorder::Recorder;
-use super::second_head::SweptRows;
 use super::shader::{Kind, Params, Weighing};
 use super::waiting::Waiting;
 use crate::error::{Error, Result};

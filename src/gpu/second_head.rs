@@ -4,7 +4,7 @@ use ndarray::ArrayView2;
 use std::ops::Range;
 
 use super::arrays::Pieces;
-use super::call::{Call, Chunk, shapes};
+use super::call::{Call, Chunk, SweptRows, shapes};
 use super::context::{Context, Part};
 use super::plan::DevicePlan;
 use super::recorder::Recorder;
@@ -43,13 +43,6 @@ pub(super) fn second_call<'c, 'a>(
         Call::new(context, *head, plan, hidden, classifier, None)
     })?;
     Ok(Some(Box::new(call)))
-}
-
-/// The rows of a sweep over both heads: those of the hidden states, and what the second head's kernel reads of
-/// each.
-pub(super) struct SweptRows {
-    hidden: Vec<usize>,
-    words: Part,
 }
 
 impl Call<'_, '_> {
