@@ -346,14 +346,20 @@ fn both(
 #[track_caller]
 fn same(runs: &[Run; 2], tolerance: f64) {
     let [there, here] = runs;
+    assert_eq!(there.forward.argmax(), here.forward.argmax());
+    assert_eq!(there.forward.rank().unwrap(), here.forward.rank().unwrap());
+    same_but_for_order(runs, tolerance);
+}
+
+/// The same, whatever is the largest.
+fn same_but_for_order(runs: &[Run; 2], tolerance: f64) {
+    let [there, here] = runs;
     let near = |what: &str, a: Vec<f64>, b: Vec<f64>| {
         assert_close(what, b, &a, tolerance, tolerance);
     };
     near("loss", vec![there.forward.loss()], vec![here.forward.loss()]);
     near("losses", wide(&there.forward.losses()), wide(&here.forward.losses()));
     near("lse", wide(&there.forward.log_sum_exp()), wide(&here.forward.log_sum_exp()));
-    assert_eq!(there.forward.argmax(), here.forward.argmax());
-    assert_eq!(there.forward.rank().unwrap(), here.forward.rank().unwrap());
     for statistic in [Statistic::Entropy, Statistic::Varentropy] {
         let of = |run: &Run| wide(&run.forward.statistic(statistic).unwrap());
         near("a statistic", of(there), of(here));
@@ -400,12 +406,17 @@ fn odd_values_are_as_on_the_processor() {
                 let targets = [0, (v / 2) as i64, -100, v as i64 - 1];
                 let runs = both(one.view(), classifier.view(), &targets, None, &loss);
                 println!("{softcap:?} {smoothing} {logits:?}");
-                same(&runs, 2e-6);
+                // A GPU may take subnormal numbers for 0 (WGSL, floating point evaluation): then they are equal.
+                let check = match logits.iter().any(|x| x.is_subnormal()) {
+                    true => same_but_for_order,
+                    false => same,
+                };
+                check(&runs, 2e-6);
                 // The same as a mask: finite products, infinite biases.
                 let bias = Array1::from(logits);
                 let zeros = Array2::zeros((v, 1));
                 let runs = both(one.view(), zeros.view(), &targets, Some(&bias), &loss);
-                same(&runs, 2e-6);
+                check(&runs, 2e-6);
             }
         }
     }

@@ -451,7 +451,12 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn bits(&self) -> Vec<u64> {
+        self.numbers().map(f64::to_bits).collect()
+    }
+
+    /// Losses and gradients.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = f64> {
         let gradients = self.hidden.iter().chain(&self.classifier).chain(&self.bias);
-        gradients.chain(&self.losses).map(|x| x.to_bits()).collect()
+        gradients.chain(&self.losses).copied()
     }
 }
