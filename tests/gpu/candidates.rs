@@ -431,7 +431,9 @@ fn classes_without_a_probability_have_no_gradient() {
     let own = forward.candidates().unwrap();
     assert_eq!(own.log_probabilities[[0, 1]], f64::NEG_INFINITY);
     assert_eq!(own.log_others.to_vec(), [f64::NEG_INFINITY, 0.0]);
-    assert_eq!(gradient.to_vec(), [0.0; 3]);
+    // The others have everything: their softmax less p, each rounded for itself.
+    assert!(gradient.iter().all(|g| g.abs() <= 4.0 * f32::EPSILON), "{gradient}");
+    assert_eq!(gradient[1], 0.0);
 }
 
 #[test]
