@@ -14,7 +14,8 @@ use crate::matrix::{Matrix, Vector};
 /// use surprisal::preference::{PolicyLoss, Rollout};
 /// let mask = ndarray::arr2(&[[true, true], [true, false]]);
 /// let old = ndarray::arr2(&[[-1.0_f32, -0.5], [-2.0, f32::NAN]]);
-/// let rollout = Rollout::new(&mask, &ndarray::arr1(&[1.0, -1.0])).old(&old);
+/// let advantages = ndarray::arr1(&[1.0, -1.0]);
+/// let rollout = Rollout::new(&mask, &advantages).old(&old);
 /// // At first the policy is that which drew.
 /// let losses = PolicyLoss::ppo().evaluate(&old, &rollout)?;
 /// assert!((losses.value + 1.0 / 3.0).abs() < 1e-15);
@@ -33,8 +34,9 @@ pub struct Rollout<'a> {
 ///
 /// ```
 /// use surprisal::preference::Advantages;
-/// let of_sequences = Advantages::from(&ndarray::arr1(&[1.0, -1.0]));
-/// assert!(matches!(of_sequences, Advantages::Sequences(_)));
+/// let (of_sequences, of_tokens) = (ndarray::arr1(&[1.0, -1.0]), ndarray::arr2(&[[0.5], [2.0]]));
+/// assert!(matches!(Advantages::from(&of_sequences), Advantages::Sequences(_)));
+/// assert!(matches!(Advantages::from(&of_tokens), Advantages::Tokens(_)));
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Advantages<'a> {
