@@ -30,7 +30,7 @@ pub struct Rollout<'a> {
     token_weights: Option<Matrix<'a>>,
 }
 
-/// Advantages of sequences [B] or of tokens [B,T].
+/// Advantages of sequences `[B]` or of tokens `[B,T]`.
 ///
 /// ```
 /// use surprisal::preference::Advantages;
@@ -71,13 +71,13 @@ impl<'a> From<Matrix<'a>> for Advantages<'a> {
 }
 
 impl<'a> Rollout<'a> {
-    /// Of the tokens that count [B,T] and the advantages, [B] or [B,T].
+    /// Of the tokens that count `[B,T]` and the advantages, `[B]` or `[B,T]`.
     pub fn new(mask: impl Into<Mask<'a>>, advantages: impl Into<Advantages<'a>>) -> Self {
         let (mask, advantages) = (mask.into(), advantages.into());
         Self { mask, advantages, old: None, reference: None, token_weights: None }
     }
 
-    /// With the log-probabilities [B,T] of the policy that drew. Without, it is the policy itself: all ratios
+    /// With the log-probabilities `[B,T]` of the policy that drew. Without, it is the policy itself: all ratios
     /// are 1.
     #[must_use]
     pub fn old(mut self, log_probabilities: impl Into<Matrix<'a>>) -> Self {
@@ -85,7 +85,7 @@ impl<'a> Rollout<'a> {
         self
     }
 
-    /// With the log-probabilities [B,T] of a reference policy, for a penalty
+    /// With the log-probabilities `[B,T]` of a reference policy, for a penalty
     /// ([`PolicyLoss::divergence`](super::PolicyLoss::divergence)).
     #[must_use]
     pub fn reference(mut self, log_probabilities: impl Into<Matrix<'a>>) -> Self {
@@ -93,7 +93,7 @@ impl<'a> Rollout<'a> {
         self
     }
 
-    /// With factors [B,T] on the tokens' losses, penalty and bonus apart: those of
+    /// With factors `[B,T]` on the tokens' losses, penalty and bonus apart: those of
     /// [`SteerWeights`](super::SteerWeights), truncated importance weights of another sampler, 0 for the tokens of
     /// [`ClipCovariance`](super::ClipCovariance). A factor of 0 adds 0, whatever the loss is.
     #[must_use]
