@@ -35,7 +35,7 @@ pub struct TokenCovariance {
 }
 
 impl TokenCovariance {
-    /// Of the policy's log-probabilities [B,T]; of the rollout the mask and the advantages count.
+    /// Of the policy's log-probabilities `[B,T]`; of the rollout the mask and the advantages count.
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::Value`] for arrays that do not fit.
@@ -62,7 +62,7 @@ impl TokenCovariance {
         Ok(Self { tokens: covariance, places })
     }
 
-    /// c [B,T], 0 for tokens that do not count.
+    /// c `[B,T]`, 0 for tokens that do not count.
     pub fn tokens(&self) -> &Array2<f64> {
         &self.tokens
     }
@@ -116,7 +116,7 @@ impl ClipCovariance {
         Ok(Self { ratio, lower, upper })
     }
 
-    /// The eligible tokens, as places in [B,T], in the order of rows.
+    /// The eligible tokens, as places in `[B,T]`, in the order of rows.
     pub fn eligible(&self, covariance: &TokenCovariance) -> Vec<[usize; 2]> {
         let within = |place: &&[usize; 2]| {
             let c = covariance.tokens[**place];
@@ -125,7 +125,7 @@ impl ClipCovariance {
         covariance.places.iter().filter(within).copied().collect()
     }
 
-    /// The tokens whose gradient is to be left out, as places in [B,T], in the order of rows.
+    /// The tokens whose gradient is to be left out, as places in `[B,T]`, in the order of rows.
     pub fn choose(
         &self,
         covariance: &TokenCovariance,
@@ -207,7 +207,7 @@ impl KlCovariance {
         Ok(Self { percent: check("k_percent", percent, good, "a number above 0 up to 100")? })
     }
 
-    /// The tokens with the highest covariance, as places in [B,T], the highest first. What is NaN comes last.
+    /// The tokens with the highest covariance, as places in `[B,T]`, the highest first. What is NaN comes last.
     pub fn choose(&self, covariance: &TokenCovariance) -> Vec<[usize; 2]> {
         let count =
             (covariance.places.len() as f64 * self.percent / 100.0).floor().max(1.0) as usize;

@@ -35,7 +35,7 @@ pub struct PolicyEntropyChange {
 }
 
 impl PolicyEntropyChange {
-    /// Of the logits [K] of a row, and advantages [K].
+    /// Of the logits `[K]` of a row, and advantages `[K]`.
     ///
     /// # Errors
     /// [`Error::Shape`] for no class, or another number of advantages; [`Error::Value`] for a logit that is NaN or
@@ -100,7 +100,7 @@ pub struct TokenEntropyChange {
 }
 
 impl TokenEntropyChange {
-    /// Of the logits [K] of a row, its token, that token's advantage and its probability under the policy that drew.
+    /// Of the logits `[K]` of a row, its token, that token's advantage and its probability under the policy that drew.
     ///
     /// # Errors
     /// As [`PolicyEntropyChange::of`]; [`Error::Value`] for a token that is not there; [`Error::Option`] for an old

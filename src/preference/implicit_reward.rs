@@ -50,11 +50,11 @@ pub struct ImplicitReward {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ImplicitRewards {
-    /// r_t [B,T], 0 for tokens that do not count.
+    /// r_t `[B,T]`, 0 for tokens that do not count.
     pub tokens: Array2<f64>,
-    /// q_t [B,T], the sum up to each token.
+    /// q_t `[B,T]`, the sum up to each token.
     pub cumulative: Array2<f64>,
-    /// r [B], that of the whole answer.
+    /// r `[B]`, that of the whole answer.
     pub outcomes: Array1<f64>,
 }
 

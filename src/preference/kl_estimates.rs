@@ -25,9 +25,9 @@ use crate::error::{Error, Result};
 pub struct KlEstimates {
     /// The reduced estimate, in nats; Σ of the tokens' where there is no reduction.
     pub value: f64,
-    /// The estimate of each token [B,T], 0 for those that do not count.
+    /// The estimate of each token `[B,T]`, 0 for those that do not count.
     pub estimates: Array2<f64>,
-    /// The gradient of the value by the policy's log-probabilities [B,T]; 0 where an estimate is infinite.
+    /// The gradient of the value by the policy's log-probabilities `[B,T]`; 0 where an estimate is infinite.
     pub gradient: Array2<f64>,
 }
 

@@ -40,7 +40,7 @@ pub trait LabelledLoss: Debug {
     /// The loss of a sequence with this x, and its slope, which counts as 0 where the loss is infinite.
     fn evaluate_sequence(&self, x: f64, good: bool) -> (f64, f64);
 
-    /// The mean of the losses of sequences with labels [B], and its gradient.
+    /// The mean of the losses of sequences with labels `[B]`, and its gradient.
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::Value`] for arrays that do not fit; [`Error::Conflict`] for sequences without a
@@ -49,7 +49,7 @@ pub trait LabelledLoss: Debug {
         evaluate(self, sequences, labels, None)
     }
 
-    /// Σ w ℓ with weights [B] of any sign, and its gradient. What weighs 0 adds 0, whatever its loss is.
+    /// Σ w ℓ with weights `[B]` of any sign, and its gradient. What weighs 0 adds 0, whatever its loss is.
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).

@@ -6,7 +6,7 @@ use crate::element::Element;
 use crate::error::{Error, Result, short};
 use crate::matrix::Matrix;
 
-/// The tokens [B,T] that count: booleans, or numbers that are 0 or 1.
+/// The tokens `[B,T]` that count: booleans, or numbers that are 0 or 1.
 ///
 /// A token that does not count is never looked at: whatever its numbers are, NaN and infinities too, it adds
 /// 0 to values and gradients.

@@ -21,7 +21,7 @@
 //! | any of these in a graph | [`Variable::pair_losses`](crate::autodiff::Variable::pair_losses), [`labelled_losses`](crate::autodiff::Variable::labelled_losses), [`policy_loss`](crate::autodiff::Variable::policy_loss) |
 //!
 //! What holds for all:
-//! - Arrays are [B,T], B sequences of T tokens, of any element type; all is computed in f64. The mask selects:
+//! - Arrays are `[B,T]`, B sequences of T tokens, of any element type; all is computed in f64. The mask selects:
 //!   what does not count may be NaN or −∞ and adds exactly 0. A NaN that counts is NaN in what it is part of.
 //! - Options are checked where they are set, arrays where they are used; both are errors, not NaN.
 //! - A sequence without a token that counts has a score of 0, and counts in means over sequences.

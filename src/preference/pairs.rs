@@ -144,12 +144,12 @@ pub struct Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
-    /// Of sequences [P,T] and as many others [P,T′].
+    /// Of sequences `[P,T]` and as many others `[P,T′]`.
     pub fn new(chosen: Sequences<'a>, rejected: Sequences<'a>) -> Self {
         Self { chosen, rejected, weights: None }
     }
 
-    /// With weights w [P] of any sign: the value is Σ w ℓ in place of the mean. What weighs 0 adds 0, whatever
+    /// With weights w `[P]` of any sign: the value is Σ w ℓ in place of the mean. What weighs 0 adds 0, whatever
     /// its loss is.
     #[must_use]
     pub fn weights(mut self, weights: impl Into<Vector<'a>>) -> Self {
@@ -179,12 +179,12 @@ pub struct RowPairs<'a, 'r> {
 }
 
 impl<'a, 'r> RowPairs<'a, 'r> {
-    /// Pairs [P,2] of rows of these sequences, the chosen one first. A row may stand in several.
+    /// Pairs `[P,2]` of rows of these sequences, the chosen one first. A row may stand in several.
     pub fn new(sequences: Sequences<'a>, rows: &'r [[usize; 2]]) -> Self {
         Self { sequences, rows, weights: None }
     }
 
-    /// With weights [P], as [`Pairs::weights`].
+    /// With weights `[P]`, as [`Pairs::weights`].
     #[must_use]
     pub fn weights(mut self, weights: impl Into<Vector<'a>>) -> Self {
         self.weights = Some(weights.into());
@@ -207,11 +207,11 @@ impl<'a, 'r> RowPairs<'a, 'r> {
 pub struct PairLosses {
     /// The mean of the losses, or Σ w ℓ, in nats.
     pub value: f64,
-    /// The loss of each pair [P].
+    /// The loss of each pair `[P]`.
     pub losses: Array1<f64>,
-    /// The gradient of the value by the chosen log-probabilities [P,T].
+    /// The gradient of the value by the chosen log-probabilities `[P,T]`.
     pub chosen: Array2<f64>,
-    /// The gradient of the value by the rejected log-probabilities [P,T′].
+    /// The gradient of the value by the rejected log-probabilities `[P,T′]`.
     pub rejected: Array2<f64>,
 }
 
@@ -231,7 +231,7 @@ pub struct SequenceLosses {
     pub value: f64,
     /// The loss of each pair, or of each sequence.
     pub losses: Array1<f64>,
-    /// The gradient of the value by the log-probabilities [B,T].
+    /// The gradient of the value by the log-probabilities `[B,T]`.
     pub gradient: Array2<f64>,
 }
 

@@ -46,7 +46,8 @@ use crate::matrix::Matrix;
 /// let log_probs = arr2(&[[-0.5_f32, -1.0, -0.25], [-2.0, -0.5, f32::NAN]]);
 /// let (old, reference) = (arr2(&[[-0.6_f32, -1.1, -0.2], [-1.8, -0.4, 0.0]]), log_probs.clone());
 /// let mask = arr2(&[[true, true, true], [true, true, false]]);
-/// let rollout = Rollout::new(&mask, &arr1(&[1.0, -0.5])).old(&old).reference(&reference);
+/// let advantages = arr1(&[1.0, -0.5]);
+/// let rollout = Rollout::new(&mask, &advantages).old(&old).reference(&reference);
 /// let loss = PolicyLoss::grpo().divergence(0.04, KlEstimator::K3)?;
 /// let losses = loss.evaluate(&log_probs, &rollout)?;
 /// assert!(losses.gradient[[0, 0]] < 0.0 && losses.gradient[[1, 0]] > 0.0);
@@ -175,7 +176,7 @@ impl PolicyLoss {
         Ok(Self { entropy_coefficient: coefficient, ..self })
     }
 
-    /// Of the policy's log-probabilities [B,T].
+    /// Of the policy's log-probabilities `[B,T]`.
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::Value`] for arrays that do not fit; [`Error::Conflict`] for a penalty without a
@@ -188,7 +189,7 @@ impl PolicyLoss {
         self.at(log_probabilities.into().shorter(), None, &rollout.shorter())
     }
 
-    /// Of the policy's log-probabilities [B,T] and its entropies [B,T] at the same tokens.
+    /// Of the policy's log-probabilities `[B,T]` and its entropies `[B,T]` at the same tokens.
     ///
     /// ```
     /// use ndarray::{arr1, arr2};
@@ -351,11 +352,11 @@ impl PolicyLoss {
 pub struct PolicyLosses {
     /// The reduced loss; Σ of the tokens' where there is no reduction.
     pub value: f64,
-    /// The loss of each token [B,T], 0 for those that do not count.
+    /// The loss of each token `[B,T]`, 0 for those that do not count.
     pub losses: Array2<f64>,
-    /// The gradient of the value by the policy's log-probabilities [B,T].
+    /// The gradient of the value by the policy's log-probabilities `[B,T]`.
     pub gradient: Array2<f64>,
-    /// The gradient of the value by the entropies [B,T]; zeros where there is no bonus.
+    /// The gradient of the value by the entropies `[B,T]`; zeros where there is no bonus.
     pub by_entropy: Array2<f64>,
     /// The share of the tokens that count of which the surrogate is cut off, by clipping or by the bounds of
     /// [`log_ratio_clamp`](PolicyLoss::log_ratio_clamp).

@@ -32,7 +32,7 @@ pub struct EntropyRewardFit {
 }
 
 impl EntropyRewardFit {
-    /// Of entropies [n], in nats, and rewards [n].
+    /// Of entropies `[n]`, in nats, and rewards `[n]`.
     ///
     /// # Errors
     /// [`Error::Shape`] for fewer than three points, or as many of one as not of the other; [`Error::Value`] for

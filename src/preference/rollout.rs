@@ -14,7 +14,8 @@ use crate::matrix::{Matrix, Vector};
 /// use surprisal::preference::{PolicyLoss, Rollout};
 /// let mask = ndarray::arr2(&[[true, true], [true, false]]);
 /// let old = ndarray::arr2(&[[-1.0_f32, -0.5], [-2.0, f32::NAN]]);
-/// let rollout = Rollout::new(&mask, &ndarray::arr1(&[1.0, -1.0])).old(&old);
+/// let advantages = ndarray::arr1(&[1.0, -1.0]);
+/// let rollout = Rollout::new(&mask, &advantages).old(&old);
 /// // At first the policy is that which drew.
 /// let losses = PolicyLoss::ppo().evaluate(&old, &rollout)?;
 /// assert!((losses.value + 1.0 / 3.0).abs() < 1e-15);
@@ -29,12 +30,13 @@ pub struct Rollout<'a> {
     token_weights: Option<Matrix<'a>>,
 }
 
-/// Advantages of sequences [B] or of tokens [B,T].
+/// Advantages of sequences `[B]` or of tokens `[B,T]`.
 ///
 /// ```
 /// use surprisal::preference::Advantages;
-/// let of_sequences = Advantages::from(&ndarray::arr1(&[1.0, -1.0]));
-/// assert!(matches!(of_sequences, Advantages::Sequences(_)));
+/// let (of_sequences, of_tokens) = (ndarray::arr1(&[1.0, -1.0]), ndarray::arr2(&[[0.5], [2.0]]));
+/// assert!(matches!(Advantages::from(&of_sequences), Advantages::Sequences(_)));
+/// assert!(matches!(Advantages::from(&of_tokens), Advantages::Tokens(_)));
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Advantages<'a> {
@@ -69,13 +71,13 @@ impl<'a> From<Matrix<'a>> for Advantages<'a> {
 }
 
 impl<'a> Rollout<'a> {
-    /// Of the tokens that count [B,T] and the advantages, [B] or [B,T].
+    /// Of the tokens that count `[B,T]` and the advantages, `[B]` or `[B,T]`.
     pub fn new(mask: impl Into<Mask<'a>>, advantages: impl Into<Advantages<'a>>) -> Self {
         let (mask, advantages) = (mask.into(), advantages.into());
         Self { mask, advantages, old: None, reference: None, token_weights: None }
     }
 
-    /// With the log-probabilities [B,T] of the policy that drew. Without, it is the policy itself: all ratios
+    /// With the log-probabilities `[B,T]` of the policy that drew. Without, it is the policy itself: all ratios
     /// are 1.
     #[must_use]
     pub fn old(mut self, log_probabilities: impl Into<Matrix<'a>>) -> Self {
@@ -83,7 +85,7 @@ impl<'a> Rollout<'a> {
         self
     }
 
-    /// With the log-probabilities [B,T] of a reference policy, for a penalty
+    /// With the log-probabilities `[B,T]` of a reference policy, for a penalty
     /// ([`PolicyLoss::divergence`](super::PolicyLoss::divergence)).
     #[must_use]
     pub fn reference(mut self, log_probabilities: impl Into<Matrix<'a>>) -> Self {
@@ -91,7 +93,7 @@ impl<'a> Rollout<'a> {
         self
     }
 
-    /// With factors [B,T] on the tokens' losses, penalty and bonus apart: those of
+    /// With factors `[B,T]` on the tokens' losses, penalty and bonus apart: those of
     /// [`SteerWeights`](super::SteerWeights), truncated importance weights of another sampler, 0 for the tokens of
     /// [`ClipCovariance`](super::ClipCovariance). A factor of 0 adds 0, whatever the loss is.
     #[must_use]

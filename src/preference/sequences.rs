@@ -6,7 +6,7 @@ use super::mask::Mask;
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 
-/// The log-probabilities [B,T] that a policy gives to the tokens of a batch of sequences, in nats, with the
+/// The log-probabilities `[B,T]` that a policy gives to the tokens of a batch of sequences, in nats, with the
 /// tokens that count and, where a loss compares with one, those of a reference policy.
 ///
 /// They are what [`log_probability`](crate::Statistic::LogProbability) gives, at the next tokens. Any element
@@ -28,12 +28,12 @@ pub struct Sequences<'a> {
 }
 
 impl<'a> Sequences<'a> {
-    /// These log-probabilities [B,T], of which the tokens under the mask [B,T] count.
+    /// These log-probabilities `[B,T]`, of which the tokens under the mask `[B,T]` count.
     pub fn new(log_probabilities: impl Into<Matrix<'a>>, mask: impl Into<Mask<'a>>) -> Self {
         Self { log_probabilities: log_probabilities.into(), mask: mask.into(), reference: None }
     }
 
-    /// With the log-probabilities [B,T] of a reference policy, which get no gradient.
+    /// With the log-probabilities `[B,T]` of a reference policy, which get no gradient.
     #[must_use]
     pub fn reference(mut self, log_probabilities: impl Into<Matrix<'a>>) -> Self {
         self.reference = Some(log_probabilities.into());

@@ -55,7 +55,7 @@ impl SteerWeights {
         Ok(Self { least: check("min", least, good, "a number above 0 up to 1")?, most: None })
     }
 
-    /// λ [B,T] of Ω [B,T], 0 for tokens that do not count.
+    /// λ `[B,T]` of Ω `[B,T]`, 0 for tokens that do not count.
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::Value`] for arrays that do not fit.

@@ -115,7 +115,7 @@ mod tests {
         assert!(
             SequenceLoss::read("dpo:loss=hinge,average_log_prob=true,reduction=sum").unwrap().sum
         );
-        refused("dopo", "the nearest is \"dpo\"");
+        refused("dpoo", "the nearest is \"dpo\"");
         refused("dpo:bata=1", "the nearest is \"beta\"");
         refused("dpo:chosen_mask=1", "no option \"chosen_mask\"");
         refused("dpo:beta", "key=value");

@@ -119,7 +119,7 @@ fn narrow_files_have_narrow_gradients() {
 #[test]
 fn what_does_not_go_together_is_refused() {
     let place = Place::new();
-    place.fails("dopo --log-probs p.npy", &["\"dopo\"", "nearest is \"dpo\""]);
+    place.fails("dpoo --log-probs p.npy", &["\"dpoo\"", "nearest is \"dpo\""]);
     place.fails("dpo:bata=1 --log-probs p.npy", &["\"bata\"", "\"beta\""]);
     place.fails("dpo --log-probs p.npy", &["--pairs is missing"]);
     place.fails("kto --log-probs p.npy --labels y.npy", &["--reference-log-probs is missing"]);

@@ -12,10 +12,10 @@ use crate::preference::{LabelledLoss, Mask, PairLoss, PolicyLoss, Rollout, RowPa
 use crate::preference::{labelled, pairs};
 
 impl<'t, T: Real> Variable<'t, T> {
-    /// The losses [P] of pairs of sequences, of which this value is the log-probabilities [B,T]: each pair is two of
+    /// The losses `[P]` of pairs of sequences, of which this value is the log-probabilities `[B,T]`: each pair is two of
     /// its rows, the chosen one first.
     ///
-    /// The mask and the log-probabilities [B,T] of a reference policy are constant. The loss of the batch is the
+    /// The mask and the log-probabilities `[B,T]` of a reference policy are constant. The loss of the batch is the
     /// [`mean`](Self::mean).
     ///
     /// ```
@@ -48,9 +48,9 @@ impl<'t, T: Real> Variable<'t, T> {
         )
     }
 
-    /// The losses [B] of sequences with labels, of which this value is the log-probabilities [B,T].
+    /// The losses `[B]` of sequences with labels, of which this value is the log-probabilities `[B,T]`.
     ///
-    /// The mask and the log-probabilities [B,T] of the reference policy are constant.
+    /// The mask and the log-probabilities `[B,T]` of the reference policy are constant.
     ///
     /// ```
     /// use ndarray::arr2;
@@ -82,10 +82,10 @@ impl<'t, T: Real> Variable<'t, T> {
         )
     }
 
-    /// A policy-gradient loss, of which this value is the log-probabilities [B,T]: a value without axes, or the
-    /// losses of the tokens [B,T] with [`TokenReduction::NONE`](crate::preference::TokenReduction::NONE).
+    /// A policy-gradient loss, of which this value is the log-probabilities `[B,T]`: a value without axes, or the
+    /// losses of the tokens `[B,T]` with [`TokenReduction::NONE`](crate::preference::TokenReduction::NONE).
     ///
-    /// The policy's entropies [B,T] at the tokens are needed for an entropy bonus, and get a gradient too.
+    /// The policy's entropies `[B,T]` at the tokens are needed for an entropy bonus, and get a gradient too.
     ///
     /// ```
     /// use ndarray::{arr1, arr2};
