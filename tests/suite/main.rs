@@ -22,6 +22,7 @@ mod properties;
 mod random;
 mod rooms;
 mod row_losses;
+mod sampling;
 mod second_head;
 mod shards;
 #[cfg(feature = "spectral")]
