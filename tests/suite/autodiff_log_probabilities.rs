@@ -170,3 +170,39 @@ fn what_does_not_go_is_said() {
         "filter",
     );
 }
+
+/// From hidden states and classifier to a preference and to a policy loss: three sequences of three tokens.
+#[test]
+fn losses_of_sequences_against_differences() {
+    use surprisal::preference::{Dpo, KlEstimator, PolicyLoss, Rollout};
+    let tokens = arr2(&[[0_u32], [6], [3], [2], [5], [1], [4], [0], [6]]);
+    let mask = arr2(&[[true, true, true], [true, true, false], [true, false, false]]);
+    let inputs = [numbers(&[9, 4], 11), numbers(&[7, 4], 12), numbers(&[7], 13)];
+    let head = LinearCrossEntropy::builder().entropy(true).build().unwrap();
+    // Another policy, near enough that no ratio is at its bound.
+    let other = Tape::<f64>::new().unwrap();
+    let near = |at: usize| other.constant(&inputs[at].mapv(|x| x + 0.05 * x * x).into_shared());
+    let reference = near(0)
+        .linear_log_probabilities(near(1), Some(near(2)), Candidates::new(&tokens), &head)
+        .and_then(|own| own.log_probabilities.reshape(&[3, 3]))
+        .unwrap()
+        .value();
+    let reference = reference.view().into_dimensionality::<ndarray::Ix2>().unwrap().to_owned();
+    check("DPO", &inputs, |_, x| {
+        let own =
+            x[0].linear_log_probabilities(x[1], Some(x[2]), Candidates::new(&tokens), &head)?;
+        let log_probs = own.log_probabilities.reshape(&[3, 3])?;
+        log_probs.pair_losses(&mask, Some((&reference).into()), &[[0, 1], [2, 1]], &Dpo::new(0.5)?)
+    });
+    let advantages = Array1::from(vec![1.0, -0.5, 0.25]);
+    let rollout = Rollout::new(&mask, &advantages).old(&reference).reference(&reference);
+    let loss = PolicyLoss::grpo().divergence(0.04, KlEstimator::K3).unwrap();
+    let loss = loss.entropy_bonus(0.01).unwrap();
+    check("GRPO", &inputs, |_, x| {
+        let own =
+            x[0].linear_log_probabilities(x[1], Some(x[2]), Candidates::new(&tokens), &head)?;
+        let log_probs = own.log_probabilities.reshape(&[3, 3])?;
+        let entropy = own.entropy.unwrap().reshape(&[3, 3])?;
+        log_probs.policy_loss(Some(entropy), &rollout, &loss)
+    });
+}

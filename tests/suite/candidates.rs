@@ -338,6 +338,7 @@ fn the_gradient_of_a_temperature_is_its_slope() {
 }
 
 /// Bit for bit, whatever the batch and the number of threads: alone, in a few rows, in many.
+#[cfg(feature = "parallel")]
 #[test]
 fn a_rows_numbers_depend_on_no_other_row() {
     let lists = Lists::new(700, 24, 1500, 5);

@@ -124,6 +124,7 @@ fn draws_do_not_depend_on_how_they_are_computed() {
         let [half, narrow] = [&hidden, &classifier].map(|matrix| matrix.mapv(bf16::from_f64));
         same("bf16", &loss.sample(&Inputs::new(&half, &narrow, &targets), &sampling).unwrap());
     }
+    #[cfg(feature = "parallel")]
     for threads in [1, 2, 5] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         same("threads", &pool.install(|| plain().sample(&inputs, &sampling)).unwrap());
