@@ -261,7 +261,7 @@ fn plot(curves: &[(&str, RGBColor, Array1<f64>)]) -> Result<String> {
             let points = points.filter(|&(_, share)| share >= 100.0 * least);
             chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
             let style = ("sans-serif", 15).into_font().color(colour);
-            let at = (100, 300 + 20 * place as i32);
+            let at = (300, 300 + 20 * place as i32);
             root.draw(&Text::new(*name, at, style))?;
         }
         root.present()?;

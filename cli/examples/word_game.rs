@@ -219,7 +219,8 @@ fn main() -> Result<()> {
         fit.b,
         100.0 * fit.r_squared
     );
-    let (last, _) = policy.draw(&[below(WORDS) as u32; 3], PLAYING as u64)?;
+    let first: Vec<u32> = (0..3).map(|_| below(WORDS) as u32).collect();
+    let (last, _) = policy.draw(&first, PLAYING as u64)?;
     for line in last.outer_iter() {
         let words: Vec<&str> =
             line.iter().map(|&word| text.words[word as usize].as_str()).collect();
@@ -279,9 +280,10 @@ fn plot(steps: &[Step], fit: &EntropyRewardFit) -> Result<String> {
                 .x_desc(below)
                 .x_labels(6)
                 .y_labels(6)
+                .x_label_formatter(&|x| format!("{x:.0}"))
                 .draw()?;
             if place < 3 {
-                chart.draw_series(LineSeries::new(points, BLUE.stroke_width(2)))?;
+                chart.draw_series([PathElement::new(points, BLUE.stroke_width(2))])?;
                 continue;
             }
             let dots = points.iter().map(|&point| Circle::new(point, 2, BLUE.filled()));
@@ -289,7 +291,7 @@ fn plot(steps: &[Step], fit: &EntropyRewardFit) -> Result<String> {
             let mut law: Vec<_> =
                 points.iter().map(|&(h, _)| (h, fit.b - fit.a * h.exp())).collect();
             law.sort_by(|a, b| a.0.total_cmp(&b.0));
-            chart.draw_series(LineSeries::new(law, ORANGE.stroke_width(2)))?;
+            chart.draw_series([PathElement::new(law, ORANGE.stroke_width(2))])?;
             let style = ("sans-serif", 14).into_font().color(&ORANGE);
             panel.draw(&Text::new("R = −a e^H + b", (90, 250), style))?;
         }

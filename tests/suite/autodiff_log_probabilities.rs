@@ -181,7 +181,7 @@ fn losses_of_sequences_against_differences() {
     let head = LinearCrossEntropy::builder().entropy(true).build().unwrap();
     // Another policy, near enough that no ratio is at its bound.
     let other = Tape::<f64>::new().unwrap();
-    let near = |at: usize| other.constant(&inputs[at].mapv(|x| x + 0.05 * x * x).into_shared());
+    let near = |at: usize| other.constant(inputs[at].mapv(|x| x + 0.05 * x * x).into_shared());
     let reference = near(0)
         .linear_log_probabilities(near(1), Some(near(2)), Candidates::new(&tokens), &head)
         .and_then(|own| own.log_probabilities.reshape(&[3, 3]))
