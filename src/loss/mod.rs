@@ -19,6 +19,16 @@
 //! | robustness against an attack | [`SmoothAdversarial`], on logits |
 //! | several of these | [`Sum`] |
 //!
+//! Handwritten digits of which 30 % of the labels are wrong, five runs each, the mean and the deviation
+//! (`cargo run --release --example noisy_labels`):
+//!
+//! | loss | held-out accuracy | calibration error | wrong labels learned |
+//! | --- | --- | --- | --- |
+//! | cross-entropy | 93.8 % ± 0.7 | 0.304 | 7 % |
+//! | generalized cross-entropy, q = 0.7 | 96.0 % ± 0.4 | 0.014 | 5 % |
+//! | distributionally robust, λ = 10, m = 0.1 | 94.4 % ± 1.0 | 0.366 | 1 % |
+//! | hard symmetric cross-entropy, α = 0.1, β = 1 | 96.5 % ± 0.5 | 0.034 | 4 % |
+//!
 //! # Write a loss
 //!
 //! A loss of one row of logits is often a function of a few numbers of the row. If yours is, write its value
