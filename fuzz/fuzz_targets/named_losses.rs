@@ -377,10 +377,12 @@ where
         }
     };
     near("the value", value, exact, unit * (exact.abs() + all + in_value) + 1e-300);
+    // 400 bits less the 100 of the step: what a difference of values can be seen to.
+    let seen = 2.0_f64.powi(-280) * (1.0 + exact.abs() + lse * lse);
     for (v, (a, b)) in found.iter().zip(&g).enumerate() {
         let p = narrow(&at.all[v].0);
         let bound = unit * (b.abs() + p * all + in_entry);
-        near(&format!("G[{v}]"), a.to_f64(), *b, bound + 64.0 * least);
+        near(&format!("G[{v}]"), a.to_f64(), *b, bound + 64.0 * least + seen);
     }
 }
 
