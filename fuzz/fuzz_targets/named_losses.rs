@@ -215,7 +215,14 @@ impl Case {
             3 => big(2.0) * &row.others,
             4 => power(&row.others, 5.0 * a) * &row.s,
             5 => &row.s + big(4.0 * a - 1.0) * &row.others,
-            6 => -ln_1p_of_minus(&power(&row.others, self.draws())),
+            6 => {
+                // ln(1 − p), and 1 − (1 − p)^N, from whichever is small.
+                let missed = match row.p < big(0.5) {
+                    true => ln_1p_of_minus(&row.p),
+                    false => row.others.ln(),
+                };
+                -(-(missed * big(self.draws())).exp_m1()).ln()
+            }
             7 => {
                 let (a, q) = (4.0 * a + 0.01, 4.0 * b + 0.01);
                 (power(&(big(a) + one()), q) - power(&(big(a) + &row.p), q)) / big(q)
