@@ -383,9 +383,9 @@ where
             assert!((a - b).abs() <= bound, "{what}: {a:e}, expected {b:e} within {bound:e}");
         }
     };
-    near("the value", value, exact, unit * (exact.abs() + all + in_value) + 1e-300);
-    // 400 bits less the 100 of the step: what a difference of values can be seen to.
+    // What a difference can be seen to: in a gradient 400 bits less the 100 of the step.
     let seen = 2.0_f64.powi(-280) * (1.0 + exact.abs() + lse * lse);
+    near("the value", value, exact, unit * (exact.abs() + all + in_value) + seen);
     for (v, (a, b)) in found.iter().zip(&g).enumerate() {
         let p = narrow(&at.all[v].0);
         let bound = unit * (b.abs() + p * all + in_entry);
