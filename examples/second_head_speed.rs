@@ -3,6 +3,8 @@
 //! ```sh
 //! cargo run --release --example second_head_speed -- 1024 768 768 50257
 //! ```
+//!
+//! A fifth number is the budget in MiB, 256 without.
 
 use std::time::Instant;
 
@@ -26,8 +28,10 @@ fn median(mut run: impl FnMut()) -> f64 {
 
 fn main() -> surprisal::Result<()> {
     let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|size| size.parse().ok()).collect();
-    let [rows, width, wide, classes] = sizes[..] else {
-        eprintln!("expected four sizes: rows, width, width of the second head, classes");
+    let [rows, width, wide, classes, ref budget @ ..] = sizes[..] else {
+        eprintln!(
+            "expected four sizes: rows, width, width of the second head, classes; and a budget in MiB"
+        );
         std::process::exit(2)
     };
     let mut random = Generator::new(1);
@@ -41,7 +45,8 @@ fn main() -> surprisal::Result<()> {
     let second = Inputs::new(&other, &teacher, &targets);
     let both = alone.companion(Companion::logits(Head::new(&other, &teacher)));
 
-    let of = |backward| LinearCrossEntropy::builder().backward(backward);
+    let budget = budget.first().copied().unwrap_or(256) << 20;
+    let of = |backward| LinearCrossEntropy::builder().backward(backward).memory_budget(budget);
     let pair = |backward| of(backward).row_loss(KullbackLeibler::forward()).build();
     let (plain, divergence) = (of(Backward::Auto).build()?, pair(Backward::Auto)?);
     let forward =

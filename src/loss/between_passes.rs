@@ -7,7 +7,7 @@ use super::rows::{AdaptiveDistributionallyRobust, CorrectnessCalibration};
 
 impl CorrectnessCalibration {
     /// `[N]` token weights with which right and wrong rows count alike: 1 − accuracy for a right row, the accuracy
-    /// for a wrong one, 0 for an ignored one; 1 for each where all are right or all are wrong.
+    /// for a wrong one, 0 for an ignored one; 1 for each where all are right or all are wrong. It costs a forward more.
     pub fn balanced_weights(forward: &Forward) -> Array1<f64> {
         let right = |i: usize| forward.states[i].argmax == forward.states[i].target;
         let kept = forward.states.len();

@@ -21,7 +21,7 @@ use crate::matrix::Matrix;
 ///
 /// Mao, Mohri and Zhong 2023, *Cross-Entropy Loss Functions: Theoretical Analysis and Applications*.
 ///
-/// Finding the attack is the caller's matter; an attack that moves nothing leaves the comp-sum loss at temperature ρ.
+/// Finding the attack is the caller's matter, and both sets of logits are read once; an attack that moves nothing leaves the comp-sum loss at temperature ρ.
 /// Cases in `conformance/losses.jsonl`: `smooth_adversarial_comp_sum`.
 ///
 /// ```

@@ -91,7 +91,7 @@ impl RowLoss for DistributionallyRobust {
 ///
 /// λ is the temperature of the row: it is [`next`](Self::next) that makes a better one of a forward at another,
 /// and one step from λ₀, or a few until nothing changes, is what the paper and its code do. At the best λ the
-/// gradient is p* − e_y, as if λ were constant.
+/// gradient is p* − e_y, as if λ were constant. k steps cost k forwards before the call of the loss.
 ///
 /// Zhu, Ying and Yang 2023; its code leaves the margin out of the p* that λ comes from: so does a forward of
 /// margin 0 here.
