@@ -1,9 +1,9 @@
 //! Contrastive preference optimization.
 
-use super::numerics::{check, not_negative, positive};
+use super::numerics::{not_negative, positive};
 use super::objective::Objective;
 use super::pairs::{PairLoss, PairTerm};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Contrastive preference optimization (CPO): DPO without a reference, beside the likelihood of what is chosen.
 ///
@@ -39,7 +39,7 @@ impl Cpo {
     /// −ln σ(h), with this β, and c = 1.
     ///
     /// # Errors
-    /// [`Error::Option`] for a β that is not finite and above 0; so for all others.
+    /// [`Error::Option`](crate::Error::Option) for a β that is not finite and above 0; so for all others.
     pub fn new(beta: f64) -> Result<Self> {
         Self::with(Objective::Sigmoid, beta)
     }
@@ -65,23 +65,13 @@ impl Cpo {
     /// # Errors
     /// As [`Dpo::label_smoothing`](super::Dpo::label_smoothing).
     pub fn label_smoothing(self, epsilon: f64) -> Result<Self> {
-        let good = (0.0..=0.5).contains(&epsilon);
-        let smoothing = check("label_smoothing", epsilon, good, "a number from 0 to 0.5")?;
-        match self.objective {
-            Objective::Sigmoid => Ok(Self { smoothing, ..self }),
-            _ if smoothing == 0.0 => Ok(self),
-            objective => Err(Error::Conflict {
-                what: format!(
-                    "label_smoothing does not go with {objective:?}, expected the sigmoid"
-                ),
-            }),
-        }
+        Ok(Self { smoothing: self.objective.smoothing(epsilon, self.smoothing)?, ..self })
     }
 
     /// With this coefficient c of the likelihood.
     ///
     /// # Errors
-    /// [`Error::Option`] for one below 0 or not finite.
+    /// [`Error::Option`](crate::Error::Option) for one below 0 or not finite.
     pub fn likelihood(self, coefficient: f64) -> Result<Self> {
         Ok(Self { likelihood: not_negative("nll_coefficient", coefficient)?, ..self })
     }

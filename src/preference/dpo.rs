@@ -3,7 +3,7 @@
 use super::numerics::{check, positive};
 use super::objective::Objective;
 use super::pairs::{PairLoss, PairTerm};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Direct preference optimization (DPO), with the other functions of its margin.
 ///
@@ -57,7 +57,7 @@ impl Dpo {
     /// −ln σ(h), with this β.
     ///
     /// # Errors
-    /// [`Error::Option`] for a β that is not finite and above 0; so for all others.
+    /// [`Error::Option`](crate::Error::Option) for a β that is not finite and above 0; so for all others.
     pub fn new(beta: f64) -> Result<Self> {
         Self::with(Objective::Sigmoid, beta)
     }
@@ -81,7 +81,7 @@ impl Dpo {
     /// Robust DPO, for preferences of which a share ε below ½ is reversed.
     ///
     /// # Errors
-    /// As [`new`](Self::new); [`Error::Option`] for an ε outside [0, ½).
+    /// As [`new`](Self::new); [`Error::Option`](crate::Error::Option) for an ε outside [0, ½).
     pub fn robust(beta: f64, label_smoothing: f64) -> Result<Self> {
         let good = (0.0..0.5).contains(&label_smoothing);
         let smoothing =
@@ -108,20 +108,10 @@ impl Dpo {
     /// Conservative DPO: a share ε of the preferences is taken for reversed.
     ///
     /// # Errors
-    /// [`Error::Option`] for an ε outside [0, ½]; [`Error::Conflict`] for an ε above 0 of another loss than that of
+    /// [`Error::Option`](crate::Error::Option) for an ε outside [0, ½]; [`Error::Conflict`](crate::Error::Conflict) for an ε above 0 of another loss than that of
     /// [`new`](Self::new).
     pub fn label_smoothing(self, epsilon: f64) -> Result<Self> {
-        let good = (0.0..=0.5).contains(&epsilon);
-        let smoothing = check("label_smoothing", epsilon, good, "a number from 0 to 0.5")?;
-        match self.objective {
-            Objective::Sigmoid => Ok(Self { smoothing, ..self }),
-            _ if smoothing == 0.0 => Ok(self),
-            objective => Err(Error::Conflict {
-                what: format!(
-                    "label_smoothing does not go with {objective:?}, expected the sigmoid"
-                ),
-            }),
-        }
+        Ok(Self { smoothing: self.objective.smoothing(epsilon, self.smoothing)?, ..self })
     }
 
     /// Whether scores are means over the tokens, not sums; they are sums else.

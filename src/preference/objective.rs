@@ -1,7 +1,8 @@
 //! What DPO and CPO make of the margin of a pair.
 
-use super::numerics::{sigmoid, sigmoid_slope, softplus};
+use super::numerics::{check, sigmoid, sigmoid_slope, softplus};
 use super::pairs::PairTerm;
+use crate::error::{Error, Result};
 
 /// A function of two scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +28,19 @@ pub(super) fn smoothed_sigmoid(h: f64, smoothing: f64) -> (f64, f64) {
 }
 
 impl Objective {
+    /// The share ε of reversed preferences in place of `before`: of the sigmoid alone.
+    pub(super) fn smoothing(self, epsilon: f64, before: f64) -> Result<f64> {
+        let good = (0.0..=0.5).contains(&epsilon);
+        let smoothing = check("label_smoothing", epsilon, good, "a number from 0 to 0.5")?;
+        match self {
+            Self::Sigmoid => Ok(smoothing),
+            _ if smoothing == 0.0 => Ok(before),
+            _ => Err(Error::Conflict {
+                what: format!("label_smoothing does not go with {self:?}, expected the sigmoid"),
+            }),
+        }
+    }
+
     pub(super) fn at(self, chosen: f64, rejected: f64, beta: f64, smoothing: f64) -> PairTerm {
         let margin = chosen - rejected;
         let h = beta * margin;
