@@ -43,5 +43,5 @@ pub use loss::{
 };
 pub use matrix::{Matrix, MatrixMut, Vector, VectorMut};
 pub use printable::printable;
-pub use simd::{Isa, Precision};
+pub use simd::{Caches, Isa, Precision};
 pub use softmax::RowState;

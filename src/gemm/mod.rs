@@ -12,9 +12,10 @@
 //! [`layout`] draws the panels. That one factor is packed so that its part of k stays in a cache while
 //! a tile of sums stays in registers is Goto and van de Geijn's design (Anatomy of high-performance matrix
 //! multiplication, 2008), the split into a small kernel and loops around it that of BLIS (Van Zee and van de
-//! Geijn, 2015); here k is not cut, since a tile of logits is folded as soon as it is whole.
+//! Geijn, 2015). How deep the parts of k are ([`depths`]) follows from the caches of the processor.
 
 mod buffer;
+mod depths;
 mod dispatch;
 mod format;
 mod kernels;
@@ -28,8 +29,8 @@ pub use dispatch::Dispatch;
 pub(crate) use layout::{GROUP, PANEL, padded_rows, panels_length, steps_length};
 pub(crate) use pack::{pack_pairs, pack_rows, pack_steps, put_rows};
 pub(crate) use products::{
-    Panels, Prefetch, Rows, add_columns, add_rows, add_rows_of_matrix, dots, few_products,
-    line_products, row_products,
+    Panels, Prefetch, Rows, THIN, add_columns, add_rows, add_rows_of_matrix, dots, few_products,
+    line_products, row_products, thin_products,
 };
 pub(crate) use store::Store;
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::element::{Operand, Real};
 use crate::random::Generator;
-use crate::simd::Isa;
+use crate::simd::{Caches, Isa};
 use half::bf16;
 use ndarray::{Array2, s};
 
@@ -73,6 +73,7 @@ fn products<F: Operand>(isa: Isa) {
         (5, 0, 9),
         (7, 64, 96),
         (9, 96, 43),
+        (100, 300, 40),
     ] {
         let name = format!("{} {} {rows}×{depth}×{width}", isa.name(), F::NAME);
         let (a, b) = (matrix::<F>(rows, depth, 3), matrix::<F>(width, depth, 7));
@@ -116,6 +117,12 @@ fn products<F: Operand>(isa: Isa) {
             let right = (steps.get(), rows);
             line_products(isa, lines, depth, right, &mut across.view_mut());
             assert_eq!(across.slice(s![.., ..rows]), c.t(), "line_products {name}");
+            for rows in 1..=rows.min(THIN) {
+                let mut thin = Array2::from_elem((rows, width), F::Sum::ONE);
+                let to = &mut thin.view_mut();
+                thin_products(isa, steps.get(), b.as_slice().unwrap(), depth, to);
+                assert_eq!(thin, c.slice(s![..rows, ..]), "thin_products {name}");
+            }
         }
 
         let padded = depth.next_multiple_of(F::DEPTH);
@@ -220,6 +227,47 @@ fn columns_in_steps<F: Operand>(a: &Array2<F>) -> Vec<F> {
         to[panel + (k / F::DEPTH * PANEL + j % PANEL) * F::DEPTH + k % F::DEPTH] = x;
     }
     to
+}
+
+#[test]
+fn products_have_the_same_bits_whatever_the_caches() {
+    fn of<F: Operand>(isa: Isa) -> [Array2<F::Sum>; 3] {
+        let (rows, depth, width) = (130, 1100, 90);
+        let (a, b) = (matrix::<F>(rows, depth, 3), matrix::<F>(width, depth, 7));
+        let (left, height) = packed(&a);
+        let (panels, steps) = (Panels::new(left.get(), height), in_steps(isa, &b));
+        let mut logits = Array2::from_elem((rows, width), F::Sum::ONE);
+        let right = (steps.get(), Prefetch::nothing());
+        row_products(isa, panels, Rows::From(0, rows), depth, right, &mut logits.view_mut());
+        let d = matrix::<F>(depth, width, 11);
+        let (right, right_height) = packed_in_steps(isa, &d);
+        let right = Panels::new(right.get(), right_height);
+        let mut hidden = Array2::from_elem((rows, width), F::Sum::ONE);
+        let names: Vec<u32> = (0..rows as u32).rev().collect();
+        let (from, to) = ((right, 0), &mut hidden.view_mut());
+        add_rows(isa, panels, 0, depth, from, 0..width, &names, Prefetch::nothing(), to);
+        let left = columns_in_steps(&matrix::<F>(depth, 21, 5));
+        let mut classes = Array2::from_elem((21, width), F::Sum::ONE);
+        let (rows, to) = (Rows::From(0, depth), &mut classes.view_mut());
+        add_columns(isa, &left, right, rows, 0..width, Store::Add, to);
+        [logits, hidden, classes]
+    }
+    fn same<F: Operand>(isa: Isa) {
+        // Another test may set others meanwhile: all must give the same.
+        Caches::set(1 << 30, 1 << 30);
+        let whole = of::<F>(isa);
+        for (first, second) in [(1 << 10, 1 << 20), (32 << 10, 512 << 10), (48 << 10, 1 << 20)] {
+            Caches::set(first, second);
+            assert_eq!(of::<F>(isa), whole, "{} {} {first}", isa.name(), F::NAME);
+        }
+    }
+    for isa in Isa::available() {
+        same::<f32>(isa);
+        same::<f64>(isa);
+        if isa.has_bf16() {
+            same::<bf16>(isa);
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use super::avx2::{self, Avx2};
 #[cfg(target_arch = "x86_64")]
 use super::avx512::{self, Avx512};
+use super::caches::Caches;
 use super::kernel::Kernel;
 use super::portable::Portable;
 
@@ -81,8 +82,9 @@ impl Isa {
     }
 
     /// What a caller asked for, or the one in use: what everything asks that is made with an instruction
-    /// set.
+    /// set. That caches of a wrong size are said is known here too.
     pub(crate) fn or_current(asked: Option<Isa>) -> crate::Result<Isa> {
+        Caches::current()?;
         asked.map_or_else(Isa::current, Ok)
     }
 

@@ -5,6 +5,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod caches;
 mod constants;
 pub(crate) mod exp;
 mod isa;
@@ -20,6 +21,7 @@ mod vector;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+pub use caches::Caches;
 pub use isa::Isa;
 pub use kernel::Kernel;
 pub use peak::Precision;

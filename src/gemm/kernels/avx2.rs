@@ -27,6 +27,7 @@ macro_rules! lanes {
             const ROWS: usize = 6;
             // A panel in as many tiles of at most 6 rows as it takes, as even as can be.
             const COLUMNS: &'static [usize] = &[6, 6, 5, 5, 5, 5];
+            const CUT: bool = true;
             const TRANSPOSED: usize = $width;
 
             #[inline(always)]
@@ -67,6 +68,11 @@ macro_rules! lanes {
             fn multiply_add(self, a: $vector, b: $vector, sums: $vector) -> $vector {
                 // SAFETY: see above.
                 unsafe { $fused(a, b, sums) }
+            }
+            #[inline(always)]
+            unsafe fn load_sums(self, at: *const $real) -> $vector {
+                // SAFETY: see above.
+                unsafe { $load(at) }
             }
             #[inline(always)]
             unsafe fn add_to(self, at: *const $real, sums: $vector) -> $vector {

@@ -51,6 +51,7 @@ macro_rules! lanes {
             const ROWS: usize = 12;
             // Measured: tiles of 12 rows are no better for `Gᵀ·E`, and 8 divides a panel.
             const COLUMNS: &'static [usize] = &[8; 4];
+            const CUT: bool = false;
             const TRANSPOSED: usize = $transposed;
 
             #[inline(always)]
@@ -86,6 +87,10 @@ macro_rules! lanes {
             #[inline(always)]
             fn multiply_add(self, $a: $factor, $b: $factor, $c: $sums) -> $sums {
                 $multiply_add
+            }
+            #[inline(always)]
+            unsafe fn load_sums(self, at: *const $real) -> $sums {
+                intrinsic!($load_sums(at))
             }
             #[inline(always)]
             unsafe fn add_to(self, at: *const $real, sums: $sums) -> $sums {

@@ -20,6 +20,7 @@ macro_rules! lanes {
             // 8 of 16 registers of SSE2 are sums: a product needs one of its own where nothing is fused.
             const ROWS: usize = 4;
             const COLUMNS: &'static [usize] = &[4; 8];
+            const CUT: bool = false;
             const TRANSPOSED: usize = 0;
 
             #[inline(always)]
@@ -52,6 +53,11 @@ macro_rules! lanes {
             #[inline(always)]
             fn multiply_add(self, a: $vector, b: $vector, sums: $vector) -> $vector {
                 a.mul_add(b, sums)
+            }
+            #[inline(always)]
+            unsafe fn load_sums(self, at: *const $real) -> $vector {
+                // SAFETY: the caller has promised a vector.
+                unsafe { self.load(at) }
             }
             #[inline(always)]
             unsafe fn add_to(self, at: *const $real, sums: $vector) -> $vector {

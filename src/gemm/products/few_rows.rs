@@ -4,7 +4,9 @@ use ndarray::ArrayViewMut2;
 
 use super::super::dispatch::Dispatch;
 use super::super::format::Format;
-use super::super::kernels::{self, Gathered, Job, Lanes, Steps, finish, finish_half, with_height};
+use super::super::kernels::{
+    self, Gathered, Job, Lanes, Lines, Steps, empty, finish, finish_half, with_height,
+};
 use super::super::layout::{PANEL, steps_length};
 use super::super::store::Store;
 use super::panels::{Named, Panels};
@@ -136,9 +138,13 @@ impl<F: Format> LineProducts<'_, F> {
         let steps = steps_length::<F>(depth);
         let panels = 0..depth.div_ceil(PANEL);
         let places = columns.div_ceil(wide) * panels.len();
+        // Where each row of the left factor is read once it is fetched as it is read; else all of the next
+        // while these are multiplied.
+        let once = columns <= wide;
         for first in (0..to.rows).step_by(M) {
             let next = (first + M) * stride;
             let soon = &left[next.min(left.len())..(next + M * stride).min(left.len())];
+            let soon = if once { &[] } else { soon };
             let mut far = Prefetch::piece(soon).over(places);
             // Where there are fewer, the last is taken again.
             let mut bases = [left.as_ptr(); M];
@@ -152,19 +158,35 @@ impl<F: Format> LineProducts<'_, F> {
                 // that the destination has whole panels.
                 unsafe {
                     let right = |k| Steps(right.as_ptr().add(from + k * PANEL));
+                    let lines = |q: usize| Lines(bases.map(|base| base.add(q * PANEL)));
                     let left = |q: usize| Gathered(bases.map(|base| base.add(q * PANEL)));
-                    let panels = panels.clone();
+                    let (panels, none) = (panels.clone(), empty::<L, M>(lanes));
                     let to = to.tile(column, wide, valid, Store::Assign, |i| first + i);
                     // Each its own products, lest those of half a tile are computed whole.
-                    if columns - column <= L::WIDTH {
-                        let tile =
-                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right, &mut far);
-                        finish_half::<L, M>(lanes, tile, to);
-                    } else {
-                        let tile =
-                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right, &mut far);
-                        finish::<L, M>(lanes, tile, to);
-                    }
+                    let half = columns - column <= L::WIDTH;
+                    let tile = match (half, once) {
+                        (true, true) => {
+                            let over = over_panels::<L, _, _, M>;
+                            let tile = over(lanes, none, panels, depth, lines, right, &mut far);
+                            finish_half::<L, M>(lanes, tile, to);
+                            continue;
+                        }
+                        (true, false) => {
+                            let over = over_panels::<L, _, _, M>;
+                            let tile = over(lanes, none, panels, depth, left, right, &mut far);
+                            finish_half::<L, M>(lanes, tile, to);
+                            continue;
+                        }
+                        (false, true) => {
+                            let over = over_panels::<L, _, _, M>;
+                            over(lanes, none, panels, depth, lines, right, &mut far)
+                        }
+                        (false, false) => {
+                            let over = over_panels::<L, _, _, M>;
+                            over(lanes, none, panels, depth, left, right, &mut far)
+                        }
+                    };
+                    finish::<L, M>(lanes, tile, to);
                 }
             }
         }

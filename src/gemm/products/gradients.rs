@@ -3,17 +3,18 @@
 use ndarray::ArrayViewMut2;
 use std::ops::Range;
 
+use super::super::depths::{column_depth, row_depth};
 use super::super::dispatch::Dispatch;
 use super::super::format::Format;
 use super::super::kernels::{
-    self, Apart, Columns, Job, Lanes, Steps, accumulate, empty, finish, with_height,
+    self, Apart, Columns, Job, Lanes, Real, Steps, accumulate, empty, finish, with_height,
 };
 use super::super::layout::{GROUP, PANEL};
 use super::super::store::Store;
 use super::panels::{Named, Panels, Rows};
-use super::prefetch::Prefetch;
+use super::prefetch::{Prefetch, PrefetchLines};
 use super::tile::{Target, over_panels};
-use crate::simd::Isa;
+use crate::simd::{Caches, Isa};
 
 /// `to[names[i], j] += Σ_k left[first + i, k] · right[row + k, j]`: a part of the hidden gradient.
 /// `columns` are those of the right factor that `to` stands for, from the beginning of a panel on;
@@ -74,6 +75,9 @@ fn check_left<F: Format>(
     assert!(names.iter().all(|&name| (name as usize) < rows), "rows of the destination");
 }
 
+/// Rows whose sums wait together while k goes on: whole tiles of every instruction set, 12 KiB of f32.
+const WAITING_ROWS: usize = 8 * GROUP;
+
 /// Where the rows of the right factor stand.
 #[derive(Clone, Copy)]
 enum RightRows<'a, F> {
@@ -116,39 +120,85 @@ impl<F: Format> Job<F> for AddRows<'_, F> {
 impl<F: Format> AddRows<'_, F> {
     #[inline(always)]
     fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
-        let Self { left, first, panels, depth, right, columns, names, soon, to } = self;
+        let (rows, all) = (self.names.len(), self.panels.len());
+        let tiles = self.to.columns.div_ceil(kernels::columns::<L>()) * rows.div_ceil(M);
+        let mut far = self.soon.over(tiles * all);
+        let at_once = row_depth::<F>(Caches::in_use()) / PANEL;
+        if !L::CUT || all <= at_once {
+            return self.part::<L, M>(lanes, 0..self.to.columns, 0..rows, 0..all, None, &mut far);
+        }
+        // The sums of the panels before wait here: added to the destination one by one they
+        // would have other bits.
+        let mut waiting = [Real::<L>::default(); WAITING_ROWS * PANEL];
+        let waiting = Target::lines(&mut waiting);
+        for column in (0..self.to.columns).step_by(PANEL) {
+            let columns = column..self.to.columns.min(column + PANEL);
+            for row in (0..rows).step_by(WAITING_ROWS) {
+                let rows = row..rows.min(row + WAITING_ROWS);
+                for begin in (0..all).step_by(at_once) {
+                    let (columns, rows) = (columns.clone(), rows.clone());
+                    let panels = begin..(begin + at_once).min(all);
+                    self.part::<L, M>(lanes, columns, rows, panels, Some(waiting), &mut far);
+                }
+            }
+        }
+    }
+
+    /// Some columns of some rows over some of the panels. What was summed before waits, and so does what
+    /// these add, until the last panel.
+    #[inline(always)]
+    fn part<L: Lanes<Format = F>, const M: usize>(
+        &self,
+        lanes: L,
+        within: Range<usize>,
+        rows: Range<usize>,
+        panels: Range<usize>,
+        waiting: Option<Target<Real<L>>>,
+        far: &mut PrefetchLines<F>,
+    ) {
+        let Self { left, first, depth, right, ref columns, names, to, .. } = *self;
         let wide = kernels::columns::<L>();
-        let rows = names.len();
-        let tiles = to.columns.div_ceil(wide) * rows.div_ceil(M);
-        let mut far = soon.over(tiles * panels.len());
-        let last = panels.end.saturating_sub(1);
-        for column in (0..to.columns).step_by(wide) {
+        let last = panels.end == self.panels.len();
+        for column in within.clone().step_by(wide) {
             let at = columns.start + column;
-            for group in (0..rows).step_by(M) {
+            for group in rows.clone().step_by(M) {
                 // SAFETY: the callers have asserted that whole groups of these rows are in the
                 // panels, that the destination has those that are named, and that the right
-                // factor has the rows and columns.
+                // factor has the rows and columns. What waits has whole tiles of these rows.
                 unsafe {
-                    let left = |q| left.rows(q, first + group, last);
-                    let panels = panels.clone();
-                    let valid = rows - group;
+                    let left = |q| left.rows(q, first + group, &panels);
+                    let wait = waiting.map(|waiting| {
+                        let row = move |i| group - rows.start + i;
+                        waiting.tile(column - within.start, wide, M, Store::Assign, row)
+                    });
+                    let tile = match &wait {
+                        Some(wait) if panels.start > 0 => kernels::resume::<L, M>(lanes, wait),
+                        _ => empty::<L, M>(lanes),
+                    };
+                    let valid = rows.end - group;
                     let row = |i: usize| names[group + i] as usize;
                     let to = to.tile(column, wide, valid, Store::Add, row);
-                    kernels::expect::<L, M>(lanes, &to);
+                    if last {
+                        kernels::expect::<L, M>(lanes, &to);
+                    }
+                    let over = panels.clone();
                     let tile = match right {
                         RightRows::Panels(right, row) => {
                             let from = right.at(at / PANEL, row) + at % PANEL * F::DEPTH;
                             let from = right.data.as_ptr().add(from);
                             let right = |k| Steps(from.add(k * PANEL));
-                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right, &mut far)
+                            over_panels::<L, _, _, M>(lanes, tile, over, depth, left, right, far)
                         }
                         RightRows::Matrix(right, stride) => {
                             let from = right.as_ptr().add(at);
                             let right = |k| Apart(from.add(k * stride), stride);
-                            over_panels::<L, _, _, M>(lanes, panels, depth, left, right, &mut far)
+                            over_panels::<L, _, _, M>(lanes, tile, over, depth, left, right, far)
                         }
                     };
-                    finish::<L, M>(lanes, tile, to);
+                    match wait {
+                        Some(wait) if !last => finish::<L, M>(lanes, tile, wait),
+                        _ => finish::<L, M>(lanes, tile, to),
+                    }
                 }
             }
         }
@@ -199,48 +249,92 @@ struct AddColumns<'a, F: Format> {
 impl<F: Format> Job<F> for AddColumns<'_, F> {
     #[inline(always)]
     fn run<L: Lanes<Format = F>>(self, lanes: L) {
-        for column in (0..self.to.columns).step_by(kernels::columns::<L>()) {
-            let mut group = 0;
-            for &height in L::COLUMNS {
-                if group < self.to.rows {
-                    with_height!(height, M => self.tile::<L, M>(lanes, column, group));
-                }
-                group += height;
+        let all = self.rows.len().div_ceil(F::DEPTH);
+        let at_once = column_depth::<F>(Caches::in_use()) / F::DEPTH;
+        if !L::CUT || all <= at_once {
+            return self.part::<L>(lanes, 0..self.to.columns, 0..all, None);
+        }
+        let mut waiting = [Real::<L>::default(); PANEL * PANEL];
+        let waiting = Target::lines(&mut waiting);
+        for column in (0..self.to.columns).step_by(PANEL) {
+            let columns = column..self.to.columns.min(column + PANEL);
+            for begin in (0..all).step_by(at_once) {
+                let steps = begin..(begin + at_once).min(all);
+                self.part::<L>(lanes, columns.clone(), steps, Some(waiting));
             }
         }
     }
 }
 
 impl<F: Format> AddColumns<'_, F> {
+    /// Some columns over some of the steps. What was summed before waits, and so does what these add,
+    /// until the last step.
     #[inline(always)]
-    fn tile<L: Lanes<Format = F>, const M: usize>(&self, lanes: L, column: usize, group: usize) {
+    fn part<L: Lanes<Format = F>>(
+        &self,
+        lanes: L,
+        within: Range<usize>,
+        steps: Range<usize>,
+        waiting: Option<Target<Real<L>>>,
+    ) {
+        for column in within.clone().step_by(kernels::columns::<L>()) {
+            let mut group = 0;
+            for &height in L::COLUMNS {
+                if group < self.to.rows {
+                    let place = (column, column - within.start, group);
+                    let steps = steps.clone();
+                    with_height!(height, M => self.tile::<L, M>(lanes, place, steps, waiting));
+                }
+                group += height;
+            }
+        }
+    }
+
+    /// A tile at a column of the destination, which is another of what waits, and a row.
+    #[inline(always)]
+    fn tile<L: Lanes<Format = F>, const M: usize>(
+        &self,
+        lanes: L,
+        (column, waiting_column, group): (usize, usize, usize),
+        steps: Range<usize>,
+        waiting: Option<Target<Real<L>>>,
+    ) {
         let Self { left, right, rows, ref columns, store, to } = *self;
         let wide = kernels::columns::<L>();
-        let steps = rows.len().div_ceil(F::DEPTH);
-        {
-            let at = columns.start + column;
-            {
-                // SAFETY: `add_columns` has asserted that the panel has a step for each row (or
-                // pair), that these rows are in the right factor, and that groups end within the
-                // panel, which their height divides.
-                unsafe {
-                    let left = Columns(left.as_ptr().add(group * F::DEPTH));
-                    let panel = |row| right.data.as_ptr().add(right.at(at / PANEL, row));
-                    let to = to.tile(column, wide, to.rows - group, store, |i| group + i);
-                    kernels::expect::<L, M>(lanes, &to);
-                    let tile = empty::<L, M>(lanes);
-                    let tile = match rows {
-                        Rows::From(row, _) => {
-                            let right = Steps(panel(row).add(at % PANEL * F::DEPTH));
-                            accumulate::<L, M>(lanes, tile, steps, left, right)
-                        }
-                        Rows::Named(names) => {
-                            let right = kernels::Named(panel(0).add(at % PANEL), names.as_ptr());
-                            accumulate::<L, M>(lanes, tile, steps, left, right)
-                        }
-                    };
-                    finish::<L, M>(lanes, tile, to);
+        let last = steps.end == rows.len().div_ceil(F::DEPTH);
+        let at = columns.start + column;
+        // SAFETY: `add_columns` has asserted that the panel has a step for each row (or pair), that these
+        // rows are in the right factor, and that groups end within the panel, which their height
+        // divides. What waits is a whole panel.
+        unsafe {
+            let left = left.as_ptr().add((steps.start * PANEL + group) * F::DEPTH);
+            let left = Columns(left);
+            let panel = |row| right.data.as_ptr().add(right.at(at / PANEL, row));
+            let wait = waiting.map(|waiting| {
+                waiting.tile(waiting_column, wide, M, Store::Assign, move |i| group + i)
+            });
+            let tile = match &wait {
+                Some(wait) if steps.start > 0 => kernels::resume::<L, M>(lanes, wait),
+                _ => empty::<L, M>(lanes),
+            };
+            let to = to.tile(column, wide, to.rows - group, store, |i| group + i);
+            if last {
+                kernels::expect::<L, M>(lanes, &to);
+            }
+            let tile = match rows {
+                Rows::From(row, _) => {
+                    let from = panel(row + steps.start * F::DEPTH).add(at % PANEL * F::DEPTH);
+                    accumulate::<L, M>(lanes, tile, steps.len(), left, Steps(from))
                 }
+                Rows::Named(names) => {
+                    let names = names.as_ptr().add(steps.start * F::DEPTH);
+                    let right = kernels::Named(panel(0).add(at % PANEL), names);
+                    accumulate::<L, M>(lanes, tile, steps.len(), left, right)
+                }
+            };
+            match wait {
+                Some(wait) if !last => finish::<L, M>(lanes, tile, wait),
+                _ => finish::<L, M>(lanes, tile, to),
             }
         }
     }

@@ -2,20 +2,24 @@
 
 use ndarray::ArrayViewMut2;
 
+use super::super::depths::row_depth;
 use super::super::dispatch::Dispatch;
 use super::super::format::Format;
-use super::super::kernels::{self, Gathered, Job, Lanes, Steps, finish, with_height};
+use super::super::kernels::{
+    self, Gathered, Job, Lanes, Steps, empty, finish, resume, with_height,
+};
 use super::super::layout::{GROUP, PANEL, steps_length};
 use super::super::store::Store;
 use super::panels::{Panels, Rows};
 use super::prefetch::Prefetch;
 use super::tile::{Target, over_panels};
-use crate::simd::Isa;
+use crate::simd::{Caches, Isa};
 
-/// Bytes of the right factor that are read again and again: the larger part of a second cache, which is
-/// 1 MiB on Zen 4 and 5. With D = 2304 in f32 that is two panels; the forward is at 89 % of the peak there on
-/// Zen 5. Other sizes have no recorded measurement.
-const NEAR: usize = 640 << 10;
+/// Bytes of the right factor that are read again and again where k is not cut: the larger part of a second cache.
+/// On Zen 4 and 5 (1 MiB) with D = 2304 in f32 that is two panels.
+fn near(caches: Caches) -> usize {
+    caches.second / 8 * 5
+}
 
 /// `to[i, j] = Σ_k left[rows[i], k] · right[j, k]`: logits. The right factor is packed in steps.
 pub(crate) fn row_products<F: Dispatch>(
@@ -68,52 +72,67 @@ impl<F: Format> RowProducts<'_, F> {
         let tiles = to.columns.div_ceil(wide) * to.rows.div_ceil(M);
         let mut far = soon.over(tiles * depth.div_ceil(PANEL));
         let steps = steps_length::<F>(depth);
-        let all = 0..depth.div_ceil(PANEL);
-        let last = all.end.saturating_sub(1);
-        // Few enough panels that they stay in the second cache while the rows go by.
-        let near = NEAR / (steps * size_of::<F>()).max(1) * PANEL;
+        let all = depth.div_ceil(PANEL);
+        let caches = Caches::in_use();
+        let at_once = if L::CUT { row_depth::<F>(caches) / PANEL } else { all.max(1) };
+        // What is read again and again: a panel in the first cache, else panels that stay in the second.
+        let near = match at_once < all {
+            true => PANEL,
+            false => near(caches) / (steps * size_of::<F>()).max(1) * PANEL,
+        };
         let near = near.clamp(PANEL, to.columns.max(PANEL));
-        for (start, group) in (0..to.columns)
-            .step_by(near)
-            .flat_map(|start| (0..to.rows).step_by(GROUP).map(move |group| (start, group)))
-        {
-            for column in (start..to.columns.min(start + near)).step_by(wide) {
-                let from = column / PANEL * steps + column % PANEL * F::DEPTH;
-                // SAFETY: `row_products` has asserted that the steps are there.
-                let right = |k| Steps(unsafe { right.as_ptr().add(from + k * PANEL) });
-                for first in (group..to.rows.min(group + GROUP)).step_by(M) {
-                    // SAFETY: `row_products` has asserted that whole groups of these rows are in
-                    // the panels, and that the destination has a row for each.
-                    unsafe {
-                        let tile = match rows {
-                            Rows::From(row, _) => over_panels::<L, _, _, M>(
-                                lanes,
-                                all.clone(),
-                                depth,
-                                |q| left.rows(q, row + first, last),
-                                right,
-                                &mut far,
-                            ),
-                            Rows::Named(names) => over_panels::<L, _, _, M>(
-                                lanes,
-                                all.clone(),
-                                depth,
-                                |q| {
-                                    let names = &names[first..first + M];
-                                    let panel = left.data.as_ptr().add(left.at(q, 0));
-                                    let mut bases = [panel; M];
-                                    for (base, &name) in bases.iter_mut().zip(names) {
-                                        *base = panel.add(name as usize * PANEL);
-                                    }
-                                    Gathered(bases)
-                                },
-                                right,
-                                &mut far,
-                            ),
-                        };
+        // A product of no depth is written, too.
+        for begin in (0..all.max(1)).step_by(at_once) {
+            let panels = begin..(begin + at_once).min(all);
+            for (start, group) in (0..to.columns)
+                .step_by(near)
+                .flat_map(|start| (0..to.rows).step_by(GROUP).map(move |group| (start, group)))
+            {
+                for column in (start..to.columns.min(start + near)).step_by(wide) {
+                    let from = column / PANEL * steps + column % PANEL * F::DEPTH;
+                    // SAFETY: `row_products` has asserted that the steps are there.
+                    let right = |k| Steps(unsafe { right.as_ptr().add(from + k * PANEL) });
+                    for first in (group..to.rows.min(group + GROUP)).step_by(M) {
                         let valid = to.rows - first;
                         let to = to.tile(column, wide, valid, Store::Assign, |i| first + i);
-                        finish::<L, M>(lanes, tile, to);
+                        // SAFETY: `row_products` has asserted that whole groups of these rows are in
+                        // the panels, and that the destination has a row for each, which the panels before
+                        // have written.
+                        unsafe {
+                            let tile = match begin {
+                                0 => empty::<L, M>(lanes),
+                                _ => resume::<L, M>(lanes, &to),
+                            };
+                            let tile = match rows {
+                                Rows::From(row, _) => over_panels::<L, _, _, M>(
+                                    lanes,
+                                    tile,
+                                    panels.clone(),
+                                    depth,
+                                    |q| left.rows(q, row + first, &panels),
+                                    right,
+                                    &mut far,
+                                ),
+                                Rows::Named(names) => over_panels::<L, _, _, M>(
+                                    lanes,
+                                    tile,
+                                    panels.clone(),
+                                    depth,
+                                    |q| {
+                                        let names = &names[first..first + M];
+                                        let panel = left.data.as_ptr().add(left.at(q, 0));
+                                        let mut bases = [panel; M];
+                                        for (base, &name) in bases.iter_mut().zip(names) {
+                                            *base = panel.add(name as usize * PANEL);
+                                        }
+                                        Gathered(bases)
+                                    },
+                                    right,
+                                    &mut far,
+                                ),
+                            };
+                            finish::<L, M>(lanes, tile, to);
+                        }
                     }
                 }
             }

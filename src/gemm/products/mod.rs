@@ -6,6 +6,7 @@ mod gradients;
 mod logits;
 mod panels;
 mod prefetch;
+mod thin;
 mod tile;
 
 pub(crate) use dots::dots;
@@ -14,3 +15,4 @@ pub(crate) use gradients::{add_columns, add_rows, add_rows_of_matrix};
 pub(crate) use logits::row_products;
 pub(crate) use panels::{Panels, Rows};
 pub(crate) use prefetch::Prefetch;
+pub(crate) use thin::{THIN, thin_products};

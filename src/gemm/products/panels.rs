@@ -1,5 +1,7 @@
 //! What a product reads: a matrix in panels, and which rows of them.
 
+use std::ops::Range;
+
 use super::super::format::Format;
 use super::super::kernels;
 use super::super::layout::PANEL;
@@ -23,11 +25,10 @@ impl<'a, F: Format> Panels<'a, F> {
         self.data.len() / (self.height * PANEL)
     }
 
-    /// Rows of panel q from row r on, where `last` is the last that is read: after it the first is
-    /// read again.
+    /// Rows of panel q, one of these, from row r on. After the last of them the first is read again.
     #[inline(always)]
-    pub(super) fn rows(&self, q: usize, r: usize, last: usize) -> kernels::Rows<F> {
-        let next = if q < last { q + 1 } else { 0 };
+    pub(super) fn rows(&self, q: usize, r: usize, of: &Range<usize>) -> kernels::Rows<F> {
+        let next = if q + 1 < of.end { q + 1 } else { of.start };
         let at = |q| self.data.as_ptr().wrapping_add(self.at(q, r));
         kernels::Rows(at(q), at(next))
     }

@@ -1,7 +1,8 @@
 //! Logits of few rows: the classifier is read as it stands.
 //!
 //! Packing a classifier takes as long as multiplying it with some tens of rows. So the rows are packed
-//! in its place, the products come out a class at a time, and the tile is transposed. Each logit has
+//! in its place, the products come out a class at a time, and the tile is transposed; of one to four rows the classes
+//! are transposed, while they are read. Each logit has
 //! the bits that it has with a classifier that is packed.
 
 use ndarray::ArrayViewMut2;
@@ -11,7 +12,9 @@ use super::grid::TILE_GROUPS;
 use super::problem::{Problem, Row};
 use super::tile::Lines;
 use crate::element::Operand;
-use crate::gemm::{Buffer, GROUP, PANEL, line_products, pack_steps, steps_length};
+use crate::gemm::{
+    Buffer, GROUP, PANEL, THIN, line_products, pack_steps, steps_length, thin_products,
+};
 use crate::loss::source::Source;
 
 /// Rows of hidden states that are few: reading the classifier as it stands is faster than packing it. Three
@@ -66,6 +69,17 @@ impl<'a, F: Operand> FewRows<'a, F> {
         let (isa, width, count) = (problem.loss.isa, problem.width, columns.len());
         let steps = &self.steps.get()[rows.start / PANEL * steps_length::<F>(width)..];
         let rows = rows.len();
+        if rows <= THIN {
+            let to = ArrayViewMut2::from_shape((rows, count), tile);
+            let mut to = to.expect("a row of the classes for each");
+            return thin_products(
+                isa,
+                steps,
+                &self.classifier[columns.start * width..],
+                width,
+                &mut to,
+            );
+        }
         let padded = rows.next_multiple_of(PANEL);
         let (across, panel) = scratch.split_at_mut(count * padded);
         let to = ArrayViewMut2::from_shape((count, padded), &mut *across);
