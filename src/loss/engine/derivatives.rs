@@ -20,6 +20,8 @@ pub(crate) struct Derivatives<F: Operand> {
     pub(crate) data: Buffer<F::Sum>,
     pub(crate) height: usize,
     pub(crate) panels: usize,
+    /// How often it is there: once more in pairs where steps are pairs, unless they are made for a task.
+    copies: usize,
 }
 
 /// What one task writes of a panel of G.
@@ -30,8 +32,19 @@ pub(crate) struct PanelPart<'a, F> {
 
 impl<F: Operand> Derivatives<F> {
     pub(crate) fn new(rows: usize, columns: usize) -> Self {
+        Self::copied(rows, columns, F::DEPTH)
+    }
+
+    /// The same without pairs.
+    pub(crate) fn single(rows: usize, columns: usize) -> Self {
+        Self::copied(rows, columns, 1)
+    }
+
+    fn copied(rows: usize, columns: usize, copies: usize) -> Self {
         let (height, panels) = (padded_rows(rows), columns.div_ceil(PANEL));
-        Self { data: Buffer::zeros(height * panels * PANEL), height, panels }
+        let mut own = Self { data: Buffer::new(), height, panels, copies };
+        own.data = Buffer::zeros(own.length());
+        own
     }
 
     /// For so many rows and columns, at most as many as it was made for.
@@ -40,7 +53,7 @@ impl<F: Operand> Derivatives<F> {
     }
 
     pub(crate) fn length(&self) -> usize {
-        self.height * self.panels * PANEL
+        self.height * self.panels * PANEL / F::DEPTH * self.copies
     }
 
     pub(crate) fn get(&self) -> &[F] {
@@ -49,13 +62,13 @@ impl<F: Operand> Derivatives<F> {
 
     /// As the left factor of the hidden gradient.
     pub(crate) fn rows(&self) -> Panels<'_, F> {
-        Panels::new(self.get(), self.height * F::DEPTH)
+        Panels::new(self.get(), self.height * self.copies)
     }
 
     /// The same from this panel on.
     pub(crate) fn rows_from(&self, panel: usize) -> Panels<'_, F> {
-        let whole = self.height * PANEL * F::DEPTH;
-        Panels::new(&self.get()[panel * whole..], self.height * F::DEPTH)
+        let whole = self.height * PANEL * self.copies;
+        Panels::new(&self.get()[panel * whole..], self.height * self.copies)
     }
 
     /// The products that G is to be made of.
@@ -66,6 +79,7 @@ impl<F: Operand> Derivatives<F> {
 
     /// One panel as the left factor of the classifier gradient.
     pub(crate) fn columns(&self, panel: usize) -> &[F] {
+        assert_eq!(self.copies, F::DEPTH, "a panel in steps along its rows");
         let whole = self.height * PANEL;
         let panel = &self.get()[panel * whole * F::DEPTH..][..whole * F::DEPTH];
         &panel[whole * (F::DEPTH - 1)..]

@@ -11,6 +11,7 @@ pub(crate) mod fold;
 mod given;
 pub(crate) mod grid;
 pub(crate) mod listed;
+pub(crate) mod narrow_strip;
 pub(crate) mod pair;
 pub(crate) mod plan;
 pub(crate) mod problem;

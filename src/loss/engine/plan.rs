@@ -7,6 +7,7 @@ use super::grid::{
     BLOCK, CHUNK_ROWS, GROUPS, STRIP_COLUMNS, TILE_COLUMNS, TILE_GROUPS, WAVE, spans_count,
     strip_classes,
 };
+use super::narrow_strip::Place;
 use super::pair::{DivergenceSums, PAIR_BYTES};
 use super::problem::{Row, SecondRow};
 use super::shapes::{Pass, Shapes, Strategy};
@@ -50,6 +51,8 @@ pub struct Plan {
     pub(crate) slots: usize,
     /// Columns of a tile of logits.
     pub(crate) tile_columns: usize,
+    /// Whether a strip keeps its logits in 16 bits.
+    pub(crate) narrow_strip: bool,
     /// Columns of G that are held at once, when recomputing.
     pub(crate) block_columns: usize,
     /// Rows of a wave and tasks at a time of the forward that comes before.
@@ -250,6 +253,17 @@ impl Sizes<'_> {
         if self.loss.narrow(self.shapes) { 2 } else { 1 }
     }
 
+    /// Whether a strip keeps its logits in 16 bits: where G is of 16 bits, and of all entries but the target's
+    /// is no more than a probability. What soft targets, candidates and a second head ask of theirs is more.
+    fn narrow_strip(&self) -> bool {
+        let Shapes { sparse_targets, soft_targets, candidates, second_head, .. } = *self.shapes;
+        let plain =
+            sparse_targets == 0 && !soft_targets && candidates == 0 && second_head.is_none();
+        let whole_tiles = TILE_COLUMNS.is_multiple_of(self.tile_columns())
+            || self.shapes.vocabulary <= self.tile_columns();
+        plain && whole_tiles && self.loss.narrow(self.shapes)
+    }
+
     /// A matrix in panels.
     fn panels(&self, rows: usize, columns: usize) -> Bytes {
         match self.shapes.hidden {
@@ -381,6 +395,7 @@ impl Sizes<'_> {
             operations,
             slots,
             tile_columns,
+            narrow_strip: strategy == Some(Strategy::Strip) && self.narrow_strip(),
             block_columns,
             forward: (rows_at_once, slots),
         }
@@ -556,9 +571,14 @@ impl Sizes<'_> {
         let panels = vocabulary.div_ceil(PANEL);
         let height = padded_rows(strip);
         let [few, scratch] = self.few(strip, tile);
+        let narrow = self.narrow_strip();
+        let kept_bytes = if narrow { size_of::<u16>() } else { real_bytes };
+        let places = vocabulary.div_ceil(tile).max(1);
+        let places = Bytes::product(&[usize::from(narrow), places, height, size_of::<Place>()]);
         let fixed = self
             .backward_common()
-            .plus(Bytes::product(&[height, panels, PANEL, real_bytes]))
+            .plus(Bytes::product(&[height, panels, PANEL, kept_bytes]))
+            .plus(places)
             .plus(self.panels(strip, hidden).times(self.depth()))
             .plus(few)
             .plus(self.state().times(strip).times(spans))
@@ -573,9 +593,11 @@ impl Sizes<'_> {
         let width = STRIP_COLUMNS.min(in_units(hidden, PANEL));
         let packed = Bytes::product(&[classes, width, self.stored()]);
         // bf16 is written over the logits that it comes from: they are copied before.
-        let copied = usize::from(self.stored() < real_bytes);
+        let copied = usize::from(self.stored() < real_bytes && !narrow);
         let copied = Bytes::product(&[copied, height, TILE_COLUMNS, real_bytes]);
-        let backward = packed.0.unwrap_or(usize::MAX);
+        // Where G is kept once, a task makes the pairs of its classes.
+        let pairs = Bytes::product(&[usize::from(narrow), height, TILE_COLUMNS, self.stored()]);
+        let backward = packed.0.unwrap_or(usize::MAX).max(pairs.0.unwrap_or(usize::MAX));
         let slot = self
             .tile_slot(TILE_COLUMNS)
             .plus(scratch)

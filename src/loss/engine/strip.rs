@@ -6,8 +6,9 @@ use super::active::{Active, Seen, active_rows};
 use super::candidates::add_candidates;
 use super::derivatives::{BesideTile, Derivatives, gradient_group};
 use super::few_rows::FewRows;
-use super::fold::{Folded, PackedRows, Partial, add_sparse_targets};
+use super::fold::{FoldTask, Folded, PackedRows, Partial, add_sparse_targets};
 use super::grid::{STRIP_COLUMNS, TILE_COLUMNS, strip_classes};
+use super::narrow_strip::{Place, keep_narrow, put_classifier_paired, widen};
 use super::pair::pairs;
 use super::plan::Plan;
 use super::problem::Problem;
@@ -68,7 +69,13 @@ pub(crate) fn strip_in_order<F: Operand>(
     let strip_rows = plan.rows_at_once.min(kept);
     let mut slots = Scratch::<F>::several(plan.slots);
     let mut hidden = Hidden::<F>::new();
-    let mut g = Derivatives::<F>::new(strip_rows, columns);
+    let narrow = plan.narrow_strip;
+    let mut g = match narrow {
+        true => Derivatives::<F>::single(strip_rows, columns),
+        false => Derivatives::<F>::new(strip_rows, columns),
+    };
+    let tile_columns = plan.tile_columns;
+    let mut places = Vec::<Place>::new();
     let mut partial = Partial::new(problem, plan);
     let mut second = SecondStrip::new(problem, plan, strip_rows);
     let mut sinks = Sinks::new(gradients, active, width, columns);
@@ -81,12 +88,19 @@ pub(crate) fn strip_in_order<F: Operand>(
         hidden.pack(problem, rows, plan.slots);
         g.resize(rows.len(), columns);
         let height = g.height;
-        let mut rest = g.products();
+        if narrow {
+            places.resize(columns.div_ceil(tile_columns) * height, Place::default());
+        }
+        let (mut rest, mut rest_of_places) = (g.products(), &mut places[..]);
         let tasks = partial.tasks(&folded.states[at.clone()]).into_iter().map(|task| {
-            let panels = task.columns.len().div_ceil(PANEL);
-            let (own, tail) = std::mem::take(&mut rest).split_at_mut(panels * height * PANEL);
+            let numbers = task.columns.len().div_ceil(PANEL) * height * PANEL;
+            let numbers = if narrow { numbers / F::DEPTH } else { numbers };
+            let (own, tail) = std::mem::take(&mut rest).split_at_mut(numbers);
             rest = tail;
-            (task, own)
+            let tiles = if narrow { task.columns.len().div_ceil(tile_columns) } else { 0 };
+            let (places, tail) = std::mem::take(&mut rest_of_places).split_at_mut(tiles * height);
+            rest_of_places = tail;
+            (task, own, places)
         });
         let tasks = tasks.collect();
         let few = FewRows::new(problem, rows);
@@ -95,12 +109,22 @@ pub(crate) fn strip_in_order<F: Operand>(
         }
         let beside = problem.second_in_fold().and(second.as_ref()).map(|second| &second.hidden);
         let from = PackedRows { hidden: &hidden, few: few.as_ref(), second: beside };
-        parallel::for_each(&mut slots, tasks, |slot, (task, own): (_, &mut [F::Sum])| {
+        type Own<'o, R> = (&'o mut [R], &'o mut [Place]);
+        let work = |slot: &mut Scratch<F>, (task, own, places): (_, _, _)| {
+            let (own, places): Own<'_, F::Sum> = (own, places);
+            let task: FoldTask<'_> = task;
             let first = task.columns.start;
-            problem.fold_span(from, rows, task, plan.tile_columns, slot, |group, columns, tile| {
-                keep_tile(own, height, first, group, columns, tile);
+            problem.fold_span(from, rows, task, tile_columns, slot, |group, columns, tile| {
+                if narrow {
+                    let own = bytemuck::cast_slice_mut(&mut *own);
+                    let (kept, from) = ((own, &mut *places), (first, tile_columns));
+                    keep_narrow::<F>(problem, kept, height, from, rows, group, columns, tile);
+                } else {
+                    keep_tile(own, height, first, group, columns, tile);
+                }
             });
-        });
+        };
+        parallel::for_each(&mut slots, tasks, work);
         folded.merge(at.clone(), &partial.states, &partial.top);
         let k = problem.loss.statistics.top_k;
         let states = &mut folded.states[at.clone()];
@@ -122,13 +146,20 @@ pub(crate) fn strip_in_order<F: Operand>(
         let seen = Seen { states, second: &beside, candidates: &folded.candidates };
         let active = active_rows(problem, seen, rows, upstream);
         let pairs = pairs(problem, states, &beside, rows, upstream);
-        let tasks = g.products().chunks_mut(TILE_COLUMNS * height);
+        let part = TILE_COLUMNS * height;
+        let tasks = g.products().chunks_mut(if narrow { part / F::DEPTH } else { part });
         let tasks = tasks.zip(sinks.sums.chunks_mut(TILE_COLUMNS)).enumerate().collect();
+        let places = &places[..];
         let beside = second.as_ref().map(|second| (second, &pairs[..]));
         parallel::for_each(&mut slots, tasks, |slot, (i, (panels, sums))| {
             let first = i * TILE_COLUMNS;
             let columns = first..(first + TILE_COLUMNS).min(problem.columns);
             let panels = (panels, height);
+            if narrow {
+                let places = (&places[first / tile_columns * height..], tile_columns);
+                narrow_gradient::<F>(problem, &active, places, columns, panels, sums, slot);
+                return;
+            }
             strip_gradient::<F>(problem, &active, beside, columns, panels, sums, slot);
         });
 
@@ -171,6 +202,12 @@ pub(crate) fn strip_in_order<F: Operand>(
             }
             Task::Classifier(own, mut view, panels) => {
                 let (first, rows) = (panels.start, at.len());
+                if narrow {
+                    put_classifier_paired(
+                        isa, &g, first, &hidden, rows, own, store, slot, &mut view,
+                    );
+                    return;
+                }
                 put_classifier(problem, &g, first, &hidden, rows, own, store, &mut view);
             }
         });
@@ -227,6 +264,40 @@ pub(crate) fn strip_gradient<F: Operand>(
             let at = first * PANEL..(first + GROUP) * PANEL;
             let pairs = pairs.get_mut(at.clone()).unwrap_or_default();
             put_rows(problem.loss.isa, &tile[p * PANEL..], stride, &mut rows[at], pairs);
+        }
+    }
+}
+
+/// Turns some panels of a strip from logits of 16 bits into G of as many, in place.
+#[allow(clippy::too_many_arguments)]
+fn narrow_gradient<F: Operand>(
+    problem: &Problem<'_, F::Sum>,
+    active: &[Active<F::Sum>],
+    (places, tile_columns): (&[Place], usize),
+    columns: Range<usize>,
+    (panels, height): (&mut [F::Sum], usize),
+    sums: &mut [f64],
+    slot: &mut Scratch<F>,
+) {
+    let Scratch { tile, row: scratch, .. } = slot;
+    let stride = columns.len().next_multiple_of(PANEL);
+    let tile = &mut sized(tile, GROUP * TILE_COLUMNS)[..GROUP * stride];
+    // The rounding makes pairs beside the rows: here nobody reads them.
+    let mut unread = [F::default(); GROUP * PANEL];
+    for first in (0..height).step_by(GROUP) {
+        let group = first.min(active.len())..(first + GROUP).min(active.len());
+        let kept = (bytemuck::cast_slice(&*panels), places);
+        for (i, to) in group.clone().zip(tile.chunks_mut(stride)) {
+            let row = &active[i].row;
+            widen::<F>(problem, kept, (height, i), row, columns.clone(), tile_columns, to);
+        }
+        let of = |i| active[group.clone()].get(i);
+        let to = (&mut *tile, stride);
+        gradient_group::<F>(problem, of, columns.clone(), to, None, scratch, sums);
+        let numbers: &mut [F] = bytemuck::cast_slice_mut(&mut *panels);
+        for (p, panel) in numbers.chunks_mut(height * PANEL).enumerate() {
+            let rows = &mut panel[first * PANEL..(first + GROUP) * PANEL];
+            put_rows(problem.loss.isa, &tile[p * PANEL..], stride, rows, &mut unread);
         }
     }
 }
