@@ -315,8 +315,7 @@ impl<R: Real> Kernel for Normal<'_, R> {
     fn run<S: Simd>(self, simd: S) {
         let lanes = <R::Vector<S>>::LANES;
         for (x, d) in self.0.chunks_exact_mut(lanes).zip(self.1.chunks_exact_mut(lanes)) {
-            let (value, density) =
-                normal_distribution::<S, R>(simd, <R::Vector<S>>::load(simd, x));
+            let (value, density) = normal_distribution::<S, R>(simd, <R::Vector<S>>::load(simd, x));
             value.store(x);
             density.store(d);
         }
