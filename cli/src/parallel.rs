@@ -60,6 +60,17 @@ pub fn on_one_thread<O: Send>(work: impl FnOnce() -> O + Send) -> O {
     work()
 }
 
+/// What both return, at the same time where there are threads for it.
+pub fn both<A: Send, B: Send>(
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    #[cfg(feature = "parallel")]
+    return rayon::join(first, second);
+    #[cfg(not(feature = "parallel"))]
+    (first(), second())
+}
+
 /// Runs in a pool of so many threads, or of as many as the machine lets start; a pool of one is the
 /// calling thread.
 ///

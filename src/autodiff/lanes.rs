@@ -22,6 +22,14 @@ pub(super) fn standard<T: Real>(array: Shared<T>) -> Shared<T> {
     }
 }
 
+/// The array in memory of its own.
+pub(super) fn own<T: Real>(array: Shared<T>) -> Shared<T> {
+    match array.try_into_owned_nocopy() {
+        Ok(own) => own.into_shared(),
+        Err(array) => copy(&array),
+    }
+}
+
 /// A copy with its rows one after the other.
 fn copy<T: Real>(array: &Shared<T>) -> Shared<T> {
     let mut copy = ArrayD::from_elem(array.raw_dim(), T::ZERO);
@@ -145,6 +153,32 @@ pub(super) fn zip_assign<T: Real>(
     });
 }
 
+/// `f(left[i], right[i])`, where `right` is as long, or one row that all rows of `left` are joined with.
+pub(super) fn zip<T: Real>(
+    isa: Isa,
+    left: &[T],
+    right: &[T],
+    function: impl Fn(T, T) -> T + Copy + Send + Sync,
+) -> Vec<T> {
+    let mut to = vec![T::ZERO; left.len()];
+    if right.len() == left.len() {
+        let tasks = to.chunks_mut(PIECE).zip(left.chunks(PIECE)).zip(right.chunks(PIECE));
+        for_each(left.len(), tasks, |((to, left), right)| {
+            isa.dispatch(Zip { to, left, right, function });
+        });
+        return to;
+    }
+    let width = right.len().max(1);
+    let piece = rows_of_a_piece(width) * width;
+    let tasks = to.chunks_mut(piece).zip(left.chunks(piece));
+    for_each(left.len(), tasks, |(to, left)| {
+        for (to, left) in to.chunks_mut(width).zip(left.chunks(width)) {
+            isa.dispatch(Zip { to, left, right, function });
+        }
+    });
+    to
+}
+
 /// As [`zip_assign`], where `from` is repeated: one row for all rows of `to`.
 pub(super) fn zip_rows<T: Real>(
     isa: Isa,
@@ -186,6 +220,24 @@ impl<T: Real, F: Fn(T, T) -> T> Kernel for ZipAssign<'_, T, F> {
     fn run<S: Simd>(self, _: S) {
         for (to, from) in self.to.iter_mut().zip(self.from) {
             *to = (self.function)(*to, *from);
+        }
+    }
+}
+
+struct Zip<'a, T, F> {
+    to: &'a mut [T],
+    left: &'a [T],
+    right: &'a [T],
+    function: F,
+}
+
+impl<T: Real, F: Fn(T, T) -> T> Kernel for Zip<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for ((to, left), right) in self.to.iter_mut().zip(self.left).zip(self.right) {
+            *to = (self.function)(*left, *right);
         }
     }
 }

@@ -399,7 +399,9 @@ impl<T: Real> Flow<'_, T> {
     pub(super) fn add_within(&mut self, index: usize, add: impl FnOnce(&mut Shared<T>)) {
         if self.wants(index) {
             let shape = self.nodes[index].value.raw_dim();
-            add(self.slots[index].get_or_insert_with(|| Shared::from_elem(shape, T::ZERO)));
+            // Copied here, over the threads, where others hold it.
+            let old = self.slots[index].take().map(lanes::own);
+            add(self.slots[index].insert(old.unwrap_or_else(|| Shared::from_elem(shape, T::ZERO))));
         }
     }
 }

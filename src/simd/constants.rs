@@ -164,3 +164,71 @@ pub(super) const LOG_F32: LogConstants<f32> = LogConstants {
         all
     },
 };
+
+/// The constants of the normal distribution for one scalar type.
+pub struct NormalConstants<T: 'static> {
+    /// 1 + 2 to the power of half the bits of the mantissa: times it a number falls in two parts.
+    pub(super) splitter: T,
+    pub(super) minus_half: T,
+    /// From here on the exponential of −t²/2 is 0.
+    pub(super) most: T,
+    /// 4: the polynomial is in (t − 4)/(t + 4).
+    pub(super) shift: T,
+    /// 1/√(2π).
+    pub(super) density: T,
+    /// The coefficients of `P`, from the highest power down.
+    pub(super) polynomial: &'static [T],
+}
+
+pub(super) const NORMAL_F32: NormalConstants<f32> = NormalConstants {
+    splitter: 4097.0,
+    minus_half: -0.5,
+    most: 13.25,
+    shift: 4.0,
+    density: 0.398_942_3,
+    polynomial: &[
+        -0.000_115_843_635,
+        0.000_211_579_29,
+        0.001_577_709_2,
+        -0.003_529_760_3,
+        -0.007_532_521,
+        0.060_406_85,
+        -0.186_522_2,
+        0.387_136_7,
+        -0.607_896_6,
+        0.755_285_14,
+    ],
+};
+
+pub(super) const NORMAL_F64: NormalConstants<f64> = NormalConstants {
+    splitter: 134_217_729.0,
+    minus_half: -0.5,
+    most: 37.65,
+    shift: 4.0,
+    density: 0.3989422804014327,
+    polynomial: &[
+        -9.184771451678878e-10,
+        1.9054838690700575e-10,
+        1.3858645871432278e-08,
+        1.4210966127840914e-08,
+        -7.644761276692808e-08,
+        -1.5377766642286208e-07,
+        2.6389746266048705e-07,
+        1.0194512920716663e-06,
+        -6.253402261070439e-07,
+        -5.918737827947067e-06,
+        7.15112789176636e-07,
+        3.514413932582527e-05,
+        -1.9078990454226582e-06,
+        -0.00023109481145988956,
+        0.00013334425987699864,
+        0.0016308184412427659,
+        -0.003479692362840292,
+        -0.007540188965561452,
+        0.060396574890730165,
+        -0.1865218579596948,
+        0.38713740074221825,
+        -0.6078966419718917,
+        0.7552851304157515,
+    ],
+};

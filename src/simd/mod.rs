@@ -11,6 +11,7 @@ pub(crate) mod exp;
 mod isa;
 mod kernel;
 pub(crate) mod log;
+pub(crate) mod normal;
 mod peak;
 mod portable;
 pub(crate) mod remainder;

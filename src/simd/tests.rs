@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::exp::exp;
 use super::log::{ln, ln_1p};
+use super::normal::normal_distribution;
 use super::remainder::remainder;
 use super::tanh::tanh_with_derivative;
 use super::{Isa, Kernel, Precision, Simd, SimdReal, Vector};
@@ -302,4 +303,104 @@ fn every_instruction_set_has_a_peak() {
             assert!(peak.is_finite() && peak > 0.0, "{} {precision:?}: {peak}", isa.name());
         }
     }
+}
+
+/// Gives the distribution in place, and the densities.
+struct Normal<'a, R>(&'a mut [R], &'a mut [R]);
+
+impl<R: Real> Kernel for Normal<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let lanes = <R::Vector<S>>::LANES;
+        for (x, d) in self.0.chunks_exact_mut(lanes).zip(self.1.chunks_exact_mut(lanes)) {
+            let (value, density) = normal_distribution::<S, R>(simd, <R::Vector<S>>::load(simd, x));
+            value.store(x);
+            density.store(d);
+        }
+    }
+}
+
+/// A number that keeps its digits in the sums below: Φ(−38) begins after 1040 bits of ½.
+fn wide(x: f64) -> Big {
+    Big::try_from(x).unwrap().with_precision(1300).value()
+}
+
+/// 1/√(2π), by Machin's formula and Newton's steps to the inverse root.
+fn inverse_root_of_two_pi() -> Big {
+    let arc_tangent_of_inverse = |n: f64| {
+        let (mut sum, mut power, mut k) = (Big::ZERO, Big::ONE / wide(n), 1.0);
+        while k < 1200.0 {
+            sum = sum + &power / wide(k);
+            power = -power / wide(n * n);
+            k += 2.0;
+        }
+        sum
+    };
+    let pi = wide(16.0) * arc_tangent_of_inverse(5.0) - wide(4.0) * arc_tangent_of_inverse(239.0);
+    let mut y = wide(1.0 / std::f64::consts::TAU.sqrt());
+    for _ in 0..6 {
+        // y ← y(3 − 2π y²)/2
+        y = &y * (wide(3.0) - wide(2.0) * &pi * &y * &y) / wide(2.0);
+    }
+    y
+}
+
+/// Φ(−t) = ½ − φ(t) Σ t^(2n+1)/(1·3·5…(2n+1)), and φ(t), for t ≥ 0.
+fn exact_normal(t: f64, inverse_root: &Big) -> (Big, Big) {
+    let t = wide(t);
+    let square = &t * &t;
+    let density = (-&square / wide(2.0)).exp() * inverse_root;
+    let (mut sum, mut term, mut n) = (Big::ZERO, t, 1.0);
+    let least = wide(2.0_f64.powi(-1000)) * wide(2.0_f64.powi(-200));
+    while term > least || n < 100.0 {
+        sum += &term;
+        n += 2.0;
+        term = term * &square / wide(n);
+        if term == Big::ZERO {
+            break;
+        }
+    }
+    (wide(0.5) - &density * sum, density)
+}
+
+#[test]
+fn the_normal_distribution_and_its_density() {
+    fn check<R: Real>(end: f64, ulp: impl Fn(f64) -> f64) {
+        let root = inverse_root_of_two_pi();
+        let near = sample(60).map(|u| 3.0 * u);
+        let x: Vec<f64> = near
+            .chain(sample(60).map(|u| end * u))
+            .chain([0.0, 1e-8, end])
+            .map(|x| R::from_f64(x).to_f64())
+            .collect();
+        let exact: Vec<_> = x.iter().map(|&x| exact_normal(x, &root)).collect();
+        for isa in Isa::available() {
+            for sign in [-1.0, 1.0] {
+                let mut y: Vec<R> = x.iter().map(|&x| R::from_f64(sign * x)).collect();
+                y.resize(x.len().next_multiple_of(16), R::ZERO);
+                let mut d = y.clone();
+                isa.dispatch(Normal(&mut y, &mut d));
+                for ((&x, (tail, density)), (y, d)) in x.iter().zip(&exact).zip(y.iter().zip(d)) {
+                    let value = if sign < 0.0 { tail.clone() } else { wide(1.0) - tail };
+                    let error = |y: f64, exact: &Big| {
+                        (wide(y) - exact).to_f64().value().abs() / ulp(exact.to_f64().value())
+                    };
+                    let (a, b) = (error(y.to_f64(), &value), error(d.to_f64(), density));
+                    assert!(a <= 6.0, "{}: Φ({sign}·{x:e}) = {y}: {a}", isa.name());
+                    assert!(b <= 6.0, "{}: φ({x:e}) = {d}: {b}", isa.name());
+                }
+            }
+            let infinity = f64::INFINITY;
+            let mut y = [infinity, -infinity, 1e30, -1e30, -40.0].map(R::from_f64).to_vec();
+            y.resize(16, R::ZERO);
+            let mut d = y.clone();
+            isa.dispatch(Normal(&mut y, &mut d));
+            assert_eq!([y[0], y[1], y[2], y[3], y[4]].map(R::to_f64), [1.0, 0.0, 1.0, 0.0, 0.0]);
+            assert_eq!([d[0], d[1], d[2], d[3], d[4]].map(R::to_f64), [0.0; 5]);
+        }
+    }
+    check::<f32>(13.2, ulp_f32);
+    check::<f64>(37.6, ulp_f64);
 }

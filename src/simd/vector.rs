@@ -1,8 +1,8 @@
 //! What a kernel may ask of a vector.
 
 use super::constants::{
-    EXP_F32, EXP_F64, ExpConstants, LOG_F32, LOG_F64, LogConstants, REMAINDER_F32, REMAINDER_F64,
-    TANH_F32, TANH_F64, TanhConstants,
+    EXP_F32, EXP_F64, ExpConstants, LOG_F32, LOG_F64, LogConstants, NORMAL_F32, NORMAL_F64,
+    NormalConstants, REMAINDER_F32, REMAINDER_F64, TANH_F32, TANH_F64, TanhConstants,
 };
 
 /// An instruction set, as a token whose existence proves that the processor has it.
@@ -25,6 +25,8 @@ pub trait SimdReal: Copy + 'static {
     const REMAINDER: &'static [Self];
     /// The constants of the logarithm for this scalar.
     const LOG: LogConstants<Self>;
+    /// The constants of the normal distribution for this scalar.
+    const NORMAL: NormalConstants<Self>;
 }
 
 impl SimdReal for f32 {
@@ -33,6 +35,7 @@ impl SimdReal for f32 {
     const TANH: TanhConstants<f32> = TANH_F32;
     const REMAINDER: &'static [f32] = REMAINDER_F32;
     const LOG: LogConstants<f32> = LOG_F32;
+    const NORMAL: NormalConstants<f32> = NORMAL_F32;
 }
 
 impl SimdReal for f64 {
@@ -41,6 +44,7 @@ impl SimdReal for f64 {
     const TANH: TanhConstants<f64> = TANH_F64;
     const REMAINDER: &'static [f64] = REMAINDER_F64;
     const LOG: LogConstants<f64> = LOG_F64;
+    const NORMAL: NormalConstants<f64> = NORMAL_F64;
 }
 
 /// A few numbers that are worked on at once.

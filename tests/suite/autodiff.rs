@@ -330,6 +330,74 @@ fn attention() {
     near("its gradient", &gradient(fused), &gradient(plain), 1e-12);
 }
 
+/// The same as shifted slices times a row of weights each.
+fn plain_convolution<'t>(x: Variable<'t, f64>, weights: Variable<'t, f64>) -> Variable<'t, f64> {
+    let (places, length) = (weights.shape()[0], x.shape()[1] + 1 - weights.shape()[0]);
+    let term = |place: usize| {
+        let first = places - 1 - place;
+        let row = weights.slice(0, place..place + 1).unwrap();
+        x.slice(1, first..first + length).unwrap().mul(row).unwrap()
+    };
+    (1..places).fold(term(0), |sum, place| sum.add(term(place)).unwrap())
+}
+
+#[test]
+fn causal_convolutions() {
+    for (batch, length, places, width) in
+        [(1, 1, 1, 1), (2, 3, 2, 5), (1, 2, 6, 3), (3, 1, 4, 17), (2, 130, 10, 33), (1, 600, 3, 64)]
+    {
+        let x = numbers(&[batch, places - 1 + length, width], 30);
+        let inputs = [x, numbers(&[places, width], 31)];
+        if length < 10 {
+            check("convolution", &inputs, |_, x| x[0].causal_convolution(x[1]));
+        }
+        let tape = Tape::<f64>::new().unwrap();
+        let [x, weights] = inputs.map(|input| tape.leaf(input));
+        let (fused, plain) =
+            (x.causal_convolution(weights).unwrap(), plain_convolution(x, weights));
+        near("convolution", &fused.value(), &plain.value(), 1e-13);
+        let seed = numbers(&[batch, length, width], 32);
+        let [mut fused, mut plain] = [fused, plain].map(|y| y.backward_with(seed.clone()).unwrap());
+        for leaf in [x, weights] {
+            let [fused, plain] = [&mut fused, &mut plain].map(|of| of.take(leaf).unwrap());
+            near("its gradient", &fused, &plain, 1e-11);
+        }
+    }
+}
+
+/// Values and slopes in f32 where the tape's f64 has them, over the numbers that f32 has digits for.
+#[test]
+fn gelu_of_f32_follows_that_of_f64() {
+    let xs: Vec<f32> = (-2640..=2640).map(|k| k as f32 / 200.0).collect();
+    let (narrow, wide) = (Tape::<f32>::new().unwrap(), Tape::<f64>::new().unwrap());
+    let x = narrow.leaf(Array1::from(xs.clone()));
+    let z = wide.leaf(Array1::from_iter(xs.iter().map(|&x| f64::from(x))));
+    let (y, w) = (x.gelu(), z.gelu());
+    let slopes = y.sum().backward().unwrap().take(x).unwrap();
+    let exact = w.sum().backward().unwrap().take(z).unwrap();
+    // Six units of Φ and a rounding of the product; slopes near their zero have those of their terms.
+    let bound = 8.0 * f64::from(f32::EPSILON);
+    for ((&y, &w), &x) in y.value().iter().zip(&w.value()).zip(&xs) {
+        let least = f64::from(f32::MIN_POSITIVE) * f64::from(x).abs();
+        assert!((f64::from(y) - w).abs() <= bound * w.abs() + least, "{x}: {y}, {w}");
+    }
+    for ((&y, &w), &x) in slopes.iter().zip(&exact).zip(&xs) {
+        let terms = w.abs() + f64::from(x).abs() * (-0.5 * f64::from(x).powi(2)).exp();
+        let least = f64::from(f32::MIN_POSITIVE) * f64::from(x).abs();
+        assert!((f64::from(y) - w).abs() <= bound * terms + least, "{x}: {y}, {w}");
+    }
+    let far = narrow.leaf(arr1(&[f32::NEG_INFINITY, f32::INFINITY, f32::NAN, -50.0, 50.0]));
+    let y = far.gelu();
+    let slopes = y.sum().backward().unwrap().take(far).unwrap();
+    assert_eq!(
+        y.value().iter().map(|&y| y.is_nan()).collect::<Vec<_>>(),
+        [false, false, true, false, false]
+    );
+    assert_eq!([y.value()[[0]], y.value()[[1]], y.value()[[3]]], [0.0, f32::INFINITY, 0.0]);
+    assert_eq!([slopes[[0]], slopes[[1]], slopes[[3]], slopes[[4]]], [0.0, 1.0, 0.0, 1.0]);
+    assert!(slopes[[2]].is_nan());
+}
+
 fn near(what: &str, found: &Shared<f64>, expected: &Shared<f64>, bound: f64) {
     assert_eq!(found.shape(), expected.shape(), "{what}");
     let most = expected.iter().fold(1.0_f64, |most, x| most.max(x.abs()));

@@ -1,7 +1,7 @@
 //! The tape as a whole: what a graph may be, what is refused and how, networks end to end, the same
 //! bits on any number of threads, and the optimisers against arithmetic by hand.
 
-use ndarray::{Array2, ArrayD, IxDyn, arr0, arr1, arr2};
+use ndarray::{Array1, Array2, ArrayD, Axis, IxDyn, arr0, arr1, arr2};
 use surprisal::autodiff::{
     AdamW, Generator, LeafGradients, Parameter, Schedule, Sgd, Shared, Tape, Variable,
     clip_gradient_norm, gradcheck,
@@ -126,6 +126,7 @@ fn another_tape_is_refused() {
         x.rms_norm(Some(vector), 0.1),
         a.causal_attention(b, a, 1),
         a.causal_attention(a, b, 1),
+        a.causal_convolution(y),
         x.linear_cross_entropy(y, None, &[0_u32], &loss),
         x.linear_cross_entropy(x, Some(vector), &[0_u32], &loss),
     ];
@@ -145,7 +146,7 @@ fn wrong_shapes_are_refused() {
     let loss = LinearCrossEntropy::builder().build().unwrap();
     let each = LinearCrossEntropy::builder().reduction(Reduction::None).build().unwrap();
     let huge = [usize::MAX, 2];
-    let refused: [(&str, Result<Variable<'_, f64>>); 34] = [
+    let refused: [(&str, Result<Variable<'_, f64>>); 38] = [
         (
             "the right operand has shape [4], expected a shape that goes with [3]",
             row.add(leaf(&[4])),
@@ -187,6 +188,10 @@ fn wrong_shapes_are_refused() {
         ),
         ("the values has shape [2, 3]", cube.causal_attention(cube, matrix, 1)),
         ("heads is 3", cube.causal_attention(cube, cube, 3)),
+        ("the sequences has shape [2, 3]", matrix.causal_convolution(matrix)),
+        ("the weights has shape [2, 3], expected [P, 4]", cube.causal_convolution(matrix)),
+        ("the weights has shape [0, 4]", cube.causal_convolution(leaf(&[0, 4]))),
+        ("expected at least 4 positions", cube.causal_convolution(leaf(&[5, 4]))),
     ];
     for (expected, result) in refused {
         let message = message(result);
@@ -235,6 +240,15 @@ fn nothing_is_something_too() {
     let cube = tape.leaf(numbers(&[2, 0, 4], 8));
     let y = cube.causal_attention(cube, cube, 2).unwrap().sum();
     assert_eq!(y.backward().unwrap().of(cube).unwrap().shape(), [2, 0, 4]);
+    for (from, weights) in
+        [([2, 0, 4], [1, 4]), ([2, 2, 4], [3, 4]), ([0, 2, 4], [2, 4]), ([2, 2, 0], [2, 0])]
+    {
+        let (cube, weights) = (tape.leaf(numbers(&from, 9)), tape.leaf(numbers(&weights, 10)));
+        let y = cube.causal_convolution(weights).unwrap().sum();
+        let gradients = y.backward().unwrap();
+        let (cube, weights) = (gradient_of(&gradients, cube), gradient_of(&gradients, weights));
+        assert!(cube.iter().chain(&weights).all(|&g| g == 0.0));
+    }
 }
 
 /// The parameters of a transformer block for width D.
@@ -344,6 +358,12 @@ fn step<T: Real>(threads: usize, batch: usize, length: usize, width: usize) -> V
             let (&table, block_leaves) = leaves.split_last().unwrap();
             let x = table.gather(&tokens).unwrap().reshape(&[batch, length, width]).unwrap();
             let x = block(x, block_leaves, 4, 0.1, &mut generator).unwrap();
+            // Each position minus half of the one before it, none before the first.
+            let before = tape.constant(ArrayD::from_elem(vec![batch, 1, width], T::from_f64(0.0)));
+            let weights = [1.0, -0.5].map(|w| Array1::from_elem(width, T::from_f64(w)));
+            let weights = ndarray::stack![Axis(0), weights[0], weights[1]];
+            let x = Variable::concat(&[before, x], 1).unwrap();
+            let x = x.causal_convolution(tape.leaf(weights)).unwrap().gelu();
             let other = x.sum_axes(&[0, 1], false).unwrap().tanh().mean().scale(T::from_f64(0.1));
             let y = x.linear_cross_entropy(table, None, &tokens, &loss).unwrap();
             let mut gradients = y.add(other).unwrap().backward().unwrap();

@@ -67,14 +67,6 @@ pub fn sum<'t>(
     words: Variable<'t, f32>,
     windows: &Windows,
 ) -> surprisal::Result<Variable<'t, f32>> {
-    let scales = leaves.of("scales");
-    let mut sum = None;
-    for at in 0..PLACES {
-        let term = place(words, windows, at)?.mul(scales.slice(0, at..at + 1)?)?;
-        sum = Some(match sum {
-            None => term,
-            Some(sum) => term.add(sum)?,
-        });
-    }
-    sum.expect("at least one place").reshape(&[windows.count * windows.length, WIDTH])
+    let sum = words.causal_convolution(leaves.of("scales"))?;
+    sum.reshape(&[windows.count * windows.length, WIDTH])
 }

@@ -11,7 +11,7 @@ use super::record::Measurement;
 use super::spelling::Spelling;
 use super::tokens::TokenKind;
 use crate::Failure;
-use crate::parallel::on_one_thread;
+use crate::parallel::{both, on_one_thread};
 
 /// Rows that diffusion entropies and gradient tiles are of, the same ones in every measurement of a
 /// run: the kernel's eigenvalues take the cube of them.
@@ -67,18 +67,27 @@ impl<'a> Predictions<'a> {
         step: usize,
         elapsed: Duration,
     ) -> Result<Measurement, Failure> {
-        let loss = LinearCrossEntropy::builder().entropy(true).varentropy(true).build()?;
-        let forward = loss.forward(&self.inputs())?;
+        let rows = sample_rows(0, self.targets.len(), SAMPLE.min(self.targets.len()));
+        let hidden = self.hidden.select(Axis(0), &rows);
+        let targets: Vec<u32> = rows.iter().map(|&row| self.targets[row]).collect();
+        let sample = Predictions { hidden: hidden.view(), targets: &targets, ..*self };
+        // The geometry keeps one thread busy, and would leave the others idle.
+        let (geometry, losses) = both(
+            || on_one_thread(|| Geometry::of(self.hidden, &sample)),
+            || -> Result<_, Failure> {
+                let loss = LinearCrossEntropy::builder().entropy(true).varentropy(true).build()?;
+                let forward = loss.forward(&self.inputs())?;
+                let kept = [Filter::Auto, Filter::Below(PUBLISHED_FILTER)];
+                let [kept, kept_2e_12] = kept.map(|filter| sample.tiles_kept(filter));
+                Ok((forward, kept?, kept_2e_12?))
+            },
+        );
+        let (geometry, (forward, tiles_kept, tiles_kept_2e_12)) = (geometry?, losses?);
         let surprisal = forward.mean_surprisal().unwrap_or(f64::NAN);
         let varentropy = forward.statistic(Statistic::Varentropy)?;
         let log_probabilities = forward.statistic(Statistic::LogProbability)?;
         let bits = surprisal / std::f64::consts::LN_2;
 
-        let rows = sample_rows(0, self.targets.len(), SAMPLE.min(self.targets.len()));
-        let hidden = self.hidden.select(Axis(0), &rows);
-        let targets: Vec<u32> = rows.iter().map(|&row| self.targets[row]).collect();
-        let sample = Predictions { hidden: hidden.view(), targets: &targets, ..*self };
-        let geometry = on_one_thread(|| Geometry::of(self.hidden, &sample))?;
         let fit = geometry.fit()?;
 
         Ok(Measurement {
@@ -103,8 +112,8 @@ impl<'a> Predictions<'a> {
             dse: geometry.dse,
             dsmi: geometry.dsmi,
             sigma: geometry.sigma,
-            tiles_kept: sample.tiles_kept(Filter::Auto)?,
-            tiles_kept_2e_12: sample.tiles_kept(Filter::Below(PUBLISHED_FILTER))?,
+            tiles_kept,
+            tiles_kept_2e_12,
             eigenvalues: geometry.eigenvalues(self.targets.len()),
         })
     }

@@ -72,8 +72,8 @@ const STEPS: usize = 600;
 /// The model without `--model`: the one that learns most in the time.
 const MODEL: Kind = Kind::Transformer;
 
-/// Steps between two measurements, after the first few: all of them together then take three tenths
-/// of the time, most of it for hidden states.
+/// Steps between two measurements, after the first few: all of them together then take a fifth of
+/// the time.
 const STEPS_A_MEASUREMENT: usize = 100;
 
 /// Steps between two checkpoints: what a crash costs at most.

@@ -22,8 +22,9 @@ use crate::Failure;
 /// 0.3 ends 2 % higher.
 pub const DROPOUT: f64 = 0.1;
 
-/// Windows whose hidden states are computed at once where nothing is trained.
-const WINDOWS_AT_ONCE: usize = 16;
+/// Windows whose hidden states are computed at once where nothing is trained: as many as in a step, so that the
+/// memory of one serves the other.
+const WINDOWS_AT_ONCE: usize = 4;
 
 /// Which model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

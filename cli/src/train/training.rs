@@ -33,6 +33,13 @@ const WARM_UP_STEPS: usize = 50;
 /// β₁, and β₂: the paper's 0.999 would average over more steps than a run has.
 const BETAS: [f64; 2] = [0.9, 0.99];
 
+/// Bytes of scratch of the loss for a class: 512 rows of its logits and a seventh. All rows of a step at once
+/// would be twice as much memory that every step finds anew.
+const BYTES_A_CLASS: usize = 2340;
+
+/// Bytes of its scratch beside those: for as many threads as most machines have.
+const BYTES_BESIDE: usize = 12 << 20;
+
 /// Of the random numbers of the first parameters.
 const STREAM: u64 = 0;
 
@@ -80,7 +87,9 @@ impl<'a> Training<'a> {
             optimisers: optimisers?,
             schedule: schedule(steps)?,
             order: Order::new(seed, corpus.training, LENGTH, WINDOWS),
-            loss: LinearCrossEntropy::builder().build()?,
+            loss: LinearCrossEntropy::builder()
+                .memory_budget(BYTES_BESIDE + BYTES_A_CLASS.saturating_mul(corpus.vocabulary()))
+                .build()?,
             teacher: None,
             seed,
             steps,

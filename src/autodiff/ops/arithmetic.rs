@@ -105,8 +105,15 @@ impl<'t, T: Real> Variable<'t, T> {
         let operand = |of: Self| Operand { index: of.index, value: lanes::standard(of.value()) };
         let (left, right) = (operand(self), operand(other));
         let shape = common_shape(&left.value, &right.value)?;
+        let isa = self.tape.isa();
+        let whole = left.value.shape() == shape && right.value.len() > 1;
+        if whole && is_row(&shape, right.value.shape()) {
+            let (x, y) = (array::slice(&left.value), array::slice(&right.value));
+            let value = array::shared(&shape, lanes::zip(isa, x, y, function));
+            return Ok((left, right, value));
+        }
         let mut value = expand(&left.value, &shape);
-        apply(self.tape.isa(), &mut value, &right.value, function);
+        apply(isa, &mut value, &right.value, function);
         Ok((left, right, value))
     }
 }
