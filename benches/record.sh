@@ -1,9 +1,10 @@
 #!/bin/sh
 # Runs the shapes of benches/results/ on this machine, one file a run, and makes the tables of RESULTS.md anew.
 #
-#     benches/record.sh [WRAPPER…]
+#     [SETS="avx512 avx2"] benches/record.sh [WRAPPER…]
 #
-# WRAPPER is put before each run: what keeps a machine quiet meanwhile. Needs a release build and, for the largest
+# SETS are the instruction sets, those that the processor lacks are left out; WRAPPER is put before each run, to keep
+# the machine quiet meanwhile. Needs a release build and, for the largest
 # shape with gradients, 8 GiB of memory.
 set -eu
 cd "$(dirname "$0")/.."
@@ -20,9 +21,8 @@ record() {
 }
 
 wrapper=$*
-for isa in avx512 avx2; do
+for isa in ${SETS:-avx512 avx2}; do
     export SURPRISAL_ISA=$isa
-    # An instruction set that the processor does not have is left out.
     "$surprisal" bench --tokens 1 --hidden 1 --vocab 1 --repetitions 1 --quiet > /dev/null 2>&1 || continue
     for dtype in f32 bf16; do
         for pass in forward forward-backward; do
