@@ -113,13 +113,15 @@ impl Bench {
             last = pass(gradients.as_mut())?;
             seconds.push(last.seconds);
             peaks.push(peak());
+            if let Some(streams) = streams.as_mut().filter(|streams| streams.may_interrupt()) {
+                streams.sample();
+            }
             if let Some(baseline) = &mut baseline
                 && repetition < BASELINE_REPETITIONS
             {
                 baseline_seconds.push(baseline.run(&data, gradients.as_mut())?);
             }
         }
-        // After the passes: between them it would empty the caches.
         sample(&mut streams);
         sample(&mut streams);
         let errors = match &mut gradients {

@@ -7,7 +7,6 @@ use surprisal::Isa;
 
 use super::machine::caches;
 use super::memory;
-use super::spread::Spread;
 use crate::parallel;
 
 /// Numbers are read from so many bytes in all, where they are free: at least, and at most.
@@ -62,12 +61,19 @@ impl Streams {
         rates.iter().sum()
     }
 
-    /// The medians.
-    pub fn bandwidth(mut self) -> Bandwidth {
+    /// Whether a sample between two passes takes nothing from them: a cache would not have held what they read.
+    pub fn may_interrupt(&self) -> bool {
+        self.operands.is_none()
+    }
+
+    /// The best of the samples, as STREAM has it: what other programs and machines beside this one take of a
+    /// memory comes and goes, up to a half of it.
+    pub fn bandwidth(self) -> Bandwidth {
+        let best = |rates: &[f64]| rates.iter().copied().fold(0.0, f64::max);
         Bandwidth {
-            memory: Spread::of(&mut self.memory).median,
-            one_thread: Spread::of(&mut self.one_thread).median,
-            cache: self.operands.map(|_| Spread::of(&mut self.cache).median),
+            memory: best(&self.memory),
+            one_thread: best(&self.one_thread),
+            cache: self.operands.map(|_| best(&self.cache)),
         }
     }
 }
