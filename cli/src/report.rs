@@ -40,9 +40,13 @@ impl Report {
         print_text(&if json { self.json() } else { self.lines() })
     }
 
+    /// The keys with their JSON values.
+    pub fn pairs(&self) -> impl Iterator<Item = (String, Value)> {
+        self.entries.iter().map(|entry| (entry.key.to_string(), entry.value.clone()))
+    }
+
     fn json(&self) -> String {
-        let pairs = self.entries.iter().map(|entry| (entry.key.to_string(), entry.value.clone()));
-        format!("{}\n", Value::Object(Map::from_iter(pairs)))
+        format!("{}\n", Value::Object(Map::from_iter(self.pairs())))
     }
 
     fn lines(&self) -> String {
@@ -62,17 +66,29 @@ impl Report {
 fn label(key: &str) -> String {
     match key {
         "alpha_req" => "α-ReQ".into(),
+        "bandwidth_gbytes" => "bandwidth".into(),
+        "bandwidth_of_cache_gbytes" => "bandwidth of the cache".into(),
+        "bandwidth_one_thread_gbytes" => "bandwidth of one thread".into(),
+        "bound" => "bound by".into(),
+        "bytes_moved" => "traffic".into(),
         "dse" => "DSE".into(),
         "dsmi" => "DSMI".into(),
         "gflops" => "rate".into(),
         "kneser_ney_perplexity" => "Kneser–Ney perplexity".into(),
+        "l1_data_bytes" => "L1 cache of data".into(),
+        "l2_bytes" => "L2 cache".into(),
+        "l3_bytes" => "L3 cache".into(),
         "lidar" => "LiDAR".into(),
+        "mass_lost_at_2e_12" => "mass lost at 2⁻¹²".into(),
         "mean_probability_at_50" => "mean probability of the 50th class".into(),
         "nesum" => "NESum".into(),
         "rankme" => "RankMe".into(),
         "rankme_covariance" => "RankMe of the covariance".into(),
+        "roof_seconds" => "time at the roof".into(),
         "seconds" => "time".into(),
         "softmax_at_least_2e_12" => "softmax of at least 2⁻¹²".into(),
+        "softmax_at_least_2e_16" => "softmax of at least 2⁻¹⁶".into(),
+        "softmax_at_least_2e_20" => "softmax of at least 2⁻²⁰".into(),
         "tokens_above_2e_12" => "classes above 2⁻¹²".into(),
         "vendi" => "Vendi".into(),
         "workspace_bytes" => "workspace".into(),

@@ -108,8 +108,8 @@ impl<R: SimdReal, const CHAINS: usize> Kernel for Chains<R, CHAINS> {
     }
 }
 
-/// The median rate of what returns the number of its operations.
-fn rate(run: impl Fn(usize) -> usize) -> f64 {
+/// The median rate of what returns how much it did, operations or bytes.
+pub(super) fn rate(run: impl Fn(usize) -> usize) -> f64 {
     let mut rates = [0.0; SAMPLES];
     for rate in &mut rates {
         let (start, mut operations) = (Instant::now(), 0);

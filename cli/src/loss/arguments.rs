@@ -323,7 +323,7 @@ pub(super) enum ReductionName {
     Sum,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, ValueEnum, PartialEq)]
 pub enum BackwardName {
     Auto,
     Recompute,

@@ -1,6 +1,7 @@
 //! The program from the outside: what it prints, what it writes, and how it fails.
 
 mod bench;
+mod bench_records;
 mod candidates;
 mod losses;
 mod oracle;
