@@ -12,7 +12,7 @@ use half::{bf16, f16};
 use indicatif::{ProgressBar, ProgressStyle};
 use ndarray::{Array2, LinalgScalar};
 
-use surprisal::{Element, Filter, Inputs, Isa, LinearCrossEntropy, Pass, Precision, Shapes};
+use surprisal::{Element, Inputs, Isa, LinearCrossEntropy, Pass, Precision, Shapes};
 
 use self::baseline::Baseline;
 pub use self::baseline::product;
@@ -21,6 +21,7 @@ use self::passes::{Pair, timed};
 use self::resident::Resident;
 use self::sparsity::Sparsity;
 use crate::device::{Device, Place};
+use crate::filter::FilterName;
 use crate::loss::{BACKWARD, BackwardName, INPUTS, of_strategy};
 use crate::output::{number, optional};
 use crate::report::{Report, bytes, duration, percent, significant, significant_or};
@@ -81,8 +82,9 @@ pub struct Bench {
     /// Order of the classes, with --data trained [default: frequency]
     #[arg(long, value_enum, help_heading = INPUTS)]
     order: Option<Order>,
-    /// Leave entries of the softmax below EPS out of the gradients, 0 to 1
-    #[arg(long, value_name = "auto|EPS", allow_hyphen_values = true, help_heading = BACKWARD)]
+    /// Leave entries of the softmax below EPS out of the gradients, 0 to 1, or with mass:D of each row
+    /// the least likely that have no more than D of it
+    #[arg(long, value_name = "auto|EPS|mass:D", allow_hyphen_values = true, help_heading = BACKWARD)]
     filter: Option<FilterName>,
     /// Replace what the filter leaves out by its mean
     #[arg(long, requires = "filter", help_heading = BACKWARD)]
@@ -156,23 +158,6 @@ enum DataName {
 enum Order {
     Frequency,
     Random,
-}
-
-#[derive(Clone, Copy)]
-struct FilterName(Filter);
-
-impl std::str::FromStr for FilterName {
-    type Err = &'static str;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "auto" => Ok(Self(Filter::Auto)),
-            _ => match name.parse() {
-                Ok(threshold) => Ok(Self(Filter::Below(threshold))),
-                Err(_) => Err("expected auto or a number from 0 to 1"),
-            },
-        }
-    }
 }
 
 impl Sizes {

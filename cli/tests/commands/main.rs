@@ -2,6 +2,7 @@
 
 mod bench;
 mod candidates;
+mod class_order;
 mod losses;
 mod oracle;
 mod preference;

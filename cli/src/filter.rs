@@ -1,0 +1,26 @@
+//! The name of a filter, as `loss` and `bench` take it.
+
+use std::str::FromStr;
+
+use surprisal::Filter;
+
+/// auto, ε, or mass:δ.
+#[derive(Clone, Copy)]
+pub struct FilterName(pub Filter);
+
+impl FromStr for FilterName {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        // The range is the library's to check.
+        let number = |text: &str| {
+            text.parse()
+                .map_err(|_| "expected auto, a number from 0 to 1, or mass: and such a number")
+        };
+        Ok(Self(match (name, name.strip_prefix("mass:")) {
+            ("auto", _) => Filter::Auto,
+            (_, Some(mass)) => Filter::Mass(number(mass)?),
+            (_, None) => Filter::Below(number(name)?),
+        }))
+    }
+}
