@@ -1,5 +1,6 @@
-//! The name of a filter, as `loss` and `bench` take it.
+//! The names of a filter, as `loss` and `bench` take them, and of an order of the classes for it.
 
+use std::convert::Infallible;
 use std::str::FromStr;
 
 use surprisal::Filter;
@@ -22,5 +23,27 @@ impl FromStr for FilterName {
             (_, Some(mass)) => Filter::Mass(number(mass)?),
             (_, None) => Filter::Below(number(name)?),
         }))
+    }
+}
+
+/// What an order of the classes is made from.
+#[derive(Clone)]
+pub enum OrderName {
+    MeanLogit,
+    Similar,
+    Counts,
+    File(String),
+}
+
+impl FromStr for OrderName {
+    type Err = Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Ok(match name {
+            "mean-logit" => Self::MeanLogit,
+            "similar" => Self::Similar,
+            "counts" => Self::Counts,
+            _ => Self::File(name.into()),
+        })
     }
 }

@@ -21,8 +21,7 @@ fn gradients_and_statistics_are_those_of_the_classes() {
     let mut stream = Stream(1);
     let (hidden, classifier) =
         (stream.matrix(rows, width, 1.0), stream.matrix(classes, width, 1.0));
-    let (bias, weights) =
-        (stream.vector(classes, 0.5), stream.vector(classes, 0.5).mapv(|w| w + 1.0));
+    let (bias, weights) = (stream.vector(classes, 0.5), stream.vector(classes, 0.5).mapv(f64::abs));
     let targets: Vec<i64> =
         (0..rows as i64).map(|i| if i % 7 == 3 { -100 } else { i * 37 % classes as i64 }).collect();
     let order = ClassOrder::new(&shuffled(&mut stream, classes)).unwrap();

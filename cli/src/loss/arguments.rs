@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use surprisal::{Backward, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction, Statistic};
 
 use super::named::Family;
-use super::ordered::OrderName;
 use super::truncated::Truncated;
 use crate::device::Device;
-use crate::filter::FilterName;
+use crate::filter::{FilterName, OrderName};
 use crate::teacher::Tail;
 use crate::{Failure, numerals, size};
 

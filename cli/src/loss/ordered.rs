@@ -1,36 +1,12 @@
 //! An order of the classes, for a filter.
 
-use std::convert::Infallible;
-use std::str::FromStr;
-
 use surprisal::loss::ClassOrder;
 
 use super::arguments::Loss;
 use super::inputs::Arrays;
 use crate::Failure;
 use crate::arrays::Opened;
-
-/// What the order is made from.
-#[derive(Clone)]
-pub(super) enum OrderName {
-    MeanLogit,
-    Similar,
-    Counts,
-    File(String),
-}
-
-impl FromStr for OrderName {
-    type Err = Infallible;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Ok(match name {
-            "mean-logit" => Self::MeanLogit,
-            "similar" => Self::Similar,
-            "counts" => Self::Counts,
-            _ => Self::File(name.into()),
-        })
-    }
-}
+use crate::filter::OrderName;
 
 impl Loss {
     /// Puts what is by class into the order that is asked for.

@@ -35,8 +35,7 @@ impl Place {
         write_npy(&place.path("e.npy"), hidden.view()).unwrap();
         write_npy(&place.path("c.npy"), classifier.view()).unwrap();
         write_npy(&place.path("b.npy"), random.vector(CLASSES, 0.2).view()).unwrap();
-        write_npy(&place.path("w.npy"), random.vector(CLASSES, 0.5).mapv(|w| w + 1.0).view())
-            .unwrap();
+        write_npy(&place.path("w.npy"), random.vector(CLASSES, 0.5).mapv(f64::abs).view()).unwrap();
         write_npy(&place.path("y.npy"), targets.view()).unwrap();
         place.integers("o.npy", (0..CLASSES as i64).rev());
         place
