@@ -55,17 +55,16 @@ impl<'a> ActiveFilter<'a> {
         let mut results = vec![(0_usize, 0.0_f64); states.len()];
         let parts = kept.chunks_mut(panels.max(1)).zip(results.chunks_mut(ROWS));
         let mut all: Vec<Deciding> = (0..slots).map(|_| Deciding::default()).collect();
-        let task =
-            |deciding: &mut Deciding,
-             (i, (words, results)): (usize, (&mut [u64], &mut [(usize, f64)]))| {
-                for (row, result) in (i * ROWS..).zip(results) {
-                    let log_sum_exp = states[row].log_sum_exp();
-                    deciding.see(record, row, log_sum_exp, panels);
-                    problem.each_target_panel(&problem.rows[row], |p| deciding.kept[p] = true);
-                    deciding.decide(record, row, log_sum_exp, cut);
-                    *result = deciding.put(record, row, words);
-                }
-            };
+        type Part<'p> = (usize, (&'p mut [u64], &'p mut [(usize, f64)]));
+        let task = |deciding: &mut Deciding, (i, (words, results)): Part<'_>| {
+            for (row, result) in (i * ROWS..).zip(results) {
+                let log_sum_exp = states[row].log_sum_exp();
+                deciding.see(record, row, log_sum_exp, panels);
+                problem.each_target_panel(&problem.rows[row], |p| deciding.kept[p] = true);
+                deciding.decide(record, row, log_sum_exp, cut);
+                *result = deciding.put(record, row, words);
+            }
+        };
         parallel::for_each(&mut all, parts.enumerate().collect(), task);
         let dropped = Dropped::of(&results, panels);
         Some(Self { record, panels, kept, dropped })
