@@ -85,6 +85,12 @@ impl Opened {
         Ok(())
     }
 
+    /// Takes these entries of the first axis in place of all.
+    pub fn select(&mut self, rows: &[usize]) -> Result<(), Failure> {
+        self.tensor = self.tensor.select(rows)?;
+        Ok(())
+    }
+
     /// The array as it stands in the file.
     pub fn view(&self) -> TensorView<'_> {
         self.tensor.view()

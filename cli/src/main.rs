@@ -9,6 +9,7 @@ mod devices;
 mod dse;
 mod dsmi;
 mod features;
+mod filter;
 mod loss;
 mod numerals;
 mod oracle;

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::loss::engine::active::{Active, Entry, Seen, active_rows};
 use crate::loss::engine::pair::{Pair, pairs};
 use crate::loss::engine::tile::{self, Weights};
-use crate::loss::filter::record::Dropped;
+use crate::loss::filter::decision::Dropped;
 use crate::loss::filter::smoothing::SmoothingTerm;
 use crate::loss::gradients::Gradients;
 use crate::loss::{Companion, Targets, Upstream};

@@ -10,12 +10,13 @@ use super::shader::{Beside, Divergences, Kernel, Kind, Params, Weighing};
 use super::singles::Singles;
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
+use crate::loss::engine::cut::Cut;
 use crate::loss::engine::grid::TILE_COLUMNS;
 use crate::loss::engine::problem::{Problem, Row};
 use crate::loss::engine::tile::Weights;
 use crate::loss::row_loss::Needs;
 use crate::loss::source::Source;
-use crate::loss::{Companion, Inputs, LinearCrossEntropy, Targets};
+use crate::loss::{Companion, Filter, Inputs, LinearCrossEntropy, Targets};
 use crate::softmax::divergence::Form;
 
 /// The class that no target has.
@@ -86,6 +87,9 @@ pub(super) fn check(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<()
         }
         if loss.tail_correction {
             return conflict("a filter on the GPU goes without a tail correction");
+        }
+        if matches!(loss.filter, Some(Filter::Mass(_))) {
+            return conflict("a filter on the GPU goes by single probabilities, not by mass");
         }
     }
     if inputs.second_head().is_some() {
@@ -218,7 +222,7 @@ impl<'c, 'a> Call<'c, 'a> {
             scales: problem.rows.iter().any(|row| scale_of(row) != scale),
             weighing,
             beside: beside(&problem),
-            filter: problem.threshold.is_some(),
+            filter: problem.cut.is_some(),
             zero_at_target: problem.zero_at_target,
             immediates: context.immediates,
         };
@@ -287,13 +291,17 @@ impl<'c, 'a> Call<'c, 'a> {
     /// What all kernels read alike.
     pub(super) fn params(&self) -> Params {
         let transform = &self.problem.loss.transform;
+        let threshold = match self.problem.cut {
+            Some(Cut::Below(threshold)) => threshold,
+            Some(Cut::Mass(_)) | None => 0.0,
+        };
         Params {
             width: self.problem.width as u32,
             span: self.plan.span as u32,
             spans: self.plan.spans as u32,
             scale: self.scale,
             softcap: transform.softcap.unwrap_or(1.0) as f32,
-            threshold: self.problem.threshold.unwrap_or(0.0) as f32,
+            threshold: threshold as f32,
             ..Params::default()
         }
     }

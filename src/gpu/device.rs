@@ -16,7 +16,7 @@ use super::workspace::Workspace;
 use crate::error::{Error, Result};
 use crate::loss::engine::active::Seen;
 use crate::loss::engine::problem::Problem;
-use crate::loss::filter::record::Dropped;
+use crate::loss::filter::decision::Dropped;
 use crate::loss::source::Source;
 use crate::loss::{Candidates, Companion, Inputs, LinearCrossEntropy, Targets, Upstream};
 use crate::matrix::{Matrix, Vector};

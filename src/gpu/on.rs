@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::loss::engine::active::Seen;
 use crate::loss::engine::fold::Folded;
 use crate::loss::engine::problem::Problem;
-use crate::loss::filter::record::Dropped;
+use crate::loss::filter::decision::Dropped;
 use crate::loss::source::Source;
 use crate::loss::{Forward, Gradients, Inputs, LinearCrossEntropy, Upstream};
 

@@ -122,6 +122,44 @@ impl Tensor {
         Ok(owned.map_or(self, |array| Tensor { storage: Storage::Owned(array) }))
     }
 
+    /// A copy of these entries of the first axis, in memory: rows of a matrix, numbers of a vector.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("targets.npy");
+    /// surprisal::io::write_npy(&path, ndarray::array![3_i64, 1, 4].view())?;
+    /// let some = surprisal::io::Tensor::open(path.to_str().unwrap())?.select(&[2, 0])?;
+    /// assert_eq!(some.view().to_i64("targets")?.as_slice(), Some(&[4, 3][..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for an array without an axis; [`Error::Value`] for an entry that it has not.
+    pub fn select(&self, entries: &[usize]) -> Result<Tensor> {
+        let view = self.view();
+        let Some(&length) = view.shape().first() else {
+            return Err(Error::Shape {
+                argument: "the array",
+                found: Vec::new(),
+                expected: "at least one axis to select from".into(),
+            });
+        };
+        if let Some(i) = entries.iter().position(|&entry| entry >= length) {
+            return Err(Error::Value {
+                argument: "the entries selected",
+                index: vec![i],
+                value: entries[i].to_string(),
+                expected: "an entry of the first axis",
+            });
+        }
+        let storage = with_array!(view, array => {
+            Box::new(array.select(ndarray::Axis(0), entries)) as Box<dyn Viewable>
+        });
+        Ok(Tensor { storage: Storage::Owned(storage) })
+    }
+
     /// Reads `shape` from `source`, which holds its elements and nothing else.
     pub(super) fn read(
         element: ElementType,

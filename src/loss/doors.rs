@@ -12,7 +12,7 @@ use super::engine::second_head::fold_heads;
 use super::engine::shapes::{Pass, Shapes, Strategy};
 use super::engine::sinks::is_direct;
 use super::engine::strip::strip;
-use super::filter::record::ActiveFilter;
+use super::filter::decision::ActiveFilter;
 use super::forward::Forward;
 use super::gradients::{Gradients, Sink, Upstream};
 use super::inputs::{Inputs, Targets};
@@ -92,8 +92,8 @@ impl LinearCrossEntropy {
         let problem = Problem::<R>::new(self, inputs)?;
         let mut folded = in_format!(problem, fold_heads(&problem, &plan));
         let record = folded.record.take();
-        let cut = ActiveFilter::new(&problem, record.as_ref());
-        let dropped = cut.map(|cut| cut.dropped(&problem, &folded.states, plan.slots));
+        let cut = ActiveFilter::new(&problem, record.as_ref(), &folded.states, plan.slots);
+        let dropped = cut.map(|cut| cut.dropped);
         let forward = Forward::new(problem, folded, dropped);
         Ok(Fold { forward: Forward { record, ..forward } })
     }
@@ -293,7 +293,7 @@ impl LinearCrossEntropy {
         let seen = Seen { states, second, candidates };
         let active = active_rows(&problem, seen, &problem.rows, upstream);
         let pairs = pairs(&problem, states, second, &problem.rows, upstream);
-        let cut = ActiveFilter::new(&problem, forward.record.as_ref());
+        let cut = ActiveFilter::new(&problem, forward.record.as_ref(), states, plan.slots);
         in_format!(problem, recompute(&problem, &plan, active, &pairs, cut.as_ref(), gradients));
         Ok(())
     }
@@ -353,14 +353,14 @@ impl LinearCrossEntropy {
                 let forward = plan.of_forward();
                 let mut folded = in_format!(problem, fold_heads(&problem, &forward));
                 let record = folded.record.take();
-                let cut = ActiveFilter::new(&problem, record.as_ref());
                 let Folded { states, second, candidates, .. } = &folded;
+                let cut = ActiveFilter::new(&problem, record.as_ref(), states, plan.slots);
                 let seen = Seen { states, second, candidates };
                 let active = active_rows(&problem, seen, &problem.rows, upstream);
                 let pairs = pairs(&problem, states, second, &problem.rows, upstream);
                 let cut_of = cut.as_ref();
                 in_format!(problem, recompute(&problem, &plan, active, &pairs, cut_of, gradients));
-                let dropped = cut.map(|cut| cut.dropped(&problem, &folded.states, plan.slots));
+                let dropped = cut.map(|cut| cut.dropped);
                 (folded, dropped)
             }
         };

@@ -214,6 +214,7 @@
 
 mod between_passes;
 pub(crate) mod candidates;
+mod class_order;
 pub(crate) mod companion;
 mod doors;
 mod embedding_cost;
@@ -238,6 +239,7 @@ mod teacher_list;
 mod truncation;
 
 pub use candidates::{CandidateLogProbabilities, Candidates};
+pub use class_order::ClassOrder;
 pub use companion::Companion;
 pub use embedding_cost::EmbeddingCost;
 pub use engine::plan::Plan;

@@ -242,8 +242,9 @@ fn check_passes(
 fn filters() {
     let shapes = [(1, 1, 1), (300, 20, 3000), (1100, 33, 700), (300, 0, 3000), (300, 64, 3000)];
     for (rows, width, classes) in shapes {
-        for threshold in [0.0, 1.0 / 4096.0, 1.0] {
-            let plain = LinearCrossEntropy::builder().filter(Filter::Below(threshold));
+        let below = [0.0, 1.0 / 4096.0, 1.0].map(Filter::Below);
+        for filter in below.into_iter().chain([1e-3, 0.3].map(Filter::Mass)) {
+            let plain = LinearCrossEntropy::builder().filter(filter);
             let smooth = plain.clone().label_smoothing(0.1).filter_classifier(false);
             let corrected = plain.clone().tail_correction(true);
             for builder in [plain.clone(), plain.memory_budget(3 << 20), smooth, corrected] {

@@ -4,6 +4,7 @@ mod autodiff;
 mod autodiff_graph;
 mod autodiff_log_probabilities;
 mod candidates;
+mod class_order;
 #[cfg(feature = "io")]
 mod classical;
 #[cfg(feature = "spectral")]
@@ -13,6 +14,7 @@ mod diffusion_golden;
 mod edge_cases;
 mod ends_of_the_range;
 mod filter;
+mod filter_by_mass;
 mod golden;
 mod instruction_set;
 #[cfg(feature = "io")]

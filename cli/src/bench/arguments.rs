@@ -3,10 +3,11 @@
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-use surprisal::{Filter, LinearCrossEntropy, Pass};
+use surprisal::{LinearCrossEntropy, Pass};
 
 use super::data::Sizes;
 use crate::device::Device;
+use crate::filter::FilterName;
 use crate::loss::{BACKWARD, BackwardName, INPUTS};
 use crate::{Failure, numerals, size};
 
@@ -62,8 +63,9 @@ pub struct Bench {
     /// Order of the classes, with trained data [default: frequency]
     #[arg(long, value_enum, help_heading = INPUTS)]
     pub order: Option<Order>,
-    /// Leave entries of the softmax below EPS out of the gradients, 0 to 1
-    #[arg(long, value_name = "auto|EPS", allow_hyphen_values = true, help_heading = BACKWARD)]
+    /// Leave entries of the softmax below EPS out of the gradients, 0 to 1, or with mass:D of each row
+    /// the least likely that have no more than D of it
+    #[arg(long, value_name = "auto|EPS|mass:D", allow_hyphen_values = true, help_heading = BACKWARD)]
     pub filter: Option<FilterName>,
     /// Replace what the filter leaves out by its mean
     #[arg(long, requires = "filter", help_heading = BACKWARD)]
@@ -154,32 +156,6 @@ pub enum DataName {
 pub enum Order {
     Frequency,
     Random,
-}
-
-#[derive(Clone, Copy)]
-pub struct FilterName(pub Filter);
-
-impl std::fmt::Display for FilterName {
-    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Filter::Below(threshold) => write!(to, "{threshold:e}"),
-            _ => write!(to, "auto"),
-        }
-    }
-}
-
-impl std::str::FromStr for FilterName {
-    type Err = &'static str;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "auto" => Ok(Self(Filter::Auto)),
-            _ => match name.parse() {
-                Ok(threshold) => Ok(Self(Filter::Below(threshold))),
-                Err(_) => Err("expected auto or a number from 0 to 1"),
-            },
-        }
-    }
 }
 
 impl Bench {

@@ -3,13 +3,12 @@
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-use surprisal::{
-    Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction, Statistic,
-};
+use surprisal::{Backward, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction, Statistic};
 
 use super::named::Family;
 use super::truncated::Truncated;
 use crate::device::Device;
+use crate::filter::{FilterName, OrderName};
 use crate::teacher::Tail;
 use crate::{Failure, numerals, size};
 
@@ -230,9 +229,9 @@ pub struct Loss {
     /// How the gradients are computed
     #[arg(long, value_enum, default_value_t = BackwardName::Auto, help_heading = BACKWARD)]
     pub(super) backward: BackwardName,
-    /// Leave probabilities below this out of the gradients, 0 to 1; auto is a 32nd of the input
-    /// type's epsilon
-    #[arg(long, value_name = "auto|EPS", allow_hyphen_values = true, help_heading = BACKWARD)]
+    /// Leave probabilities below EPS out of the gradients, 0 to 1 (auto: a 32nd of the input type's
+    /// epsilon), or with mass:D of each row the least likely classes that have no more than D of it
+    #[arg(long, value_name = "auto|EPS|mass:D", allow_hyphen_values = true, help_heading = BACKWARD)]
     pub(super) filter: Option<FilterName>,
     /// The gradients that the filter acts on [default: all]
     #[arg(
@@ -248,6 +247,19 @@ pub struct Loss {
     /// Replace what the filter leaves out by its mean
     #[arg(long, requires = "filter", help_heading = BACKWARD)]
     pub(super) tail_correction: bool,
+    /// Order of the classes, whose blocks of 32 a filter keeps or drops: by their mean logit, so that
+    /// those stand together whose logits are alike (similar), by how often they are targets (counts), or
+    /// as the integers of a file name them. What is written is by class as ever
+    #[arg(
+        long,
+        value_name = "mean-logit|similar|counts|FILE",
+        requires = "filter",
+        requires = "targets",
+        conflicts_with_all = ["logits", "soft_targets", "teacher_classes", "teacher_hidden",
+            "teacher_logits", "candidates", "costs"],
+        help_heading = BACKWARD
+    )]
+    pub(super) class_order: Option<OrderName>,
     /// Scratch that the computation may take, in bytes: 64MiB, 2G, 100000 [default: 256MiB]
     #[arg(
         long,
@@ -337,20 +349,6 @@ impl From<BackwardName> for Backward {
             BackwardName::Recompute => Backward::Recompute,
             BackwardName::Strip => Backward::Strip,
         }
-    }
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct FilterName(Filter);
-
-impl std::str::FromStr for FilterName {
-    type Err = &'static str;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Ok(Self(match name {
-            "auto" => Filter::Auto,
-            _ => Filter::Below(name.parse().map_err(|_| "expected auto or a number from 0 to 1")?),
-        }))
     }
 }
 

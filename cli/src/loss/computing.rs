@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use surprisal::io::{NpyElement, write_npy};
+use surprisal::loss::ClassOrder;
 use surprisal::{
     Forward, Gradients, Inputs, LinearCrossEntropy, Matrix, Pass, Real, Reduction, Shapes, Upstream,
 };
@@ -26,6 +27,7 @@ impl Loss {
         self.check()?;
         let objective = Objective::new(self)?;
         let mut arrays = Arrays::open(self)?;
+        let order = self.order(&mut arrays)?;
         let mut wide = false;
         for array in arrays.matrices() {
             wide |= matches!(array.matrix()?, Matrix::F64(_));
@@ -40,8 +42,8 @@ impl Loss {
         }
         let place = Place::open(self.device)?;
         match wide {
-            true => self.run_in::<f64>(global, &objective, &arrays, &place),
-            false => self.run_in::<f32>(global, &objective, &arrays, &place),
+            true => self.run_in::<f64>(global, &objective, (&arrays, order.as_ref()), &place),
+            false => self.run_in::<f32>(global, &objective, (&arrays, order.as_ref()), &place),
         }
     }
 
@@ -49,7 +51,7 @@ impl Loss {
         &self,
         global: &Global,
         objective: &Objective,
-        arrays: &Arrays,
+        (arrays, order): (&Arrays, Option<&ClassOrder>),
         place: &Place,
     ) -> Result<(), Failure> {
         let positions = arrays.positions(self.shift)?;
@@ -89,7 +91,7 @@ impl Loss {
         let (forward, seconds, pass) = match (&out, self.grad) {
             (Some(out), true) => {
                 let (forward, seconds) =
-                    self.with_gradients::<R>(&loss, arrays, &inputs, out, place)?;
+                    self.with_gradients::<R>(&loss, (arrays, order), &inputs, out, place)?;
                 (forward, seconds, Pass::LossAndGradients)
             }
             _ => {
@@ -99,7 +101,7 @@ impl Loss {
             }
         };
         if let Some(out) = &out {
-            self.write::<R>(&forward, out)?;
+            self.write::<R>(&forward, order, out)?;
         }
         let shapes = Shapes::of(&inputs);
         let computed = Computed { loss, shapes, pass, forward, seconds };
@@ -110,7 +112,7 @@ impl Loss {
     fn with_gradients<R: Real + NpyElement>(
         &self,
         loss: &LinearCrossEntropy,
-        arrays: &Arrays,
+        (arrays, order): (&Arrays, Option<&ClassOrder>),
         inputs: &Inputs<'_>,
         out: &Path,
         place: &Place,
@@ -153,6 +155,12 @@ impl Loss {
         let start = Instant::now();
         let forward = place.loss_and_gradients(loss, inputs, &upstream, gradients)?;
         let seconds = start.elapsed().as_secs_f64();
+        if let Some(order) = order {
+            d_classifier = order.restored_rows(d_classifier.view())?;
+            if arrays.bias.is_some() {
+                d_bias = order.restored_values(d_bias.view())?;
+            }
+        }
         write_npy(&out.join("grad_hidden.npy"), d_hidden.view())?;
         write_npy(&out.join("grad_classifier.npy"), d_classifier.view())?;
         if arrays.bias.is_some() {

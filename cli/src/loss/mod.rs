@@ -8,6 +8,7 @@ mod computing;
 mod inputs;
 mod named;
 mod objective;
+mod ordered;
 mod results;
 mod terms;
 mod truncated;

@@ -1,8 +1,10 @@
 //! What is printed and written of a loss.
 
+use ndarray::{Array, Dimension};
 use std::path::Path;
 
 use surprisal::io::{NpyElement, write_npy};
+use surprisal::loss::ClassOrder;
 use surprisal::{Forward, LinearCrossEntropy, Pass, Real, Reduction, Shapes, TopK};
 
 use super::arguments::{Emit, Loss};
@@ -165,6 +167,7 @@ impl Loss {
     pub(super) fn write<R: Real + NpyElement>(
         &self,
         forward: &Forward,
+        order: Option<&ClassOrder>,
         out: &Path,
     ) -> Result<(), Failure> {
         for emit in &self.emit {
@@ -173,11 +176,14 @@ impl Loss {
                     let values = forward.statistic(statistic)?.mapv(R::from_f64);
                     write_npy(&out.join(format!("{name}.npy")), values.view())?;
                 }
-                Emit::Argmax => write_npy(&out.join("argmax.npy"), forward.argmax().view())?,
+                Emit::Argmax => {
+                    let classes = named(forward.argmax(), order);
+                    write_npy(&out.join("argmax.npy"), classes.view())?;
+                }
                 Emit::Rank => write_npy(&out.join("rank.npy"), forward.rank()?.view())?,
                 Emit::TopK(_) => {
                     let TopK { classes, log_probabilities, .. } = forward.top_k();
-                    write_npy(&out.join("topk.npy"), classes.view())?;
+                    write_npy(&out.join("topk.npy"), named(classes, order).view())?;
                     let log_probabilities = log_probabilities.mapv(R::from_f64);
                     write_npy(&out.join("topk_logprob.npy"), log_probabilities.view())?;
                 }
@@ -192,5 +198,13 @@ impl Loss {
             }
         }
         Ok(())
+    }
+}
+
+/// Classes that were named by their positions in an order.
+fn named<D: Dimension>(classes: Array<i64, D>, order: Option<&ClassOrder>) -> Array<i64, D> {
+    match order {
+        Some(order) => order.restored_classes(classes.view()),
+        None => classes,
     }
 }

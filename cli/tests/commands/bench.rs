@@ -166,7 +166,7 @@ fn seeds_and_threads() {
 
 #[test]
 fn a_filter_adds_its_keys() {
-    for filter in ["auto", "0.001", "1e-6 --tail-correction", "0", "1"] {
+    for filter in ["auto", "0.001", "1e-6 --tail-correction", "mass:0.01", "0", "1"] {
         let object = json(&format!("--data trained --filter {filter}"));
         let keys: Vec<&str> = object.keys().map(String::as_str).collect();
         let mut expected = KEYS.to_vec();

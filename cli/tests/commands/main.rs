@@ -3,6 +3,7 @@
 mod bench;
 mod bench_records;
 mod candidates;
+mod class_order;
 mod losses;
 mod oracle;
 mod preference;

@@ -611,6 +611,11 @@ fn bad_options() {
         ("--filter nan", &["filter", "NaN", "0 to 1"]),
         ("--filter -0.5", &["filter", "-0.5", "0 to 1"]),
         ("--filter 1.5", &["filter", "1.5", "0 to 1"]),
+        ("--filter mass:", &["--filter", "mass:", "number"]),
+        ("--filter mass:much", &["--filter", "mass:much", "from 0 to 1"]),
+        ("--filter mass:nan", &["filter", "NaN", "0 to 1"]),
+        ("--filter mass:1.5", &["filter", "1.5", "0 to 1"]),
+        ("--class-order counts", &["--filter"]),
         ("--filter 0.1 --softcap 3 --label-smoothing 0.1", &["filter", "softcap", "smoothing"]),
         ("--filter-gradients hidden", &["--filter"]),
         (

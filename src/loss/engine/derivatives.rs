@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::tile::{RowScratch, Weights, sized};
 use crate::element::{Element, Operand, Real};
 use crate::gemm::{Buffer, PANEL, Panels, padded_rows};
-use crate::loss::filter::record::Lists;
+use crate::loss::filter::lists::Lists;
 use crate::loss::inputs::Targets;
 use crate::quotient::times_power;
 use crate::softmax::gradient::Slope;

@@ -132,7 +132,7 @@ pub(crate) fn fold_rows_drawing<F: Operand>(
     let mut partial = Partial::new(problem, plan);
     let (kept, wave) = (problem.rows.len(), plan.rows_at_once);
     let mut record =
-        problem.threshold.map(|_| Record::new(kept, wave, problem.columns, plan.tile_columns));
+        problem.cut.map(|_| Record::new(kept, wave, problem.columns, plan.tile_columns));
     for start in (0..kept).step_by(wave) {
         let at = start..(start + wave).min(kept);
         let rows = &problem.rows[at.clone()];

@@ -4,6 +4,7 @@ pub(crate) mod active;
 pub(crate) mod block;
 pub(crate) mod candidates;
 mod checks;
+pub(crate) mod cut;
 pub(crate) mod derivatives;
 mod few_rows;
 mod floors;

@@ -13,7 +13,9 @@ use super::problem::{Row, SecondRow};
 use super::shapes::{Pass, Shapes, Strategy};
 use crate::error::{Error, Result};
 use crate::gemm::{GROUP, PANEL, padded_rows};
-use crate::loss::filter::record::{Lists, Record};
+use crate::loss::filter::decision::ActiveFilter;
+use crate::loss::filter::lists::Lists;
+use crate::loss::filter::record::Record;
 use crate::loss::options::{Backward, Filter, LinearCrossEntropy};
 use crate::parallel;
 use crate::softmax::RowState;
@@ -116,6 +118,9 @@ impl Need {
     }
 }
 
+/// The least δ of a filter by mass under which recomputing what is kept is less work than a strip.
+const LEAST_MASS: f64 = 1e-3;
+
 impl LinearCrossEntropy {
     /// Whether products are computed in the narrower format.
     pub(crate) fn narrow(&self, shapes: &Shapes) -> bool {
@@ -130,6 +135,7 @@ impl LinearCrossEntropy {
             None => false,
             Some(Filter::Auto) => shapes.bf16,
             Some(Filter::Below(threshold)) => threshold >= 2.0_f64.powi(-22),
+            Some(Filter::Mass(mass)) => mass >= LEAST_MASS,
         }
     }
 
@@ -237,10 +243,18 @@ impl Sizes<'_> {
     /// What the forward records for a filter.
     fn record(&self) -> Bytes {
         let Shapes { rows, vocabulary, .. } = *self.shapes;
+        let [decided, _] = ActiveFilter::bytes(rows, vocabulary);
         let [rows, tiles, tile] = Record::bytes(rows, vocabulary, self.tile_columns());
         Bytes::product(&[usize::from(self.filters()), rows, tiles, tile])
+            .plus(Bytes::product(&[usize::from(self.filters()), decided]))
             // What each row loses.
             .plus(Bytes::product(&[usize::from(self.filters()), rows, 16]))
+    }
+
+    /// What a task needs to decide about a row.
+    fn deciding(&self) -> Bytes {
+        let [_, task] = ActiveFilter::bytes(self.shapes.rows, self.shapes.vocabulary);
+        Bytes::product(&[usize::from(self.filters()), task])
     }
 
     /// Bytes of a number in a panel.
@@ -439,6 +453,7 @@ impl Sizes<'_> {
             .plus(Bytes::product(&[spans, TASK]));
         let slot = self.tile_slot(tile).plus(self.steps(tile)).plus(self.lines(tile)).plus(scratch);
         let [second, second_slot] = self.second(wave, tile, spans);
+        let slot = slot.plus(self.deciding());
         let (fixed, slot) = (fixed.plus(second), slot.plus(second_slot));
         Need::new(fixed, slot)
     }
@@ -518,6 +533,7 @@ impl Sizes<'_> {
         let line = line.plus(Bytes::product(&[tail, 4 * padded_rows(PANEL), PANEL, real_bytes]));
         let [second, second_slot] = self.second(chunk, TILE_COLUMNS, 0);
         let steps = self.shapes.second_head.map_or(Bytes(Some(0)), |d| self.steps_of(d, block));
+        let line = line.plus(self.deciding());
         let (fixed, line) = (fixed.plus(second).plus(steps), line.plus(second_slot));
         Need::new(fixed, self.tile_slot(TILE_COLUMNS).plus(self.lines(block)).plus(line))
     }

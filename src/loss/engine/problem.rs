@@ -7,6 +7,7 @@ use super::checks::{
     Domain, check_companion, check_options, check_second_head, check_source, check_targets,
     check_temperatures, check_vector, expect_length,
 };
+use super::cut::Cut;
 use super::floors::{check_floors, floor_of};
 use super::listed::Listed;
 use super::selected::Selected;
@@ -17,7 +18,7 @@ use crate::loss::companion::Companion;
 use crate::loss::gradients::RowUpstream;
 use crate::loss::head::Head;
 use crate::loss::inputs::{Classes, Inputs, Selection, Targets};
-use crate::loss::options::{Filter, LinearCrossEntropy, Reduction};
+use crate::loss::options::{LinearCrossEntropy, Reduction};
 use crate::loss::row_loss::{DIVERGENCES, Needs, PerDivergence, RowScalars};
 use crate::loss::source::Source;
 use crate::matrix::Vector;
@@ -86,8 +87,8 @@ pub(crate) struct Problem<'a, R> {
     pub(crate) width: usize,
     /// Whether the products are computed in the narrower format.
     pub(crate) narrow: bool,
-    /// ε of a filter that has something to leave out.
-    pub(crate) threshold: Option<f64>,
+    /// Where a filter that has something to leave out cuts.
+    pub(crate) cut: Option<Cut>,
     /// The number of classes of this shard.
     pub(crate) columns: usize,
     pub(crate) first_class: usize,
@@ -298,7 +299,7 @@ impl<'a, R: Real> Problem<'a, R> {
             outputs,
             width,
             narrow: loss.narrow(&Shapes::of(inputs)),
-            threshold: threshold(loss, inputs)?,
+            cut: Cut::new(loss, inputs)?,
             columns,
             first_class,
             vocabulary,
@@ -344,7 +345,7 @@ impl<'a, R: Real> Problem<'a, R> {
             outputs: self.outputs,
             width: head.source.sizes().1,
             narrow: self.narrow,
-            threshold: None,
+            cut: None,
             columns: self.columns,
             first_class: self.first_class,
             vocabulary: self.vocabulary,
@@ -484,32 +485,4 @@ fn scaled_weights<R: Real>(weights: Vector<'_>) -> (Vec<R>, i64) {
     }
     let near = |i| R::from_f64(times_power(weights.at(i), -taken));
     ((0..weights.len()).map(near).collect(), taken)
-}
-
-/// ε of the filter; `None` without one, and where there are no products to save.
-fn threshold(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<Option<f64>> {
-    let (Some(filter), Source::Product { hidden, classifier }) = (loss.filter, &inputs.source)
-    else {
-        return Ok(None);
-    };
-    if hidden.dim().1 == 0 {
-        return Ok(None);
-    }
-    let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
-    if matches!(inputs.targets, Targets::Soft(_)) {
-        return conflict("a filter goes with hard or sparse targets: dense ones weigh every class");
-    }
-    if loss.needs.companion || loss.needs.diverges() || loss.needs.min_entropy {
-        return conflict(
-            "a filter goes with losses that depend on the target and on sums over p alone: not \
-                         with the min-entropy, not with a companion, not with a divergence",
-        );
-    }
-    if loss.needs.weighs() && loss.transform.softcap.is_some() {
-        return conflict("a filter goes with label smoothing or with a softcap, not with both");
-    }
-    Ok(Some(match filter {
-        Filter::Auto => hidden.epsilon().min(classifier.epsilon()) / 32.0,
-        Filter::Below(threshold) => threshold,
-    }))
 }

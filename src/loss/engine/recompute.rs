@@ -15,8 +15,9 @@ use crate::element::Operand;
 use crate::gemm::{
     Buffer, GROUP, PANEL, Prefetch, add_rows, padded_rows, panels_length, put_rows, steps_length,
 };
+use crate::loss::filter::decision::ActiveFilter;
 use crate::loss::filter::kept::{StoredClassifier, fill_kept, put_kept};
-use crate::loss::filter::record::{ActiveFilter, Lists};
+use crate::loss::filter::lists::Lists;
 use crate::loss::filter::smoothing::SmoothingTerm;
 use crate::loss::filter::tail::Tail;
 use crate::loss::gradients::Gradients;
@@ -95,8 +96,7 @@ pub(crate) fn recompute<F: Operand>(
             }
             let mut sparse = false;
             if let Some(cut) = cut {
-                let of = |active: &'_ Active<F::Sum>| (active.index, active.log_sum_exp);
-                cut.list(problem, active.iter().map(of), chunk_rows, &block, &mut lists);
+                cut.list(active.iter().map(|active| active.index), &block, &mut lists);
                 let kept: usize = lists.counts.iter().sum();
                 // Where most is kept, gathering it is no gain.
                 sparse = !mixed && 2 * kept < active.len() * panels;

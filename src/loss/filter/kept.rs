@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder};
 
-use super::record::Lists;
+use super::lists::Lists;
 use crate::element::Operand;
 use crate::gemm::{
     GROUP, PANEL, Prefetch, Rows, Store, add_columns, add_rows, add_rows_of_matrix, few_products,

@@ -3,7 +3,7 @@
 use ndarray::Axis;
 use std::ops::Range;
 
-use super::record::ActiveFilter;
+use super::decision::ActiveFilter;
 use crate::element::{Element, Operand, Real};
 use crate::gemm::{
     Buffer, GROUP, PANEL, Panels, Prefetch, Rows, Store, add_columns, add_rows, padded_rows,
@@ -58,7 +58,7 @@ impl<F: Operand> Tail<F> {
                 let own = active.iter().skip(i * GROUP).take(GROUP);
                 for (active, tile) in own.zip(tile.chunks_mut(PANEL)) {
                     let place = (active.index, active.log_sum_exp);
-                    cut.lost(problem, place, &active.row, block, |p, mass| {
+                    cut.lost(place, block, |p, mass| {
                         let columns = PANEL.min(block.len() - p * PANEL);
                         let g = active.flat_gradient(problem, mass, columns);
                         tile[p] = F::Sum::from_f64(g);
