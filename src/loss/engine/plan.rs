@@ -268,14 +268,18 @@ impl Sizes<'_> {
     }
 
     /// Whether a strip keeps its logits in 16 bits: where G is of 16 bits, and of all entries but the target's
-    /// is no more than a probability. What soft targets, candidates and a second head ask of theirs is more.
+    /// is no more than a probability. What soft targets, candidates and a second head ask of theirs is more, and
+    /// a floor compares them.
     fn narrow_strip(&self) -> bool {
-        let Shapes { sparse_targets, soft_targets, candidates, second_head, .. } = *self.shapes;
-        let plain =
-            sparse_targets == 0 && !soft_targets && candidates == 0 && second_head.is_none();
+        let Shapes { sparse_targets, soft_targets, candidates, floors, .. } = *self.shapes;
+        let beside = soft_targets || floors || self.shapes.second_head.is_some();
         let whole_tiles = TILE_COLUMNS.is_multiple_of(self.tile_columns())
             || self.shapes.vocabulary <= self.tile_columns();
-        plain && whole_tiles && self.loss.narrow(self.shapes)
+        sparse_targets == 0
+            && candidates == 0
+            && !beside
+            && whole_tiles
+            && self.loss.narrow(self.shapes)
     }
 
     /// A matrix in panels.

@@ -86,6 +86,8 @@ pub struct Shapes {
     pub sparse_targets: usize,
     /// K of candidates, else 0.
     pub candidates: usize,
+    /// Whether a floor of each row leaves classes out.
+    pub floors: bool,
     /// D′ of a second head: 0 where its logits are given, `None` without one.
     pub second_head: Option<usize>,
     /// S, how often a forward draws from each row; 0 where it does not.
@@ -126,6 +128,7 @@ impl Shapes {
             soft_targets: false,
             sparse_targets: 0,
             candidates: 0,
+            floors: false,
             second_head: None,
             draws: 0,
         }
@@ -151,6 +154,8 @@ impl Shapes {
         sparse_targets: usize;
         /// K of candidates; 0, the default, for none.
         candidates: usize;
+        /// Whether there are floors ([`Inputs::floors`]); there are none by default.
+        floors: bool;
         /// D′ of a second head, 0 where its logits are given; `None`, the default, without one.
         second_head: Option<usize>;
         /// S of [`LinearCrossEntropy::sample`](crate::LinearCrossEntropy::sample); 0, the default, for none.
@@ -178,6 +183,7 @@ impl Shapes {
             class_weights: inputs.class_weights.map_or(0, |weights| weights.len()),
             soft_targets: matches!(inputs.targets, Targets::Soft(_)),
             candidates: inputs.candidates.map_or(0, |candidates| candidates.classes.dim().1),
+            floors: inputs.floors.is_some(),
             second_head: second.map(|second| second.sizes().1),
             sparse_targets: match &inputs.targets {
                 Targets::Sparse { classes, .. } => classes.dim().1,
