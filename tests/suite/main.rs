@@ -19,6 +19,7 @@ mod golden;
 mod instruction_set;
 #[cfg(feature = "io")]
 mod io;
+mod narrow_strip;
 mod preference;
 mod properties;
 mod random;
