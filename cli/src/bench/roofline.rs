@@ -2,6 +2,7 @@
 //! and what the memory gives (Williams, Waterman and Patterson 2009, "Roofline").
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use surprisal::Isa;
 
@@ -49,16 +50,23 @@ impl Streams {
         }
     }
 
-    /// Bytes a second that all threads read at once, each its own part.
+    /// Bytes a second that all threads read at once, each its own part: over the time from the first's beginning
+    /// to the last's end, since threads that had to wait for each other would each have the memory alone.
     fn all_threads(&self, numbers: &[f32]) -> f64 {
         let part = numbers.len().div_ceil(parallel::threads()).max(1);
         let next = AtomicUsize::new(0);
         let rates = parallel::on_each_thread(|| {
             let first = part * next.fetch_add(1, Ordering::Relaxed);
             let first = first.min(numbers.len());
-            self.isa.read_bandwidth(&numbers[first..(first + part).min(numbers.len())])
+            let begin = Instant::now();
+            let own = &numbers[first..(first + part).min(numbers.len())];
+            let rate = self.isa.read_bandwidth(own);
+            (rate, begin, Instant::now())
         });
-        rates.iter().sum()
+        let bytes: f64 = rates.iter().map(|(rate, begin, end)| rate * seconds(*begin, *end)).sum();
+        let begin = rates.iter().map(|&(_, begin, _)| begin).min();
+        let end = rates.iter().map(|&(_, _, end)| end).max();
+        begin.zip(end).map_or(0.0, |(begin, end)| bytes / seconds(begin, end).max(1e-9))
     }
 
     /// Whether a sample between two passes takes nothing from them: a cache would not have held what they read.
@@ -76,6 +84,10 @@ impl Streams {
             cache: self.operands.map(|_| best(&self.cache)),
         }
     }
+}
+
+fn seconds(begin: Instant, end: Instant) -> f64 {
+    end.duration_since(begin).as_secs_f64()
 }
 
 /// Bytes a second that are read.
