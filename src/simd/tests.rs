@@ -332,7 +332,7 @@ fn inverse_root_of_two_pi() -> Big {
     let arc_tangent_of_inverse = |n: f64| {
         let (mut sum, mut power, mut k) = (Big::ZERO, Big::ONE / wide(n), 1.0);
         while k < 1200.0 {
-            sum = sum + &power / wide(k);
+            sum += &power / wide(k);
             power = -power / wide(n * n);
             k += 2.0;
         }
