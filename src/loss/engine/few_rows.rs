@@ -5,7 +5,7 @@
 //! are transposed, while they are read. Each logit has
 //! the bits that it has with a classifier that is packed.
 
-use ndarray::ArrayViewMut2;
+use ndarray::{ArrayViewMut2, Axis};
 use std::ops::Range;
 
 use super::grid::TILE_GROUPS;
@@ -16,6 +16,7 @@ use crate::gemm::{
     Buffer, GROUP, PANEL, THIN, line_products, pack_steps, steps_length, thin_products,
 };
 use crate::loss::source::Source;
+use crate::pieces::split;
 
 /// Rows of hidden states that are few: reading the classifier as it stands is faster than packing it. Three
 /// tiles of rows. The forward of 64 × 256 × 4096 came from 38 to 60 % of the peak on Zen 5 with this and huge
@@ -25,19 +26,33 @@ pub(crate) const FEW: usize = 3 * TILE_GROUPS * GROUP;
 
 /// Few rows, packed in steps, and the classifier that they are multiplied with as it stands.
 pub(crate) struct FewRows<'a, F> {
-    classifier: &'a [F],
+    classifier: Classes<'a, F>,
     steps: Buffer<F>,
 }
 
+/// The classifier that few rows are multiplied with.
+enum Classes<'a, F> {
+    /// As it stands.
+    InPlace(&'a [F]),
+    /// Of another type or layout: some classes are copied before they are multiplied.
+    Copied(Lines<'a, F>),
+}
+
 impl<'a, F: Operand> FewRows<'a, F> {
-    /// Packs the rows, if they are few and the classifier can be read as it stands.
+    /// Packs the rows, if they are few and the classifier can be read as it stands, or very few.
     pub(crate) fn new(problem: &Problem<'a, F::Sum>, rows: &[Row]) -> Option<Self> {
         let Source::Product { hidden, classifier } = &problem.source else { return None };
         let width = problem.width;
         if rows.len() > FEW || width == 0 || !width.is_multiple_of(F::DEPTH) {
             return None;
         }
-        let classifier = F::stored(classifier)?.to_slice()?;
+        let in_place = F::stored(classifier).and_then(|classifier| classifier.to_slice());
+        let classifier = match in_place {
+            Some(classifier) => Classes::InPlace(classifier),
+            // Each class is read once: copying it on the way costs less than packing.
+            None if rows.len() <= THIN => Classes::Copied(Lines::new(classifier)),
+            None => return None,
+        };
         let length = steps_length::<F>(width);
         let mut steps = Buffer::zeros(rows.len().div_ceil(PANEL) * length);
         let lines = Lines::<F>::new(hidden);
@@ -63,6 +78,7 @@ impl<'a, F: Operand> FewRows<'a, F> {
         problem: &Problem<'_, F::Sum>,
         rows: Range<usize>,
         columns: Range<usize>,
+        lines: &mut Buffer<F>,
         scratch: &mut [F::Sum],
         tile: &mut [F::Sum],
     ) {
@@ -72,19 +88,31 @@ impl<'a, F: Operand> FewRows<'a, F> {
         if rows <= THIN {
             let to = ArrayViewMut2::from_shape((rows, count), tile);
             let mut to = to.expect("a row of the classes for each");
-            return thin_products(
-                isa,
-                steps,
-                &self.classifier[columns.start * width..],
-                width,
-                &mut to,
-            );
+            match &self.classifier {
+                Classes::InPlace(classifier) => {
+                    thin_products(isa, steps, &classifier[columns.start * width..], width, &mut to);
+                }
+                Classes::Copied(classes) => {
+                    let parts = split(to, Axis(1), PANEL).into_iter();
+                    for (first, mut to) in columns.step_by(PANEL).zip(parts) {
+                        let lines = lines.sized(to.dim().1 * width);
+                        for (class, line) in (first..).zip(lines.chunks_mut(width)) {
+                            classes.copy(class, line);
+                        }
+                        thin_products(isa, steps, lines, width, &mut to);
+                    }
+                }
+            }
+            return;
         }
+        let Classes::InPlace(classifier) = &self.classifier else {
+            unreachable!("more rows than are copied for")
+        };
         let padded = rows.next_multiple_of(PANEL);
         let (across, panel) = scratch.split_at_mut(count * padded);
         let to = ArrayViewMut2::from_shape((count, padded), &mut *across);
         let mut to = to.expect("a row for each class");
-        let left = (&self.classifier[columns.start * width..], width);
+        let left = (&classifier[columns.start * width..], width);
         line_products(isa, left, width, (steps, rows), &mut to);
         let panel = &mut panel[..rows * PANEL];
         for (first, across) in (0..).step_by(PANEL).zip(across.chunks(PANEL * padded)) {

@@ -326,7 +326,7 @@ impl<R: Real> Problem<'_, R> {
                 let (tile, scratch) = sized(tile, most + scratch).split_at_mut(most);
                 let tile = &mut tile[..group.len() * width];
                 if let Some(few) = few {
-                    few.products(self, group.clone(), columns.clone(), scratch, tile);
+                    few.products(self, group.clone(), columns.clone(), lines, scratch, tile);
                 } else {
                     let to = (&mut *tile, width);
                     let next = columns.end..columns.end + tile_columns;

@@ -101,6 +101,14 @@ impl<'a, F: Operand> Lines<'a, F> {
         buffer
     }
 
+    /// Copies a whole row.
+    pub(crate) fn copy(&self, row: usize, to: &mut [F]) {
+        match self.in_place(row) {
+            Some(line) => to.copy_from_slice(line),
+            None => F::read(&self.matrix, row, 0..to.len(), to),
+        }
+    }
+
     /// A whole row where it stands.
     fn in_place(&self, row: usize) -> Option<&'a [F]> {
         self.stored.and_then(|view| view.index_axis_move(Axis(0), row).to_slice())
@@ -448,11 +456,7 @@ impl<R: Real> Problem<'_, R> {
                     line
                 });
                 let put = |lines: &Lines<'_, F>, row, to: &mut [F]| {
-                    // What is in place is copied, what is not is read where it is to be.
-                    match lines.in_place(row) {
-                        Some(line) => to[..self.width].copy_from_slice(line),
-                        None => F::read(&lines.matrix, row, 0..self.width, &mut to[..self.width]),
-                    }
+                    lines.copy(row, &mut to[..self.width]);
                 };
                 put(&hidden, row.hidden, left);
                 for (to, &column) in to.iter_mut().zip(columns) {
