@@ -29,8 +29,8 @@ pub use dispatch::Dispatch;
 pub(crate) use layout::{GROUP, PANEL, padded_rows, panels_length, steps_length};
 pub(crate) use pack::{pack_pairs, pack_rows, pack_steps, put_rows};
 pub(crate) use products::{
-    Panels, Prefetch, Rows, THIN, add_columns, add_rows, add_rows_of_matrix, dots, few_products,
-    line_products, row_products, thin_products,
+    Panels, Prefetch, Rows, add_columns, add_rows, add_rows_of_matrix, dots, few_products,
+    line_products, row_products, thin_products, thin_rows,
 };
 pub(crate) use store::Store;
 

@@ -117,7 +117,7 @@ fn products<F: Operand>(isa: Isa) {
             let right = (steps.get(), rows);
             line_products(isa, lines, depth, right, &mut across.view_mut());
             assert_eq!(across.slice(s![.., ..rows]), c.t(), "line_products {name}");
-            for rows in 1..=rows.min(THIN) {
+            for rows in 1..=rows.min(thin_rows::<F>(isa)) {
                 let mut thin = Array2::from_elem((rows, width), F::Sum::ONE);
                 let to = &mut thin.view_mut();
                 thin_products(isa, steps.get(), b.as_slice().unwrap(), depth, to);

@@ -22,6 +22,7 @@ macro_rules! lanes {
             type Format = $real;
             type Factor = $vector;
             type Sums = $vector;
+            type Block = [$vector; $width];
             const WIDTH: usize = $width;
             // 12 of 16 registers are sums, two hold the right factor and one the left.
             const ROWS: usize = 6;
@@ -107,9 +108,18 @@ macro_rules! lanes {
                 }
             }
             #[inline(always)]
+            unsafe fn transposed(self, from: impl Fn(usize) -> *const $real) -> [$vector; $width] {
+                // SAFETY: see above.
+                unsafe { $transpose(from) }
+            }
+            #[inline(always)]
             unsafe fn transpose(self, from: impl Fn(usize) -> *const $real, to: *mut $real) {
                 // SAFETY: see above.
-                unsafe { $transpose(from, to) }
+                unsafe {
+                    for (k, step) in $transpose(from).into_iter().enumerate() {
+                        $store(to.add(k * PANEL), step);
+                    }
+                }
             }
         }
 
@@ -144,7 +154,7 @@ lanes!(
 /// # Safety
 /// As [`Lanes::transpose`].
 #[inline(always)]
-unsafe fn transpose_single(from: impl Fn(usize) -> *const f32, to: *mut f32) {
+unsafe fn transpose_single(from: impl Fn(usize) -> *const f32) -> [__m256; 8] {
     // SAFETY: AVX2 is there, as the caller's lanes prove; rows and panel are as it has promised.
     unsafe {
         let mut rows = [_mm256_setzero_ps(); 8];
@@ -163,12 +173,12 @@ unsafe fn transpose_single(from: impl Fn(usize) -> *const f32, to: *mut f32) {
             quads[i + 2] = _mm256_shuffle_ps::<0x44>(pairs[i + 1], pairs[i + 3]);
             quads[i + 3] = _mm256_shuffle_ps::<0xee>(pairs[i + 1], pairs[i + 3]);
         }
+        let mut steps = quads;
         for i in 0..4 {
-            let low = _mm256_permute2f128_ps::<0x20>(quads[i], quads[i + 4]);
-            let high = _mm256_permute2f128_ps::<0x31>(quads[i], quads[i + 4]);
-            _mm256_storeu_ps(to.add(i * PANEL), low);
-            _mm256_storeu_ps(to.add((i + 4) * PANEL), high);
+            steps[i] = _mm256_permute2f128_ps::<0x20>(quads[i], quads[i + 4]);
+            steps[i + 4] = _mm256_permute2f128_ps::<0x31>(quads[i], quads[i + 4]);
         }
+        steps
     }
 }
 
@@ -177,18 +187,20 @@ unsafe fn transpose_single(from: impl Fn(usize) -> *const f32, to: *mut f32) {
 /// # Safety
 /// As [`Lanes::transpose`].
 #[inline(always)]
-unsafe fn transpose_double(from: impl Fn(usize) -> *const f64, to: *mut f64) {
+unsafe fn transpose_double(from: impl Fn(usize) -> *const f64) -> [__m256d; 4] {
     // SAFETY: AVX2 is there, as the caller's lanes prove; rows and panel are as it has promised.
     unsafe {
         let mut rows = [_mm256_setzero_pd(); 4];
         for (i, row) in rows.iter_mut().enumerate() {
             *row = _mm256_loadu_pd(from(i));
         }
-        let (a, b) = (_mm256_unpacklo_pd(rows[0], rows[1]), _mm256_unpacklo_pd(rows[2], rows[3]));
-        _mm256_storeu_pd(to, _mm256_permute2f128_pd::<0x20>(a, b));
-        _mm256_storeu_pd(to.add(2 * PANEL), _mm256_permute2f128_pd::<0x31>(a, b));
-        let (a, b) = (_mm256_unpackhi_pd(rows[0], rows[1]), _mm256_unpackhi_pd(rows[2], rows[3]));
-        _mm256_storeu_pd(to.add(PANEL), _mm256_permute2f128_pd::<0x20>(a, b));
-        _mm256_storeu_pd(to.add(3 * PANEL), _mm256_permute2f128_pd::<0x31>(a, b));
+        let even = [_mm256_unpacklo_pd(rows[0], rows[1]), _mm256_unpacklo_pd(rows[2], rows[3])];
+        let odd = [_mm256_unpackhi_pd(rows[0], rows[1]), _mm256_unpackhi_pd(rows[2], rows[3])];
+        [
+            _mm256_permute2f128_pd::<0x20>(even[0], even[1]),
+            _mm256_permute2f128_pd::<0x20>(odd[0], odd[1]),
+            _mm256_permute2f128_pd::<0x31>(even[0], even[1]),
+            _mm256_permute2f128_pd::<0x31>(odd[0], odd[1]),
+        ]
     }
 }

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::mem::transmute;
 use std::ptr::{copy_nonoverlapping, read};
 
-use super::{Job, Lanes};
+use super::{Job, Lanes, depth};
 use crate::gemm::layout::PANEL;
 use crate::simd::Avx512;
 
@@ -34,6 +34,7 @@ macro_rules! interleaved {
 macro_rules! lanes {
     ($(#[$doc:meta])* $name:ident, $format:ty, $real:ty, $factor:ty, $sums:ty, $width:literal,
      $zero:ident, $load_sums:ident, $add:ident, $store:ident, $total:ident, $transposed:literal, $transpose:ident,
+     $store_step:ident, |$steps_of_block:ident| $as_factors:expr,
      |$one:ident| $broadcast:expr, |$vector:ident| $load:expr, |$rows:ident| $load_rows:expr,
      |$a:ident, $b:ident, $c:ident| $multiply_add:expr,
      |$from:ident, $to:ident, $pairs:ident| $put:expr,
@@ -46,6 +47,7 @@ macro_rules! lanes {
             type Format = $format;
             type Factor = $factor;
             type Sums = $sums;
+            type Block = [$factor; $transposed];
             const WIDTH: usize = $width;
             // 24 of 32 registers are sums, two hold the right factor; the left one comes from memory.
             const ROWS: usize = 12;
@@ -115,8 +117,19 @@ macro_rules! lanes {
                 $put
             }
             #[inline(always)]
+            unsafe fn transposed(
+                self,
+                from: impl Fn(usize) -> *const $format,
+            ) -> [$factor; $transposed] {
+                let $steps_of_block = intrinsic!($transpose(from));
+                $as_factors
+            }
+            #[inline(always)]
             unsafe fn transpose(self, from: impl Fn(usize) -> *const $format, to: *mut $format) {
-                intrinsic!($transpose(from, to));
+                for (k, step) in intrinsic!($transpose(from)).into_iter().enumerate() {
+                    let to = to.wrapping_add(k * PANEL * depth::<Self>());
+                    intrinsic!($store_step(to.cast(), step));
+                }
             }
         }
     };
@@ -127,6 +140,8 @@ lanes!(
     F32, f32, f32, __m512, __m512, 16,
     _mm512_setzero_ps, _mm512_loadu_ps, _mm512_add_ps, _mm512_storeu_ps,
     _mm512_reduce_add_ps, 16, transpose_words,
+    _mm512_storeu_si512,
+    |block| intrinsic!(as_floats(block)),
     |from| {
         let value = intrinsic!(read(from));
         intrinsic!(_mm512_set1_ps(value))
@@ -149,6 +164,7 @@ lanes!(
     F64, f64, f64, __m512d, __m512d, 8,
     _mm512_setzero_pd, _mm512_loadu_pd, _mm512_add_pd, _mm512_storeu_pd,
     _mm512_reduce_add_pd, 8, transpose_double,
+    _mm512_storeu_pd, |block| block,
     |from| {
         let value = intrinsic!(read(from));
         intrinsic!(_mm512_set1_pd(value))
@@ -171,6 +187,7 @@ lanes!(
     Bf16, bf16, f32, __m512i, __m512, 16,
     _mm512_setzero_ps, _mm512_loadu_ps, _mm512_add_ps, _mm512_storeu_ps,
     _mm512_reduce_add_ps, 16, transpose_words,
+    _mm512_storeu_si512, |block| block,
     |from| {
         let pair = intrinsic!(read(from.cast::<i32>()));
         intrinsic!(_mm512_set1_epi32(pair))
@@ -215,6 +232,16 @@ static INTERLEAVE: [[u16; 32]; 2] = {
     }
     lanes
 };
+
+/// The same bits, as numbers.
+///
+/// # Safety
+/// None: any bits are numbers.
+#[inline(always)]
+unsafe fn as_floats(bits: [__m512i; 16]) -> [__m512; 16] {
+    // SAFETY: two types of as many bits, of which every pattern is valid.
+    unsafe { transmute::<[__m512i; 16], [__m512; 16]>(bits) }
+}
 
 /// The same bits, as pairs of bf16.
 ///
@@ -280,7 +307,7 @@ pub(in crate::gemm) fn pairs<J: Job<bf16>>(token: Avx512, job: J) {
 /// # Safety
 /// As [`Lanes::transpose`].
 #[inline(always)]
-unsafe fn transpose_words<T>(from: impl Fn(usize) -> *const T, to: *mut T) {
+unsafe fn transpose_words<T>(from: impl Fn(usize) -> *const T) -> [__m512i; 16] {
     // SAFETY: AVX-512 is there, as the caller's lanes prove; rows and panel are as it has promised.
     unsafe {
         let mut rows = [_mm512_setzero_si512(); 16];
@@ -300,6 +327,7 @@ unsafe fn transpose_words<T>(from: impl Fn(usize) -> *const T, to: *mut T) {
             quads[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
             quads[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
         }
+        let mut steps = quads;
         for c in 0..4 {
             let even_low = _mm512_shuffle_i32x4::<0x88>(quads[c], quads[c + 4]);
             let odd_low = _mm512_shuffle_i32x4::<0xdd>(quads[c], quads[c + 4]);
@@ -311,11 +339,11 @@ unsafe fn transpose_words<T>(from: impl Fn(usize) -> *const T, to: *mut T) {
                 _mm512_shuffle_i32x4::<0xdd>(even_low, even_high),
                 _mm512_shuffle_i32x4::<0xdd>(odd_low, odd_high),
             ];
-            let to = to.cast::<i32>();
             for (i, column) in columns.into_iter().enumerate() {
-                _mm512_storeu_si512(to.add((4 * i + c) * PANEL).cast(), column);
+                steps[4 * i + c] = column;
             }
         }
+        steps
     }
 }
 
@@ -324,7 +352,7 @@ unsafe fn transpose_words<T>(from: impl Fn(usize) -> *const T, to: *mut T) {
 /// # Safety
 /// As [`Lanes::transpose`].
 #[inline(always)]
-unsafe fn transpose_double(from: impl Fn(usize) -> *const f64, to: *mut f64) {
+unsafe fn transpose_double(from: impl Fn(usize) -> *const f64) -> [__m512d; 8] {
     // SAFETY: AVX-512 is there, as the caller's lanes prove; rows and panel are as it has promised.
     unsafe {
         let mut rows = [_mm512_setzero_pd(); 8];
@@ -337,6 +365,7 @@ unsafe fn transpose_double(from: impl Fn(usize) -> *const f64, to: *mut f64) {
             pairs[i + 1] = _mm512_unpackhi_pd(rows[i], rows[i + 1]);
         }
         // Now column c of two rows stands in quarter c / 2 of vector c % 2.
+        let mut steps = pairs;
         for c in 0..2 {
             let even_low = _mm512_shuffle_f64x2::<0x88>(pairs[c], pairs[c + 2]);
             let odd_low = _mm512_shuffle_f64x2::<0xdd>(pairs[c], pairs[c + 2]);
@@ -349,8 +378,9 @@ unsafe fn transpose_double(from: impl Fn(usize) -> *const f64, to: *mut f64) {
                 _mm512_shuffle_f64x2::<0xdd>(odd_low, odd_high),
             ];
             for (i, column) in columns.into_iter().enumerate() {
-                _mm512_storeu_pd(to.add((2 * i + c) * PANEL), column);
+                steps[2 * i + c] = column;
             }
         }
+        steps
     }
 }

@@ -10,6 +10,8 @@ pub(super) mod avx2;
 pub(super) mod avx512;
 pub(super) mod portable;
 
+use std::ops::Index;
+
 use super::format::Format;
 use super::layout::PANEL;
 
@@ -26,6 +28,8 @@ pub trait Lanes: Copy {
     type Factor: Copy;
     /// The sums of the lanes.
     type Sums: Copy;
+    /// `TRANSPOSED` right factors, or one where there are none.
+    type Block: Index<usize, Output = Self::Factor>;
     /// Sums in a vector.
     const WIDTH: usize;
     /// Rows of a tile whose left factor stands in rows: as many as registers hold, see each back end.
@@ -84,6 +88,11 @@ pub trait Lanes: Copy {
         rows: [*mut Self::Format; 2],
         pairs: *mut Self::Format,
     );
+    /// Turns `TRANSPOSED` rows of as many steps into as many right factors.
+    ///
+    /// # Safety
+    /// So many steps can be read from each row.
+    unsafe fn transposed(self, from: impl Fn(usize) -> *const Self::Format) -> Self::Block;
     /// Turns `TRANSPOSED` rows of as many steps into as many rows of a panel of steps.
     ///
     /// # Safety

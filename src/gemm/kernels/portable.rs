@@ -16,6 +16,7 @@ macro_rules! lanes {
             type Format = $real;
             type Factor = $vector;
             type Sums = $vector;
+            type Block = [$vector; 1];
             const WIDTH: usize = $width;
             // 8 of 16 registers of SSE2 are sums: a product needs one of its own where nothing is fused.
             const ROWS: usize = 4;
@@ -80,6 +81,10 @@ macro_rules! lanes {
                     rows[0].copy_from_nonoverlapping(from[0], PANEL);
                     rows[1].copy_from_nonoverlapping(from[1], PANEL);
                 }
+            }
+            #[inline(always)]
+            unsafe fn transposed(self, _: impl Fn(usize) -> *const $real) -> [$vector; 1] {
+                unreachable!("nothing is transposed at once")
             }
             #[inline(always)]
             unsafe fn transpose(self, _: impl Fn(usize) -> *const $real, _: *mut $real) {

@@ -15,4 +15,4 @@ pub(crate) use gradients::{add_columns, add_rows, add_rows_of_matrix};
 pub(crate) use logits::row_products;
 pub(crate) use panels::{Panels, Rows};
 pub(crate) use prefetch::Prefetch;
-pub(crate) use thin::{THIN, thin_products};
+pub(crate) use thin::{thin_products, thin_rows};

@@ -1,29 +1,39 @@
-//! Logits of a row or a few, which take as long as reading the classifier.
+//! Logits of a row or a few, for which the classifier is transposed while it is read.
 
 use ndarray::ArrayViewMut2;
+use std::ops::Range;
 
 use super::super::dispatch::Dispatch;
 use super::super::format::Format;
-use super::super::kernels::{Columns, Job, Lanes, Steps, accumulate, empty, finish_half};
+use super::super::kernels::{Columns, Job, Lanes, Left, Steps, accumulate, empty, finish_half};
 use super::super::layout::PANEL;
 use super::super::store::Store;
 use super::tile::Target;
 use crate::simd::Isa;
 
-/// Rows that are so few that their products are not worth more than one transposition of the classifier. On
-/// Zen 5 (f32, D = 2304) a core made 46 GB/s of it with four of them out of its caches and 37 with eight,
-/// where 12 rows of the classifier that are broadcast number by number are at 27, whatever the rows; two cores
-/// share 31.
-pub(crate) const THIN: usize = 4;
+/// Rows that are so few that their products are not worth more than one transposition of the classifier. On Zen
+/// 5 (AVX-512, f32, D = 2304) a core makes 65 GB/s of it with one of them out of its caches, 62 with four, 41 with
+/// eight, 32 with twelve and 25 with sixteen; where rows of the classifier are broadcast number by number it makes
+/// 27, whatever the rows. Blocks of eight numbers have half of the registers for sums: not measured apart.
+pub(crate) fn thin_rows<F: Format>(isa: Isa) -> usize {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(_) if size_of::<F>() < size_of::<f64>() => MOST,
+        _ => 4,
+    }
+}
 
-/// Steps that are transposed before they are multiplied: 4 KiB of what is used, which stay in the first cache.
+/// The most that [`thin_rows`] is.
+const MOST: usize = 16;
+
+/// Steps that are copied before they are multiplied where they are no whole block.
 const SLICE: usize = 64;
-/// Bytes of each row of the classifier that are fetched ahead. 256, 512, 1024 and 2048 were tried: 512 came
-/// within 4 % of what reading alone takes, the others within 10 to 25 %.
+/// Bytes of each row of the classifier that are fetched ahead. Of 256, 512 and 1024 none was slower than another
+/// beyond what two runs differ by.
 const AHEAD: usize = 512;
 
 /// `to[i, j] = Σ_k left[k, i] · right[j·depth + k]`, each with the bits of
-/// [`row_products`](super::row_products): logits of at most [`THIN`] rows. The left factor is a panel packed in
+/// [`row_products`](super::row_products): logits of at most [`thin_rows`]. The left factor is a panel packed in
 /// steps, the right one is read as it stands, once, and transposed on the way.
 pub(crate) fn thin_products<F: Dispatch>(
     isa: Isa,
@@ -33,7 +43,7 @@ pub(crate) fn thin_products<F: Dispatch>(
     to: &mut ArrayViewMut2<'_, F::Sum>,
 ) {
     let (rows, columns) = to.dim();
-    assert!(rows <= THIN && depth.is_multiple_of(F::DEPTH), "few rows, whole steps");
+    assert!(rows <= MOST && depth.is_multiple_of(F::DEPTH), "few rows, whole steps");
     assert!(left.len() >= depth * PANEL, "the left factor's steps");
     assert!(right.len() >= columns * depth, "rows of the right factor");
     let to = Target::new(to);
@@ -54,7 +64,10 @@ impl<F: Format> Job<F> for ThinProducts<'_, F> {
             0 => {}
             1 => self.tiles::<L, 1>(lanes),
             2 => self.tiles::<L, 2>(lanes),
-            _ => self.tiles::<L, THIN>(lanes),
+            3..=4 => self.tiles::<L, 4>(lanes),
+            5..=8 => self.tiles::<L, 8>(lanes),
+            9..=12 => self.tiles::<L, 12>(lanes),
+            _ => self.tiles::<L, MOST>(lanes),
         }
     }
 }
@@ -64,17 +77,39 @@ impl<F: Format> ThinProducts<'_, F> {
     fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
         let Self { left, right, depth, to } = self;
         let steps = depth / F::DEPTH;
-        // As many steps of 32 of the longest, pairs.
         let mut slice = [F::default(); 2 * SLICE * PANEL];
+        let (block, ahead) = (L::TRANSPOSED, AHEAD / size_of::<F>());
         for first in (0..to.columns).step_by(L::WIDTH) {
             let columns = L::WIDTH.min(to.columns - first);
             let rows = &right[first * depth..(first + columns) * depth];
             let mut tile = empty::<L, M>(lanes);
-            for begin in (0..steps).step_by(SLICE) {
+            let whole = if block > 0 && columns == block { steps / block * block } else { 0 };
+            for step in (0..whole).step_by(block.max(1)) {
+                let at = step * F::DEPTH;
+                // Beyond the end of a row stands the beginning of the next of these rows, which was read
+                // long ago: there the next rows are meant.
+                let next = if at + ahead < depth { 0 } else { (columns - 1) * depth };
+                let soon = rows.as_ptr().wrapping_add(at + ahead + next);
+                for i in 0..block {
+                    lanes.prefetch(soon.wrapping_add(i * depth));
+                }
+                // SAFETY: `block` rows have `block` steps from here on; `thin_products` has asserted that
+                // a panel has a lane for each of M rows and a step for each of these.
+                unsafe {
+                    let transposed = lanes.transposed(|i| rows.as_ptr().add(i * depth + at));
+                    let left = Columns(left.as_ptr().add(step * PANEL * F::DEPTH));
+                    for k in 0..block {
+                        for (i, sums) in tile.iter_mut().enumerate() {
+                            let a = lanes.broadcast(left.at(i, k));
+                            sums[0] = lanes.multiply_add(a, transposed[k], sums[0]);
+                        }
+                    }
+                }
+            }
+            for begin in (whole..steps).step_by(SLICE) {
                 let steps = begin..(begin + SLICE).min(steps);
-                transpose::<F, L>(lanes, right, first, rows, depth, steps.clone(), &mut slice);
-                // SAFETY: `thin_products` has asserted that a panel has a lane for each of M rows and a
-                // step for each of these; so has the slice for the columns.
+                copy::<F>(rows, depth, steps.clone(), &mut slice);
+                // SAFETY: as above; the slice has a step for each of these and a lane for each column.
                 tile = unsafe {
                     let left = Columns(left.as_ptr().add(begin * PANEL * F::DEPTH));
                     let right = Steps(slice.as_ptr());
@@ -88,7 +123,7 @@ impl<F: Format> ThinProducts<'_, F> {
                     let to = to.tile(first, L::WIDTH, to.rows, Store::Assign, |i| i);
                     finish_half::<L, M>(lanes, tile, to);
                 } else {
-                    let mut edge = [F::Sum::default(); THIN * PANEL];
+                    let mut edge = [F::Sum::default(); MOST * PANEL];
                     let lines = Target::lines(&mut edge).tile(0, L::WIDTH, M, Store::Assign, |i| i);
                     finish_half::<L, M>(lanes, tile, lines);
                     to.copy(first, columns, &edge);
@@ -98,44 +133,18 @@ impl<F: Format> ThinProducts<'_, F> {
     }
 }
 
-/// Puts some steps of these rows of the right factor side by side, and fetches what comes after them.
+/// Puts some steps of these rows side by side.
 #[inline(always)]
-fn transpose<F: Format, L: Lanes<Format = F>>(
-    lanes: L,
-    right: &[F],
-    first: usize,
+fn copy<F: Format>(
     rows: &[F],
     depth: usize,
-    steps: std::ops::Range<usize>,
+    steps: Range<usize>,
     slice: &mut [F; 2 * SLICE * PANEL],
 ) {
-    let count = rows.len() / depth.max(1);
-    let block = L::TRANSPOSED;
-    let mut done = steps.start;
-    if block > 0 && count == block {
-        let ahead = AHEAD / size_of::<F>();
-        while done + block <= steps.end {
-            let at = done * F::DEPTH;
-            // Beyond the end of a row stands the beginning of the next of these rows, which was read long
-            // ago: there the next rows are meant.
-            let next = if at + ahead < depth { 0 } else { (count - 1) * depth };
-            let soon = right.as_ptr().wrapping_add(first * depth + at + ahead + next);
-            for i in 0..block {
-                lanes.prefetch(soon.wrapping_add(i * depth));
-            }
-            // SAFETY: `block` rows have `block` steps from here on, and the slice has room for each.
-            unsafe {
-                let from = |i: usize| rows.as_ptr().add(i * depth + at);
-                let to = slice.as_mut_ptr().add((done - steps.start) * PANEL * F::DEPTH);
-                lanes.transpose(from, to);
-            }
-            done += block;
-        }
-    }
     for (j, row) in rows.chunks(depth.max(1)).enumerate() {
-        for step in done..steps.end {
+        for (i, step) in steps.clone().enumerate() {
             let from = &row[step * F::DEPTH..(step + 1) * F::DEPTH];
-            let at = ((step - steps.start) * PANEL + j) * F::DEPTH;
+            let at = (i * PANEL + j) * F::DEPTH;
             slice[at..at + F::DEPTH].copy_from_slice(from);
         }
     }

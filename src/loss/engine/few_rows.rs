@@ -1,7 +1,7 @@
 //! Logits of few rows: the classifier is read as it stands.
 //!
 //! Packing a classifier takes as long as multiplying it with some tens of rows. So the rows are packed
-//! in its place, the products come out a class at a time, and the tile is transposed; of one to four rows the classes
+//! in its place, the products come out a class at a time, and the tile is transposed; of a few rows the classes
 //! are transposed, while they are read. Each logit has
 //! the bits that it has with a classifier that is packed.
 
@@ -13,7 +13,7 @@ use super::problem::{Problem, Row};
 use super::tile::Lines;
 use crate::element::Operand;
 use crate::gemm::{
-    Buffer, GROUP, PANEL, THIN, line_products, pack_steps, steps_length, thin_products,
+    Buffer, GROUP, PANEL, line_products, pack_steps, steps_length, thin_products, thin_rows,
 };
 use crate::loss::source::Source;
 use crate::pieces::split;
@@ -50,7 +50,9 @@ impl<'a, F: Operand> FewRows<'a, F> {
         let classifier = match in_place {
             Some(classifier) => Classes::InPlace(classifier),
             // Each class is read once: copying it on the way costs less than packing.
-            None if rows.len() <= THIN => Classes::Copied(Lines::new(classifier)),
+            None if rows.len() <= thin_rows::<F>(problem.loss.isa) => {
+                Classes::Copied(Lines::new(classifier))
+            }
             None => return None,
         };
         let length = steps_length::<F>(width);
@@ -85,7 +87,7 @@ impl<'a, F: Operand> FewRows<'a, F> {
         let (isa, width, count) = (problem.loss.isa, problem.width, columns.len());
         let steps = &self.steps.get()[rows.start / PANEL * steps_length::<F>(width)..];
         let rows = rows.len();
-        if rows <= THIN {
+        if rows <= thin_rows::<F>(isa) {
             let to = ArrayViewMut2::from_shape((rows, count), tile);
             let mut to = to.expect("a row of the classes for each");
             match &self.classifier {
