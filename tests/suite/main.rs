@@ -20,6 +20,7 @@ mod io;
 mod preference;
 mod properties;
 mod random;
+mod ranked;
 mod rooms;
 mod row_losses;
 mod sampling;

@@ -19,6 +19,7 @@ mod nearest;
 mod policies;
 mod policy_entropy;
 mod preferences;
+mod ranked;
 mod refusal;
 mod request;
 mod robust_losses;

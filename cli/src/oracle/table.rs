@@ -11,7 +11,7 @@ use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
 use super::{
     activations, contrastive, coverage, distillation, distributions, divergences, embedding_losses,
-    fused, listed, policies, policy_entropy, preferences, robust_losses, row_losses, target_losses,
+    fused, listed, policies, policy_entropy, preferences, ranked, robust_losses, row_losses, target_losses,
     truncated, values,
 };
 
@@ -30,6 +30,7 @@ const FAMILIES: &[&[Function]] = &[
     distillation::FUNCTIONS,
     contrastive::FUNCTIONS,
     listed::FUNCTIONS,
+    ranked::FUNCTIONS,
     truncated::FUNCTIONS,
     preferences::FUNCTIONS,
     policies::FUNCTIONS,

@@ -51,6 +51,7 @@ const FUNCTIONS: &[&str] = &[
     "knowledge_distillation",
     "kto",
     "label_smoothing",
+    "list_mle",
     "linear_truncated_log_probability",
     "ldr_kl",
     "linear_distillation_divergence",
@@ -61,6 +62,8 @@ const FUNCTIONS: &[&str] = &[
     "mixce",
     "normalized_cross_entropy",
     "orpo",
+    "partial_list_mle",
+    "plackett_luce_distillation",
     "policy_entropy_change",
     "poly1",
     "ppo",
@@ -543,4 +546,30 @@ fn a_teacher_is_beside_each_row_and_a_part_without_weight_is_not_there() {
     assert_eq!(blended("1", 1, r#"[1,"-inf"]"#), 0.0);
     assert_eq!(blended("0.5", 0, "[1,2]"), "inf");
     assert_eq!(blended("0.5", 1, r#"[1,"-inf"]"#), "inf");
+}
+
+#[test]
+fn a_ranking_that_is_none_is_refused() {
+    let logits = r#""logits":[[1,2,3],[3,2,1]]"#;
+    let whole = |rest: &str| format!(r#"{{"function":"list_mle",{logits},{rest}}}"#);
+    refused(whole(r#""order":[[0,1,2],[0,2,2]]"#), &["a ranking[1, 2] is 2", "already"]);
+    refused(whole(r#""order":[[0,1,2],[0,3,2]]"#), &["order[1][1] is 3", "from 0 to 2"]);
+    refused(whole(r#""order":[[0,1,2]]"#), &["order has 1 entries, expected 2"]);
+    refused(whole(r#""order":[[0,1],[0,2]]"#), &["order has 2 places", "expected 3"]);
+    let order = r#""order":[[0,1,2],[0,2,1]]"#;
+    refused(whole(&format!(r#"{order},"weights":"log""#)), &["weights is \"log\"", "position"]);
+    refused(whole(&format!(r#"{order},"weights":[1,1]"#)), &["weights has 2 entries"]);
+    refused(whole(&format!(r#"{order},"weights":[1,-1,1]"#)), &["[0, 1] is -1", "at least 0"]);
+    refused(whole(&format!(r#"{order},"weights":[1,1,"inf"]"#)), &["[0, 2] is inf"]);
+    let part = |rest: &str| format!(r#"{{"function":"partial_list_mle",{logits},{order},{rest}}}"#);
+    refused(part(r#""valid":[3,4]"#), &["valid[1] is 4", "from 0 to 3"]);
+    refused(part(r#""valid":[3,1],"temperature":0"#), &["temperature is 0", "above 0"]);
+    let at = |teacher: &str, rest: &str| {
+        format!(
+            r#"{{"function":"plackett_luce_distillation",{logits},"targets":[0,1],"teacher_logits":{teacher}{rest}}}"#
+        )
+    };
+    refused(at("[[1,2],[3,4]]", ""), &["teacher_logits have the shape [2, 2]", "[2, 3]"]);
+    refused(at(r#"[[1,2,3],["nan",4,5]]"#, ""), &["the teacher's logits[1, 0] is NaN"]);
+    refused(at("[[1,2,3],[3,4,5]]", r#","teacher_temperature":0"#), &["teacher_temperature is 0"]);
 }

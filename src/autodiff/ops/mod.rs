@@ -13,6 +13,7 @@ mod loss_inputs;
 mod matmul;
 mod norm;
 mod preference;
+mod ranked;
 mod reduce;
 mod shape;
 mod softmax;
