@@ -16,6 +16,7 @@
 //! | to draw from the softmax | [`LinearCrossEntropy::sample`] |
 //! | a teacher's likeliest classes alone | [`ListDivergence`] of a [`TeacherList`] |
 //! | a ranking of the classes, a teacher's or one's own, of all or the first of them | [`PlackettLuce`] of [`Rankings`] |
+//! | labels of yes and no, their overlap | [`binary`](crate::binary) |
 //! | values by classification | [`values`](crate::values) |
 //! | robustness against an attack | [`SmoothAdversarial`], on logits |
 //! | several of these | [`Sum`] |

@@ -3,6 +3,7 @@
 mod autodiff;
 mod autodiff_graph;
 mod autodiff_log_probabilities;
+mod binary;
 mod candidates;
 #[cfg(feature = "io")]
 mod classical;

@@ -97,13 +97,13 @@ fn values_are_the_direct_sums_and_gradients_the_differences() {
 #[test]
 fn fused_is_what_it_is_of_the_logits() {
     let mut stream = Stream(11);
-    for (n, d, v, k) in [(1, 1, 1, 1), (3, 5, 7, 7), (13, 17, 301, 6), (70, 8, 523, 3), (5, 64, 1031, 40)]
+    for (n, d, v, k) in
+        [(1, 1, 1, 1), (3, 5, 7, 7), (13, 17, 301, 6), (70, 8, 523, 3), (5, 64, 1031, 40)]
     {
         let (hidden, classifier) = (stream.matrix(n, d, 1.0), stream.matrix(v, d, 0.6));
         let bias = stream.vector(v, 0.5);
         let (classes, weights) = lists(&mut stream, n, v, k);
-        let rankings =
-            Rankings::new(&classes, PlaceWeights::Entries((&weights).into())).unwrap();
+        let rankings = Rankings::new(&classes, PlaceWeights::Entries((&weights).into())).unwrap();
         let logits = hidden.dot(&classifier.t()) + &bias;
         let given = PlackettLuce::new().of_logits(&rankings, &logits).unwrap();
         for backward in [Backward::Recompute, Backward::Strip] {
@@ -231,7 +231,8 @@ fn a_teacher_orders_the_others_and_its_list_gives_what_its_logits_give() {
     let all = Rankings::of_teacher(&teacher, &[3, 4], 1.0, None).unwrap();
     assert_eq!(all.classes(), arr2(&[[3, 1, 4, 0, 2], [4, 2, 0, 1, 3]]));
     assert_eq!(all.weights()[[1, 4]], 0.0);
-    for ((row, logits), target) in all.weights().outer_iter().zip(teacher.outer_iter()).zip([3, 4]) {
+    for ((row, logits), target) in all.weights().outer_iter().zip(teacher.outer_iter()).zip([3, 4])
+    {
         assert!((row.sum() - 1.0).abs() < 4.0 * f64::EPSILON);
         let sum: f64 = logits.iter().map(|x| x.exp()).sum();
         assert!((row[0] - logits[target].exp() / sum).abs() < 4.0 * f64::EPSILON);
@@ -274,8 +275,7 @@ fn rows_that_take_no_part_and_weights_of_rows() {
         .ignore(&ignored)
         .token_weights(&tokens)
         .candidates(rankings.candidates());
-    let losses =
-        PlackettLuce::new().evaluate(&rankings, &head.forward(&inputs).unwrap()).unwrap();
+    let losses = PlackettLuce::new().evaluate(&rankings, &head.forward(&inputs).unwrap()).unwrap();
     let wanted = [all.values[0], 0.0, -0.5 * all.values[2], 0.0];
     for (a, b) in losses.values.iter().zip(wanted) {
         assert!((a - b).abs() < 64.0 * f64::EPSILON);
@@ -297,7 +297,9 @@ fn a_row_that_is_no_number_is_alone_with_it() {
     let losses = of_logits(&rankings, &logits);
     assert!(losses.values[1].is_nan() && losses.gradient.row(1).iter().all(|x| x.is_nan()));
     for i in [0, 2] {
-        assert!(losses.values[i].is_finite() && losses.gradient.row(i).iter().all(|x| x.is_finite()));
+        assert!(
+            losses.values[i].is_finite() && losses.gradient.row(i).iter().all(|x| x.is_finite())
+        );
     }
     // Classes that cannot be, listed and not.
     let masked = arr2(&[[1.0, f64::NEG_INFINITY, f64::NEG_INFINITY, 0.5]]);

@@ -3,6 +3,7 @@
 mod activations;
 mod answer;
 mod argument;
+mod binary;
 mod contrastive;
 mod coverage;
 mod distillation;

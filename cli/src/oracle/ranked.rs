@@ -11,7 +11,8 @@ use super::logits::{BY_LOGITS, LOGITS, TARGETS, logits, targets};
 use super::refusal::{Refusal, Result};
 use super::request::{Request, expect_length};
 
-const ORDER: Argument = Argument::new("order", Kind::Classes("[N][K], permutations of the classes"));
+const ORDER: Argument =
+    Argument::new("order", Kind::Classes("[N][K], permutations of the classes"));
 
 pub const FUNCTIONS: &[Function] = &[
     Function {
@@ -36,7 +37,11 @@ pub const FUNCTIONS: &[Function] = &[
             }
             let targets = targets(request, &student)?;
             let temperature = request.number("teacher_temperature")?;
-            of_logits(request, &student, &Rankings::of_teacher(&teacher, &targets, temperature, None)?)
+            of_logits(
+                request,
+                &student,
+                &Rankings::of_teacher(&teacher, &targets, temperature, None)?,
+            )
         },
     },
     Function {

@@ -12,6 +12,7 @@ const FUNCTIONS: &[&str] = &[
     "aldr_kl",
     "aldr_lambda",
     "aul",
+    "binary_cross_entropy",
     "bnpo",
     "c51",
     "c51_targets",
@@ -28,6 +29,7 @@ const FUNCTIONS: &[&str] = &[
     "dco_factor",
     "decode_value",
     "demd",
+    "dice",
     "distillation_divergence",
     "dpo",
     "dr_grpo",
@@ -59,7 +61,9 @@ const FUNCTIONS: &[&str] = &[
     "linear_top_k_distillation",
     "logit_adjusted",
     "mae",
+    "mean_squared_error",
     "mixce",
+    "multi_aspect_distillation",
     "normalized_cross_entropy",
     "orpo",
     "partial_list_mle",
@@ -84,7 +88,9 @@ const FUNCTIONS: &[&str] = &[
     "top_k_distillation",
     "top_k_mass",
     "total_variation",
+    "tri_bce",
     "truncated_log_probability",
+    "tversky",
     "two_hot",
     "two_hot_targets",
     "z_loss",
@@ -572,4 +578,32 @@ fn a_ranking_that_is_none_is_refused() {
     refused(at("[[1,2],[3,4]]", ""), &["teacher_logits have the shape [2, 2]", "[2, 3]"]);
     refused(at(r#"[[1,2,3],["nan",4,5]]"#, ""), &["the teacher's logits[1, 0] is NaN"]);
     refused(at("[[1,2,3],[3,4,5]]", r#","teacher_temperature":0"#), &["teacher_temperature is 0"]);
+}
+
+#[test]
+fn labels_of_yes_and_no_that_are_none_are_refused() {
+    let at =
+        |name: &str, rest: &str| format!(r#"{{"function":"{name}","logits":[1,-2,0],{rest}}}"#);
+    refused(at("binary_cross_entropy", r#""labels":[1,0]"#), &["labels has shape [2, 1]"]);
+    refused(at("binary_cross_entropy", r#""labels":[1,0,"inf"]"#), &["labels[2, 0] is inf"]);
+    for (name, rest) in [("dice", ""), ("tversky", r#","alpha":1,"beta":1"#)] {
+        let line = at(name, &format!(r#""labels":[1,0,1.5]{rest}"#));
+        refused(line, &["labels[2, 0] is 1.5", "from 0 to 1"]);
+    }
+    refused(at("dice", r#""labels":[1,0,1],"smooth":-1"#), &["smooth is -1", "from 0"]);
+    refused(at("dice", r#""labels":[1,0,1],"aggregation":"all""#), &["\"per_class_batch\""]);
+    refused(at("tversky", r#""labels":[1,0,1],"alpha":1"#), &["beta is missing"]);
+    refused(
+        r#"{"function":"tri_bce","deep_logits":[1,2],"shallow_logits":[1],"labels":[1,0]}"#,
+        &["shallow_logits has 1 entries, expected 2"],
+    );
+    let aspects = |rest: &str| {
+        format!(
+            r#"{{"function":"multi_aspect_distillation","logits":[[1,2,3]],"targets":[1],{rest}}}"#
+        )
+    };
+    refused(aspects(r#""classes":2,"aspect_targets":[[0.5,0.5]]"#), &["2 columns, expected 1"]);
+    refused(aspects(r#""classes":3,"aspect_targets":[[0.5]]"#), &["1 columns, expected 0"]);
+    refused(aspects(r#""classes":1,"aspect_targets":[[0.5,0.5]]"#), &["targets[0] is 1"]);
+    refused(aspects(r#""classes":2,"aspect_targets":[[-0.5]]"#), &["the answers[0, 0] is -0.5"]);
 }

@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod attention;
+mod binary;
 mod broadcast;
 mod crrelu;
 mod dropout;

@@ -66,7 +66,8 @@ impl<'t, T: Real> Variable<'t, T> {
         rankings: &Rankings,
         options: &LinearCrossEntropy,
     ) -> Result<Self> {
-        let own = self.linear_log_probabilities(classifier, bias, rankings.candidates(), options)?;
+        let own =
+            self.linear_log_probabilities(classifier, bias, rankings.candidates(), options)?;
         let log_others = own.log_others.expect("asked for");
         compiled!(
             ['t, 'r] T: ([Variable<'t, T>; 2], &'r Rankings) => Result<Variable<'t, T>>,
@@ -81,7 +82,11 @@ impl<'t, T: Real> Variable<'t, T> {
         let logits = lanes::standard(self.value());
         let shape = self.shape();
         let Some((&vocabulary, axes)) = shape.split_last() else {
-            return Err(shape_error("the logits", &logits, "at least one axis, that of the classes"));
+            return Err(shape_error(
+                "the logits",
+                &logits,
+                "at least one axis, that of the classes",
+            ));
         };
         let rows: usize = axes.iter().product();
         let loss = PlackettLuce::new().reduction(Reduction::None)?;

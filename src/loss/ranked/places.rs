@@ -126,7 +126,10 @@ mod tests {
         assert_eq!((value, slopes), of(&[1.0, 0.0], &[1.0, 1.0], NONE).no_rest(0.0));
         let masked = of(&[1.0, 0.0, NONE, NONE], &[1.0; 4], NONE);
         let plain = of(&[1.0, 0.0], &[1.0; 2], NONE);
-        assert_eq!((masked.0, &masked.1[..2], &masked.1[2..]), (plain.0, &plain.1[..], &[0.0; 2][..]));
+        assert_eq!(
+            (masked.0, &masked.1[..2], &masked.1[2..]),
+            (plain.0, &plain.1[..], &[0.0; 2][..])
+        );
         // Others that are not listed can still be.
         assert_eq!(of(&[NONE], &[1.0], 0.0).0, f64::INFINITY);
     }

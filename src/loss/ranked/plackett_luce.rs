@@ -192,7 +192,8 @@ impl PlackettLuce {
         let mut beside = vec![0.0; vocabulary];
         for i in 0..rows {
             // The largest comes off: no choice sees what all have in common, and the rest has its digits.
-            let largest = (0..vocabulary).map(|v| logits.at(i, v)).fold(f64::NEG_INFINITY, f64::max);
+            let largest =
+                (0..vocabulary).map(|v| logits.at(i, v)).fold(f64::NEG_INFINITY, f64::max);
             let offset = if largest.is_finite() { largest } else { 0.0 };
             for (v, to) in beside.iter_mut().enumerate() {
                 *to = logits.at(i, v) - offset;
@@ -334,8 +335,6 @@ impl RankedLosses {
     /// The derivatives, as [`LinearCrossEntropy::vjp`](crate::LinearCrossEntropy::vjp) takes them; nothing comes in of
     /// the forward's own loss. [`PlackettLuce`] has the example.
     pub fn upstream(&self) -> Upstream<'_> {
-        Upstream::scalar(0.0)
-            .candidates(&self.by_log_probabilities)
-            .log_others(&self.by_log_others)
+        Upstream::scalar(0.0).candidates(&self.by_log_probabilities).log_others(&self.by_log_others)
     }
 }

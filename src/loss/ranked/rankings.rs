@@ -114,10 +114,7 @@ impl Rankings {
     /// # Errors
     /// [`Error::Value`] for a class that stands twice in a row, and for more valid places than a row has;
     /// [`Error::Shape`] unless there is a number for each row.
-    pub fn partial<'a>(
-        classes: impl Into<ArrayView2<'a, u32>>,
-        valid: &[usize],
-    ) -> Result<Self> {
+    pub fn partial<'a>(classes: impl Into<ArrayView2<'a, u32>>, valid: &[usize]) -> Result<Self> {
         let classes = classes.into().to_owned();
         check_shape("the numbers of valid places", &[valid.len()], &[classes.dim().0])?;
         for (i, (row, &valid)) in classes.outer_iter().zip(valid).enumerate() {
