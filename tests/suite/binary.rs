@@ -320,7 +320,7 @@ fn what_does_not_go_together_is_refused() {
         |found: Result<()>| assert!(matches!(found, Err(Error::Option { .. })), "{found:?}");
     let plain = BinaryCrossEntropy::new();
     let dice = Dice::new(1.0).unwrap();
-    shape(plain.evaluate(&logits, &labels.t()).map(drop));
+    shape(plain.evaluate(&logits, labels.t()).map(drop));
     shape(plain.evaluate(&Array2::<f64>::zeros((0, 2)), &labels).map(drop));
     shape(plain.clone().positive_weights(&[]).map(drop));
     shape(plain.clone().positive_weights(&[1.0; 3]).unwrap().evaluate(&logits, &labels).map(drop));
@@ -343,7 +343,7 @@ fn what_does_not_go_together_is_refused() {
     assert!(aspects.evaluate(&logits, &[0; 3], one).is_ok());
     let beyond = aspects.evaluate(&logits, &[0, 1, 0], one);
     assert!(matches!(beyond, Err(Error::TargetOutOfRange { row: 1, .. })));
-    shape(TriBinaryCrossEntropy::default().evaluate(&logits, &logits.t(), &labels).map(drop));
+    shape(TriBinaryCrossEntropy::default().evaluate(&logits, logits.t(), &labels).map(drop));
     let tape = Tape::<f64>::new().unwrap();
     let flat = tape.leaf(Array1::<f64>::zeros(6));
     shape(flat.binary_cross_entropy(&labels, &plain).map(drop));

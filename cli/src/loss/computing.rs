@@ -14,6 +14,7 @@ use super::call::Besides;
 use super::candidates::Lists;
 use super::inputs::Arrays;
 use super::objective::{Objective, Way};
+use super::ranked::Ranked;
 use super::results::Computed;
 use super::two_passes::Found;
 use crate::arrays::Opened;
@@ -24,6 +25,7 @@ use crate::{Failure, Global};
 impl Loss {
     pub fn run(&self, global: &Global) -> Result<(), Failure> {
         self.check()?;
+        let ranked = Ranked::read(self)?;
         let objective = Objective::new(self)?;
         let mut arrays = Arrays::open(self)?;
         let mut wide = false;
@@ -40,15 +42,15 @@ impl Loss {
         }
         let place = Place::open(self.device)?;
         match wide {
-            true => self.run_in::<f64>(global, &objective, &arrays, &place),
-            false => self.run_in::<f32>(global, &objective, &arrays, &place),
+            true => self.run_in::<f64>(global, (&objective, ranked.as_ref()), &arrays, &place),
+            false => self.run_in::<f32>(global, (&objective, ranked.as_ref()), &arrays, &place),
         }
     }
 
     fn run_in<R: Real + NpyElement>(
         &self,
         global: &Global,
-        objective: &Objective,
+        (objective, ranked): (&Objective, Option<&Ranked>),
         arrays: &Arrays,
         place: &Place,
     ) -> Result<(), Failure> {
@@ -60,6 +62,9 @@ impl Loss {
         }
         let beside = Besides::<R>::new(self, objective, arrays, &positions)?;
         let mut inputs = self.inputs(arrays, &beside)?;
+        if let Some(ranked) = ranked {
+            inputs = ranked.add(inputs);
+        }
         let mut options = self.options()?;
         if let Some(loss) = objective.loss()? {
             options = options.row_loss(loss);
@@ -89,7 +94,7 @@ impl Loss {
         let (forward, seconds, pass) = match (&out, self.grad) {
             (Some(out), true) => {
                 let (forward, seconds) =
-                    self.with_gradients::<R>(&loss, arrays, &inputs, out, place)?;
+                    self.with_gradients::<R>(&loss, arrays, (&inputs, ranked), out, place)?;
                 (forward, seconds, Pass::LossAndGradients)
             }
             _ => {
@@ -98,11 +103,12 @@ impl Loss {
                 (forward, start.elapsed().as_secs_f64(), Pass::Forward)
             }
         };
+        let ranked = ranked.map(|ranked| ranked.losses(&forward)).transpose()?;
         if let Some(out) = &out {
-            self.write::<R>(&forward, out)?;
+            self.write::<R>(&forward, ranked.as_ref(), out)?;
         }
         let shapes = Shapes::of(&inputs);
-        let computed = Computed { loss, shapes, pass, forward, seconds };
+        let computed = Computed { loss, shapes, pass, forward, ranked, seconds };
         self.report(global, objective, arrays, place, &computed)
     }
 
@@ -111,7 +117,7 @@ impl Loss {
         &self,
         loss: &LinearCrossEntropy,
         arrays: &Arrays,
-        inputs: &Inputs<'_>,
+        (inputs, ranked): (&Inputs<'_>, Option<&Ranked>),
         out: &Path,
         place: &Place,
     ) -> Result<(Forward, f64), Failure> {
@@ -123,6 +129,10 @@ impl Loss {
             Some(upstream) => Upstream::rows(upstream.per_row()?),
             None => Upstream::default(),
         };
+        let both = |gradients: Gradients<'_>| match ranked {
+            Some(ranked) => ranked.with_gradients(loss, inputs, gradients),
+            None => Ok(place.loss_and_gradients(loss, inputs, &upstream, gradients)?),
+        };
         if let Some(logits) = &arrays.logits {
             let mut d_logits = like(logits)?;
             let mut d_bias = Array1::from_elem(d_logits.dim().1, zero);
@@ -131,7 +141,7 @@ impl Loss {
                 gradients = gradients.bias(d_bias.view_mut());
             }
             let start = Instant::now();
-            let forward = place.loss_and_gradients(loss, inputs, &upstream, gradients)?;
+            let forward = both(gradients)?;
             let seconds = start.elapsed().as_secs_f64();
             write_npy(&out.join("grad_logits.npy"), d_logits.view())?;
             if arrays.bias.is_some() {
@@ -151,7 +161,7 @@ impl Loss {
             gradients = gradients.bias(d_bias.view_mut());
         }
         let start = Instant::now();
-        let forward = place.loss_and_gradients(loss, inputs, &upstream, gradients)?;
+        let forward = both(gradients)?;
         let seconds = start.elapsed().as_secs_f64();
         write_npy(&out.join("grad_hidden.npy"), d_hidden.view())?;
         write_npy(&out.join("grad_classifier.npy"), d_classifier.view())?;

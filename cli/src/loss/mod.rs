@@ -8,6 +8,7 @@ mod computing;
 mod inputs;
 mod named;
 mod objective;
+mod ranked;
 mod results;
 mod terms;
 mod truncated;
