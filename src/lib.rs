@@ -4,6 +4,7 @@
 #[cfg(feature = "spectral")]
 mod algebra;
 pub mod autodiff;
+pub mod binary;
 pub mod classical;
 #[cfg(feature = "spectral")]
 pub mod diffusion;

@@ -15,6 +15,8 @@
 //! | log-probabilities of what a sampler drew | [`Truncation`] with [`LinearCrossEntropy::truncate`] |
 //! | to draw from the softmax | [`LinearCrossEntropy::sample`] |
 //! | a teacher's likeliest classes alone | [`ListDivergence`] of a [`TeacherList`] |
+//! | a ranking of the classes, a teacher's or one's own, of all or the first of them | [`PlackettLuce`] of [`Rankings`] |
+//! | labels of yes and no, their overlap | [`binary`](crate::binary) |
 //! | values by classification | [`values`](crate::values) |
 //! | robustness against an attack | [`SmoothAdversarial`], on logits |
 //! | several of these | [`Sum`] |
@@ -229,6 +231,7 @@ mod list_divergence;
 mod list_row;
 mod options;
 mod outcomes;
+pub(crate) mod ranked;
 pub(crate) mod row_loss;
 pub(crate) mod rows;
 mod sampling;
@@ -251,6 +254,7 @@ pub use head::Head;
 pub use inputs::{Classes, Inputs, Shard, Targets};
 pub use list_divergence::{ListDivergence, ListDivergenceBuilder, ListLosses, Outside};
 pub use options::{Backward, Filter, LinearCrossEntropy, LinearCrossEntropyBuilder, Reduction};
+pub use ranked::{PlaceWeights, PlackettLuce, RankedLosses, Rankings};
 pub use row_loss::{Needs, RowLoss, RowScalars, Term, Terms};
 pub use rows::{
     AdaptiveDistributionallyRobust, AsymmetricGeneralizedCrossEntropy, AsymmetricUnhinged, CompSum,

@@ -70,7 +70,7 @@ mod kl_estimator;
 mod kto;
 pub(crate) mod labelled;
 mod mask;
-mod numerics;
+pub(crate) mod numerics;
 mod objective;
 mod orpo;
 pub(crate) mod pairs;

@@ -3,19 +3,19 @@
 use crate::error::{Error, Result, short};
 
 /// 1/(1 + e^−x).
-pub(super) fn sigmoid(x: f64) -> f64 {
+pub(crate) fn sigmoid(x: f64) -> f64 {
     let small = (-x.abs()).exp();
     if x >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) }
 }
 
 /// σ(x) σ(−x), the slope of σ.
-pub(super) fn sigmoid_slope(x: f64) -> f64 {
+pub(crate) fn sigmoid_slope(x: f64) -> f64 {
     let small = (-x.abs()).exp();
     small / ((1.0 + small) * (1.0 + small))
 }
 
 /// ln(1 + e^x).
-pub(super) fn softplus(x: f64) -> f64 {
+pub(crate) fn softplus(x: f64) -> f64 {
     x.max(0.0) + if x.is_nan() { x } else { (-x.abs()).exp().ln_1p() }
 }
 
@@ -51,11 +51,11 @@ pub(super) fn check(
     }
 }
 
-pub(super) fn positive(name: &'static str, value: f64) -> Result<f64> {
+pub(crate) fn positive(name: &'static str, value: f64) -> Result<f64> {
     check(name, value, value > 0.0, "a finite number above 0")
 }
 
-pub(super) fn not_negative(name: &'static str, value: f64) -> Result<f64> {
+pub(crate) fn not_negative(name: &'static str, value: f64) -> Result<f64> {
     check(name, value, value >= 0.0, "a finite number of at least 0")
 }
 

@@ -3,6 +3,7 @@
 mod autodiff;
 mod autodiff_graph;
 mod autodiff_log_probabilities;
+mod binary;
 mod candidates;
 mod class_order;
 #[cfg(feature = "io")]
@@ -23,6 +24,7 @@ mod narrow_strip;
 mod preference;
 mod properties;
 mod random;
+mod ranked;
 mod rooms;
 mod row_losses;
 mod sampling;

@@ -50,7 +50,9 @@ pub struct Loss {
     #[arg(
         long,
         value_name = "Y",
-        required_unless_present_any = ["soft_targets", "teacher_classes", "loss", "divergence", "candidates"],
+        required_unless_present_any = [
+            "soft_targets", "teacher_classes", "loss", "divergence", "candidates", "ranks",
+        ],
         help_heading = INPUTS
     )]
     pub(super) targets: Option<String>,
@@ -98,6 +100,22 @@ pub struct Loss {
     /// targets there is no loss
     #[arg(long, value_name = "K", help_heading = INPUTS)]
     pub(super) candidates: Option<String>,
+    /// Rankings: classes of each row [N,K], the best first, integers; -1 names none. With --loss list_mle
+    /// (weights=sum, mean or position), or pld with --rank-weights
+    #[arg(
+        long,
+        value_name = "R",
+        conflicts_with_all = [
+            "targets", "soft_targets", "teacher_classes", "teacher_hidden", "teacher_logits", "costs",
+            "candidates", "divergence", "upstream", "filter",
+        ],
+        help_heading = INPUTS
+    )]
+    pub(super) ranks: Option<String>,
+    /// What the places of the rankings weigh [N,K], at least 0: a teacher's probabilities of their
+    /// classes
+    #[arg(long, value_name = "RW", requires = "ranks", help_heading = INPUTS)]
+    pub(super) rank_weights: Option<String>,
     /// Rows that take no part [N], booleans or 0 and 1; a mean does not count them
     #[arg(long, value_name = "M", help_heading = INPUTS)]
     pub(super) ignore: Option<String>,
@@ -296,7 +314,8 @@ fn losses() -> String {
          NAME[:KEY=X,KEY=X], as `surprisal oracle` has them; hyphens are as good as underscores. A key that \
          stands with a value has it where it is left out. ldr_kl, aldr_kl and a balanced \
          correctness_calibration go alone; demd, emo and expected_cost need --costs, those from forward_kl \
-         on a second head.{}",
+         on a second head. list_mle, with weights=sum, mean or position, and pld are of rankings: of \
+         --ranks, and alone.{}",
         Family::All.described()
     )
 }
@@ -451,6 +470,9 @@ impl Loss {
         if listed && self.candidates.is_none() {
             return refuse("--emit candidates and others are of --candidates: give these too");
         }
+        if self.ranks.is_some() {
+            return Ok(());
+        }
         let nothing = self.grad && self.upstream.is_none() && !self.has_loss();
         if self.candidates.is_some() && nothing {
             return refuse(
@@ -467,7 +489,8 @@ impl Loss {
 
     /// Whether there is a loss, not log-probabilities of candidates alone.
     pub(super) fn has_loss(&self) -> bool {
-        !self.has_no_targets() || self.loss.is_some() || self.divergence.is_some()
+        let named = self.loss.is_some() && self.ranks.is_none();
+        !self.has_no_targets() || named || self.divergence.is_some()
     }
 
     /// Whether what the candidates leave to the others is asked for.

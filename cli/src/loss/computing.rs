@@ -15,6 +15,7 @@ use super::call::Besides;
 use super::candidates::Lists;
 use super::inputs::Arrays;
 use super::objective::{Objective, Way};
+use super::ranked::Ranked;
 use super::results::Computed;
 use super::two_passes::Found;
 use crate::arrays::Opened;
@@ -25,6 +26,7 @@ use crate::{Failure, Global};
 impl Loss {
     pub fn run(&self, global: &Global) -> Result<(), Failure> {
         self.check()?;
+        let ranked = Ranked::read(self)?;
         let objective = Objective::new(self)?;
         let mut arrays = Arrays::open(self)?;
         let order = self.order(&mut arrays)?;
@@ -41,16 +43,17 @@ impl Loss {
             return Err(Failure::Input(what.into()));
         }
         let place = Place::open(self.device)?;
+        let of = (&arrays, order.as_ref());
         match wide {
-            true => self.run_in::<f64>(global, &objective, (&arrays, order.as_ref()), &place),
-            false => self.run_in::<f32>(global, &objective, (&arrays, order.as_ref()), &place),
+            true => self.run_in::<f64>(global, (&objective, ranked.as_ref()), of, &place),
+            false => self.run_in::<f32>(global, (&objective, ranked.as_ref()), of, &place),
         }
     }
 
     fn run_in<R: Real + NpyElement>(
         &self,
         global: &Global,
-        objective: &Objective,
+        (objective, ranked): (&Objective, Option<&Ranked>),
         (arrays, order): (&Arrays, Option<&ClassOrder>),
         place: &Place,
     ) -> Result<(), Failure> {
@@ -62,6 +65,9 @@ impl Loss {
         }
         let beside = Besides::<R>::new(self, objective, arrays, &positions)?;
         let mut inputs = self.inputs(arrays, &beside)?;
+        if let Some(ranked) = ranked {
+            inputs = ranked.add(inputs);
+        }
         let mut options = self.options()?;
         if let Some(loss) = objective.loss()? {
             options = options.row_loss(loss);
@@ -90,8 +96,13 @@ impl Loss {
         let out = self.out.as_deref().map(make_directory).transpose()?;
         let (forward, seconds, pass) = match (&out, self.grad) {
             (Some(out), true) => {
-                let (forward, seconds) =
-                    self.with_gradients::<R>(&loss, (arrays, order), &inputs, out, place)?;
+                let (forward, seconds) = self.with_gradients::<R>(
+                    &loss,
+                    (arrays, order),
+                    (&inputs, ranked),
+                    out,
+                    place,
+                )?;
                 (forward, seconds, Pass::LossAndGradients)
             }
             _ => {
@@ -100,11 +111,12 @@ impl Loss {
                 (forward, start.elapsed().as_secs_f64(), Pass::Forward)
             }
         };
+        let ranked = ranked.map(|ranked| ranked.losses(&forward)).transpose()?;
         if let Some(out) = &out {
-            self.write::<R>(&forward, order, out)?;
+            self.write::<R>(&forward, order, ranked.as_ref(), out)?;
         }
         let shapes = Shapes::of(&inputs);
-        let computed = Computed { loss, shapes, pass, forward, seconds };
+        let computed = Computed { loss, shapes, pass, forward, ranked, seconds };
         self.report(global, objective, arrays, place, &computed)
     }
 
@@ -113,7 +125,7 @@ impl Loss {
         &self,
         loss: &LinearCrossEntropy,
         (arrays, order): (&Arrays, Option<&ClassOrder>),
-        inputs: &Inputs<'_>,
+        (inputs, ranked): (&Inputs<'_>, Option<&Ranked>),
         out: &Path,
         place: &Place,
     ) -> Result<(Forward, f64), Failure> {
@@ -125,6 +137,10 @@ impl Loss {
             Some(upstream) => Upstream::rows(upstream.per_row()?),
             None => Upstream::default(),
         };
+        let both = |gradients: Gradients<'_>| match ranked {
+            Some(ranked) => ranked.with_gradients(loss, inputs, gradients),
+            None => Ok(place.loss_and_gradients(loss, inputs, &upstream, gradients)?),
+        };
         if let Some(logits) = &arrays.logits {
             let mut d_logits = like(logits)?;
             let mut d_bias = Array1::from_elem(d_logits.dim().1, zero);
@@ -133,7 +149,7 @@ impl Loss {
                 gradients = gradients.bias(d_bias.view_mut());
             }
             let start = Instant::now();
-            let forward = place.loss_and_gradients(loss, inputs, &upstream, gradients)?;
+            let forward = both(gradients)?;
             let seconds = start.elapsed().as_secs_f64();
             write_npy(&out.join("grad_logits.npy"), d_logits.view())?;
             if arrays.bias.is_some() {
@@ -153,7 +169,7 @@ impl Loss {
             gradients = gradients.bias(d_bias.view_mut());
         }
         let start = Instant::now();
-        let forward = place.loss_and_gradients(loss, inputs, &upstream, gradients)?;
+        let forward = both(gradients)?;
         let seconds = start.elapsed().as_secs_f64();
         if let Some(order) = order {
             d_classifier = order.restored_rows(d_classifier.view())?;

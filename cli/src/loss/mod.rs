@@ -9,6 +9,7 @@ mod inputs;
 mod named;
 mod objective;
 mod ordered;
+mod ranked;
 mod results;
 mod terms;
 mod truncated;

@@ -36,7 +36,7 @@ impl Objective {
     /// From the arguments; what does not go together is refused.
     pub(super) fn new(call: &Loss) -> Result<Self, Failure> {
         let mut all = Vec::new();
-        if let Some(text) = &call.loss {
+        if let Some(text) = call.loss.as_ref().filter(|_| call.ranks.is_none()) {
             all.extend(terms::read("--loss", text, Family::All)?);
         }
         if let Some(text) = &call.divergence {

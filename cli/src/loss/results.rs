@@ -4,8 +4,8 @@ use ndarray::{Array, Dimension};
 use std::path::Path;
 
 use surprisal::io::{NpyElement, write_npy};
-use surprisal::loss::ClassOrder;
-use surprisal::{Forward, LinearCrossEntropy, Pass, Real, Reduction, Shapes, TopK};
+use surprisal::loss::{ClassOrder, RankedLosses};
+use surprisal::{Forward, LinearCrossEntropy, Pass, Real, Reduction, Shapes, Statistic, TopK};
 
 use super::arguments::{Emit, Loss};
 use super::inputs::{Arrays, Mass};
@@ -32,6 +32,7 @@ pub(super) struct Computed {
     pub(super) shapes: Shapes,
     pub(super) pass: Pass,
     pub(super) forward: Forward,
+    pub(super) ranked: Option<RankedLosses>,
     pub(super) seconds: f64,
 }
 
@@ -61,7 +62,7 @@ impl Loss {
         place: &Place,
         computed: &Computed,
     ) -> Result<(), Failure> {
-        let Computed { loss, shapes, pass, forward, seconds } = computed;
+        let Computed { loss, shapes, pass, forward, ranked, seconds } = computed;
         let (pass, seconds) = (*pass, *seconds);
         let plan = loss.plan(shapes, pass)?;
         let (mut operations, mut workspace) = (plan.operations as f64, plan.workspace_bytes);
@@ -87,7 +88,11 @@ impl Loss {
         let surprisal = forward.mean_surprisal().filter(|_| whole && targets);
         let accuracy = forward.accuracy().filter(|_| targets);
         let reduction = self.reduced()?;
-        let scalar = (reduction != Reduction::None && self.has_loss()).then(|| forward.loss());
+        let one = match ranked {
+            Some(losses) => Some(losses.loss()),
+            None => self.has_loss().then(|| forward.loss()),
+        };
+        let scalar = one.filter(|_| reduction != Reduction::None);
         let kept = forward.rows_kept() as f64 / forward.len().max(1) as f64;
         let rate = operations * kept / seconds.max(1e-9) / 1e9;
         let unit = match reduction {
@@ -168,12 +173,16 @@ impl Loss {
         &self,
         forward: &Forward,
         order: Option<&ClassOrder>,
+        ranked: Option<&RankedLosses>,
         out: &Path,
     ) -> Result<(), Failure> {
         for emit in &self.emit {
             match *emit {
                 Emit::Statistic(name, statistic) => {
-                    let values = forward.statistic(statistic)?.mapv(R::from_f64);
+                    let values = match ranked.filter(|_| statistic == Statistic::Loss) {
+                        Some(losses) => losses.values.mapv(R::from_f64),
+                        None => forward.statistic(statistic)?.mapv(R::from_f64),
+                    };
                     write_npy(&out.join(format!("{name}.npy")), values.view())?;
                 }
                 Emit::Argmax => {

@@ -3,6 +3,7 @@
 mod activations;
 mod answer;
 mod argument;
+mod binary;
 mod contrastive;
 mod coverage;
 mod distillation;
@@ -19,6 +20,7 @@ mod nearest;
 mod policies;
 mod policy_entropy;
 mod preferences;
+mod ranked;
 mod refusal;
 mod request;
 mod robust_losses;

@@ -175,6 +175,17 @@ impl Request {
         known.copied().ok_or_else(|| wrong(argument, &value.described()))
     }
 
+    /// One of some words, of an argument that may be something else too.
+    pub fn word_of(&self, name: &str, words: &[&'static str]) -> Result<Option<&'static str>> {
+        let argument = self.argument(name)?;
+        let Some(value) = self.values.get(name) else { return Ok(None) };
+        let known = match value {
+            Json::Text(text) => words.iter().find(|word| **word == *text),
+            _ => None,
+        };
+        known.map(|word| Some(*word)).ok_or_else(|| wrong(argument, &value.described()))
+    }
+
     /// True or false, or its default.
     pub fn flag(&self, name: &str) -> Result<bool> {
         let argument = self.argument(name)?;

@@ -10,9 +10,9 @@ use super::nearest::nearest;
 use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
 use super::{
-    activations, contrastive, coverage, distillation, distributions, divergences, embedding_losses,
-    fused, listed, policies, policy_entropy, preferences, robust_losses, row_losses, target_losses,
-    truncated, values,
+    activations, binary, contrastive, coverage, distillation, distributions, divergences,
+    embedding_losses, fused, listed, policies, policy_entropy, preferences, ranked, robust_losses,
+    row_losses, target_losses, truncated, values,
 };
 
 /// The function that lists the others.
@@ -29,7 +29,9 @@ const FAMILIES: &[&[Function]] = &[
     distributions::FUNCTIONS,
     distillation::FUNCTIONS,
     contrastive::FUNCTIONS,
+    binary::FUNCTIONS,
     listed::FUNCTIONS,
+    ranked::FUNCTIONS,
     truncated::FUNCTIONS,
     preferences::FUNCTIONS,
     policies::FUNCTIONS,

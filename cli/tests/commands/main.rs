@@ -8,5 +8,6 @@ mod losses;
 mod oracle;
 mod preference;
 mod program;
+mod ranks;
 mod spectra;
 mod train;

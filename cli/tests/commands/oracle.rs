@@ -12,6 +12,7 @@ const FUNCTIONS: &[&str] = &[
     "aldr_kl",
     "aldr_lambda",
     "aul",
+    "binary_cross_entropy",
     "bnpo",
     "c51",
     "c51_targets",
@@ -28,6 +29,7 @@ const FUNCTIONS: &[&str] = &[
     "dco_factor",
     "decode_value",
     "demd",
+    "dice",
     "distillation_divergence",
     "dpo",
     "dr_grpo",
@@ -51,6 +53,7 @@ const FUNCTIONS: &[&str] = &[
     "knowledge_distillation",
     "kto",
     "label_smoothing",
+    "list_mle",
     "linear_truncated_log_probability",
     "ldr_kl",
     "linear_distillation_divergence",
@@ -58,9 +61,13 @@ const FUNCTIONS: &[&str] = &[
     "linear_top_k_distillation",
     "logit_adjusted",
     "mae",
+    "mean_squared_error",
     "mixce",
+    "multi_aspect_distillation",
     "normalized_cross_entropy",
     "orpo",
+    "partial_list_mle",
+    "plackett_luce_distillation",
     "policy_entropy_change",
     "poly1",
     "ppo",
@@ -81,7 +88,9 @@ const FUNCTIONS: &[&str] = &[
     "top_k_distillation",
     "top_k_mass",
     "total_variation",
+    "tri_bce",
     "truncated_log_probability",
+    "tversky",
     "two_hot",
     "two_hot_targets",
     "z_loss",
@@ -543,4 +552,58 @@ fn a_teacher_is_beside_each_row_and_a_part_without_weight_is_not_there() {
     assert_eq!(blended("1", 1, r#"[1,"-inf"]"#), 0.0);
     assert_eq!(blended("0.5", 0, "[1,2]"), "inf");
     assert_eq!(blended("0.5", 1, r#"[1,"-inf"]"#), "inf");
+}
+
+#[test]
+fn a_ranking_that_is_none_is_refused() {
+    let logits = r#""logits":[[1,2,3],[3,2,1]]"#;
+    let whole = |rest: &str| format!(r#"{{"function":"list_mle",{logits},{rest}}}"#);
+    refused(whole(r#""order":[[0,1,2],[0,2,2]]"#), &["a ranking[1, 2] is 2", "already"]);
+    refused(whole(r#""order":[[0,1,2],[0,3,2]]"#), &["order[1][1] is 3", "from 0 to 2"]);
+    refused(whole(r#""order":[[0,1,2]]"#), &["order has 1 entries, expected 2"]);
+    refused(whole(r#""order":[[0,1],[0,2]]"#), &["order has 2 places", "expected 3"]);
+    let order = r#""order":[[0,1,2],[0,2,1]]"#;
+    refused(whole(&format!(r#"{order},"weights":"log""#)), &["weights is \"log\"", "position"]);
+    refused(whole(&format!(r#"{order},"weights":[1,1]"#)), &["weights has 2 entries"]);
+    refused(whole(&format!(r#"{order},"weights":[1,-1,1]"#)), &["[0, 1] is -1", "at least 0"]);
+    refused(whole(&format!(r#"{order},"weights":[1,1,"inf"]"#)), &["[0, 2] is inf"]);
+    let part = |rest: &str| format!(r#"{{"function":"partial_list_mle",{logits},{order},{rest}}}"#);
+    refused(part(r#""valid":[3,4]"#), &["valid[1] is 4", "from 0 to 3"]);
+    refused(part(r#""valid":[3,1],"temperature":0"#), &["temperature is 0", "above 0"]);
+    let at = |teacher: &str, rest: &str| {
+        format!(
+            r#"{{"function":"plackett_luce_distillation",{logits},"targets":[0,1],"teacher_logits":{teacher}{rest}}}"#
+        )
+    };
+    refused(at("[[1,2],[3,4]]", ""), &["teacher_logits have the shape [2, 2]", "[2, 3]"]);
+    refused(at(r#"[[1,2,3],["nan",4,5]]"#, ""), &["the teacher's logits[1, 0] is NaN"]);
+    refused(at("[[1,2,3],[3,4,5]]", r#","teacher_temperature":0"#), &["teacher_temperature is 0"]);
+}
+
+#[test]
+fn labels_of_yes_and_no_that_are_none_are_refused() {
+    let at =
+        |name: &str, rest: &str| format!(r#"{{"function":"{name}","logits":[1,-2,0],{rest}}}"#);
+    refused(at("binary_cross_entropy", r#""labels":[1,0]"#), &["labels has shape [2, 1]"]);
+    refused(at("binary_cross_entropy", r#""labels":[1,0,"inf"]"#), &["labels[2, 0] is inf"]);
+    for (name, rest) in [("dice", ""), ("tversky", r#","alpha":1,"beta":1"#)] {
+        let line = at(name, &format!(r#""labels":[1,0,1.5]{rest}"#));
+        refused(line, &["labels[2, 0] is 1.5", "from 0 to 1"]);
+    }
+    refused(at("dice", r#""labels":[1,0,1],"smooth":-1"#), &["smooth is -1", "from 0"]);
+    refused(at("dice", r#""labels":[1,0,1],"aggregation":"all""#), &["\"per_class_batch\""]);
+    refused(at("tversky", r#""labels":[1,0,1],"alpha":1"#), &["beta is missing"]);
+    refused(
+        r#"{"function":"tri_bce","deep_logits":[1,2],"shallow_logits":[1],"labels":[1,0]}"#,
+        &["shallow_logits has 1 entries, expected 2"],
+    );
+    let aspects = |rest: &str| {
+        format!(
+            r#"{{"function":"multi_aspect_distillation","logits":[[1,2,3]],"targets":[1],{rest}}}"#
+        )
+    };
+    refused(aspects(r#""classes":2,"aspect_targets":[[0.5,0.5]]"#), &["2 columns, expected 1"]);
+    refused(aspects(r#""classes":3,"aspect_targets":[[0.5]]"#), &["1 columns, expected 0"]);
+    refused(aspects(r#""classes":1,"aspect_targets":[[0.5,0.5]]"#), &["targets[0] is 1"]);
+    refused(aspects(r#""classes":2,"aspect_targets":[[-0.5]]"#), &["the answers[0, 0] is -0.5"]);
 }

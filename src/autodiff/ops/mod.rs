@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod attention;
+mod binary;
 mod broadcast;
 mod convolution;
 mod crrelu;
@@ -14,6 +15,7 @@ mod loss_inputs;
 mod matmul;
 mod norm;
 mod preference;
+mod ranked;
 mod reduce;
 mod shape;
 mod softmax;
