@@ -5,6 +5,7 @@
 mod algebra;
 pub mod autodiff;
 pub mod classical;
+pub mod contrastive;
 #[cfg(feature = "spectral")]
 pub mod diffusion;
 mod element;

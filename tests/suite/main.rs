@@ -6,6 +6,7 @@ mod autodiff_log_probabilities;
 mod candidates;
 #[cfg(feature = "io")]
 mod classical;
+mod contrastive;
 #[cfg(feature = "spectral")]
 mod diffusion;
 #[cfg(feature = "spectral")]

@@ -17,6 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["reading", "writing"],
     &["softmax", "classical", "preference"],
     &["loss"],
+    &["contrastive"],
     &["values", "autodiff", "algebra", "io"],
     &["spectrum", "diffusion"],
     &["watch", "gpu"],

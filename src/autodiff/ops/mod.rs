@@ -3,6 +3,7 @@
 mod arithmetic;
 mod attention;
 mod broadcast;
+mod contrastive;
 mod crrelu;
 mod dropout;
 mod elementwise;
