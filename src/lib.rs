@@ -23,6 +23,7 @@ mod parallel;
 mod pieces;
 pub mod preference;
 mod printable;
+mod product;
 mod quotient;
 pub mod random;
 mod reading;

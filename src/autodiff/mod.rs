@@ -71,7 +71,6 @@ mod gradcheck;
 mod lanes;
 mod ops;
 mod parameter;
-mod product;
 mod random;
 mod schedule;
 mod sgd;

@@ -164,9 +164,10 @@ impl InfoNce {
             ..Gradients::new()
         };
         let contrast = self.of_rows(&matrices[0], &matrices[1], Some(of_rows))?;
-        for (by, to, rows) in
-            [(by_queries, &mut gradients.hidden, &queries), (by_keys, &mut gradients.classifier, &keys)]
-        {
+        for (by, to, rows) in [
+            (by_queries, &mut gradients.hidden, &queries),
+            (by_keys, &mut gradients.classifier, &keys),
+        ] {
             if let (Some(by), Some(to)) = (by, to) {
                 rows.put_gradient(&by, to);
             }
@@ -226,7 +227,12 @@ struct Direction {
 }
 
 impl Direction {
-    fn evaluate(&self, from: &Matrix<'_>, to: &Matrix<'_>, gradients: Gradients<'_>) -> Result<Contrast> {
+    fn evaluate(
+        &self,
+        from: &Matrix<'_>,
+        to: &Matrix<'_>,
+        gradients: Gradients<'_>,
+    ) -> Result<Contrast> {
         let inputs = Inputs::new(from.shorter(), to.shorter(), &self.targets);
         if !self.wanted {
             let loss = self.share * self.loss.forward(&inputs)?.loss();

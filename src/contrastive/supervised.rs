@@ -102,7 +102,8 @@ impl SupervisedContrastive {
         if let Some(gradients) = &gradients {
             of_embeddings_alone(gradients)?;
             if gradients.classifier.is_some() {
-                let what = "embeddings are their own classifier, expected a gradient of hidden alone";
+                let what =
+                    "embeddings are their own classifier, expected a gradient of hidden alone";
                 return Err(Error::Conflict { what: what.into() });
             }
             gradients.check(&inputs)?;

@@ -1,6 +1,8 @@
 //! Losses of batches of embeddings: against all their scores in f64, by differences, and at their limits.
 
 mod info_nce;
+mod mann_whitney;
+mod others;
 mod supervised;
 
 use ndarray::{Array2, ArrayView2};
@@ -29,7 +31,10 @@ fn log_sum_exp(numbers: impl Iterator<Item = f64> + Clone) -> f64 {
 /// Whether two numbers are alike to so many roundings of `size`.
 #[track_caller]
 fn near(found: f64, wanted: f64, size: f64, what: &str) {
-    assert!((found - wanted).abs() <= size, "{what}: {found:e}, wanted {wanted:e}, within {size:e}");
+    assert!(
+        (found - wanted).abs() <= size,
+        "{what}: {found:e}, wanted {wanted:e}, within {size:e}"
+    );
 }
 
 /// The same of all entries.

@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["simd"],
     &["gemm"],
     &["element"],
-    &["reading", "writing"],
+    &["reading", "writing", "product"],
     &["softmax", "classical", "preference"],
     &["loss"],
     &["contrastive"],

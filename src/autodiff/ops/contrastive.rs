@@ -5,7 +5,7 @@ use ndarray::{Array2, Ix2};
 use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
 use crate::autodiff::tape::{Variable, shape_error};
-use crate::contrastive::{Contrast, InfoNce, SupervisedContrastive};
+use crate::contrastive::{Contrast, InfoNce, MannWhitney, SigReg, SupervisedContrastive};
 use crate::element::{Real, compiled};
 use crate::error::Result;
 use crate::loss::Gradients;
@@ -36,8 +36,60 @@ impl<'t, T: Real> Variable<'t, T> {
         compiled!(
             ['t, 'l] T: (Variable<'t, T>, Variable<'t, T>, Option<Variable<'t, T>>, &'l InfoNce)
                 => Result<Variable<'t, T>>,
-            |(queries, keys, temperature, loss)| queries.info_nce_here(keys, temperature, loss),
+            |(queries, keys, temperature, loss)| queries.against(keys, temperature, loss),
             (self, keys, temperature, loss)
+        )
+    }
+
+    /// The [`MannWhitney`] loss of queries `self`, `[B,D]`, and keys `[M,D]`, a value without axes. A temperature is as
+    /// that of [`info_nce`](Self::info_nce).
+    ///
+    /// ```
+    /// use ndarray::arr2;
+    /// use surprisal::{autodiff::Tape, contrastive::MannWhitney};
+    /// let tape = Tape::<f64>::new()?;
+    /// let rows = tape.leaf(arr2(&[[1.0, 0.5], [-0.5, 2.0]]));
+    /// let keys = tape.constant(arr2(&[[2.0, 0.0], [0.0, 1.0]]));
+    /// let loss = rows.mann_whitney(keys, None, &MannWhitney::new(1.0)?)?;
+    /// assert!(loss.backward()?.of(rows).unwrap()[[0, 0]] < 0.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`MannWhitney::loss`]; else as [`info_nce`](Self::info_nce).
+    pub fn mann_whitney(
+        self,
+        keys: Self,
+        temperature: Option<Self>,
+        loss: &MannWhitney,
+    ) -> Result<Self> {
+        compiled!(
+            ['t, 'l] T: (Variable<'t, T>, Variable<'t, T>, Option<Variable<'t, T>>, &'l MannWhitney)
+                => Result<Variable<'t, T>>,
+            |(queries, keys, temperature, loss)| queries.against(keys, temperature, loss),
+            (self, keys, temperature, loss)
+        )
+    }
+
+    /// The [`SigReg`] of features `[N,D]`, a value without axes.
+    ///
+    /// ```
+    /// use ndarray::arr2;
+    /// use surprisal::{autodiff::Tape, contrastive::SigReg};
+    /// let tape = Tape::<f64>::new()?;
+    /// let rows = tape.leaf(arr2(&[[3.0, 0.0], [3.0, 1.0]]));
+    /// let gradients = rows.sigreg(&SigReg::new(&arr2(&[[1.0], [0.0]]))?)?.backward()?;
+    /// assert_eq!(gradients.of(rows).unwrap()[[0, 1]], 0.0);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`SigReg::each`]; [`Error::Shape`](crate::Error::Shape) for features that have not two axes.
+    pub fn sigreg(self, loss: &SigReg) -> Result<Self> {
+        compiled!(
+            ['t, 'l] T: (Variable<'t, T>, &'l SigReg) => Result<Variable<'t, T>>,
+            |(features, loss)| features.sigreg_here(loss),
+            (self, loss)
         )
     }
 
@@ -71,6 +123,31 @@ impl<'t, T: Real> Variable<'t, T> {
         )
     }
 }
+
+/// A loss of queries and keys.
+trait Against: Copy {
+    fn at(&self, temperature: f64) -> Result<Self>;
+    fn loss(&self, queries: Matrix<'_>, keys: Matrix<'_>) -> Result<f64>;
+    fn slopes(&self, queries: Matrix<'_>, keys: Matrix<'_>, to: Gradients<'_>) -> Result<Contrast>;
+}
+
+macro_rules! against {
+    ($($type:ty),*) => {
+        $(impl Against for $type {
+            fn at(&self, temperature: f64) -> Result<Self> {
+                self.at(temperature)
+            }
+            fn loss(&self, queries: Matrix<'_>, keys: Matrix<'_>) -> Result<f64> {
+                self.loss(queries.shorter(), keys.shorter())
+            }
+            fn slopes(&self, queries: Matrix<'_>, keys: Matrix<'_>, to: Gradients<'_>) -> Result<Contrast> {
+                self.loss_and_gradients(queries.shorter(), keys.shorter(), to)
+            }
+        })*
+    };
+}
+
+against!(InfoNce, MannWhitney);
 
 /// # Errors
 /// Unless the value has two axes.
@@ -122,14 +199,15 @@ impl<'t, T: Real> Variable<'t, T> {
         Some((temperature, array::shared(&temperature.shape(), slope)))
     }
 
-    fn info_nce_here(self, keys: Self, temperature: Option<Self>, loss: &InfoNce) -> Result<Self> {
+    fn against(self, keys: Self, temperature: Option<Self>, loss: &impl Against) -> Result<Self> {
         self.on_the_same_tape("the keys", keys)?;
         let loss = match self.number_on_the_same_tape(temperature)? {
             Some(temperature) => loss.at(temperature)?,
             None => *loss,
         };
         let (of_queries, of_keys) = (self.value(), keys.value());
-        let (queries_matrix, keys_matrix) = (matrix("queries", &of_queries)?, matrix("keys", &of_keys)?);
+        let (queries_matrix, keys_matrix) =
+            (matrix("queries", &of_queries)?, matrix("keys", &of_keys)?);
         let wanted = [Some(self), Some(keys), temperature];
         if !wanted.iter().flatten().any(|operand| operand.is_differentiable()) {
             return Ok(self.push_number(loss.loss(queries_matrix, keys_matrix)?, Vec::new()));
@@ -138,9 +216,11 @@ impl<'t, T: Real> Variable<'t, T> {
         let gradients = Gradients::new()
             .hidden(T::matrix_view_mut(by_queries.view_mut()))
             .classifier(T::matrix_view_mut(by_keys.view_mut()));
-        let contrast = loss.loss_and_gradients(queries_matrix, keys_matrix, gradients)?;
-        let mut parts =
-            vec![(self, by_queries.into_dyn().into_shared()), (keys, by_keys.into_dyn().into_shared())];
+        let contrast = loss.slopes(queries_matrix, keys_matrix, gradients)?;
+        let mut parts = vec![
+            (self, by_queries.into_dyn().into_shared()),
+            (keys, by_keys.into_dyn().into_shared()),
+        ];
         parts.extend(Self::by_temperature(temperature, &contrast));
         Ok(self.push_number(contrast.loss, parts))
     }
@@ -166,5 +246,12 @@ impl<'t, T: Real> Variable<'t, T> {
         let mut parts = vec![(self, by_rows.into_dyn().into_shared())];
         parts.extend(Self::by_temperature(temperature, &contrast));
         Ok(self.push_number(contrast.loss, parts))
+    }
+
+    fn sigreg_here(self, loss: &SigReg) -> Result<Self> {
+        let value = self.value();
+        let (number, gradient) = loss.loss_and_gradient(matrix("features", &value)?)?;
+        let gradient = gradient.mapv(T::from_f64).into_dyn().into_shared();
+        Ok(self.push_number(number, vec![(self, lanes::standard(gradient))]))
     }
 }

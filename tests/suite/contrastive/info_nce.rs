@@ -52,7 +52,8 @@ fn the_loss_and_its_slopes_are_those_of_all_scores() {
             let (loss, by_queries, by_keys, by_temperature) =
                 direct(&queries, &keys, temperature, symmetric);
             let what = format!("{rows}x{columns}x{width} at {temperature}, {symmetric}");
-            let mut found = (Array2::<f64>::zeros((rows, width)), Array2::<f64>::zeros((columns, width)));
+            let mut found =
+                (Array2::<f64>::zeros((rows, width)), Array2::<f64>::zeros((columns, width)));
             let gradients = Gradients::new().hidden(&mut found.0).classifier(&mut found.1);
             let info_nce = InfoNce::new(temperature).unwrap().symmetric(symmetric);
             let contrast = info_nce.loss_and_gradients(&queries, &keys, gradients).unwrap();
@@ -60,8 +61,18 @@ fn the_loss_and_its_slopes_are_those_of_all_scores() {
             let size = queries.dot(&keys.t()).iter().fold(1.0_f64, |most, x| most.max(x.abs()));
             let tolerance = 4.0 * (width as f64 + 8.0) * f64::EPSILON * size / temperature;
             near(contrast.loss, loss, tolerance, &what);
-            near(info_nce.loss(&queries, &keys).unwrap(), contrast.loss, 4.0 * f64::EPSILON * loss.abs(), &what);
-            near(contrast.by_temperature, by_temperature, 4.0 * size * tolerance / temperature, &what);
+            near(
+                info_nce.loss(&queries, &keys).unwrap(),
+                contrast.loss,
+                4.0 * f64::EPSILON * loss.abs(),
+                &what,
+            );
+            near(
+                contrast.by_temperature,
+                by_temperature,
+                4.0 * size * tolerance / temperature,
+                &what,
+            );
             all_near(&found.0, &by_queries, 8.0 * tolerance / temperature, &what);
             all_near(&found.1, &by_keys, 8.0 * tolerance / temperature, &what);
 
@@ -72,10 +83,17 @@ fn the_loss_and_its_slopes_are_those_of_all_scores() {
                 direct(&wide(&queries), &wide(&keys), temperature, symmetric)
             };
             let mut by = Array2::<f32>::zeros((rows, width));
-            let contrast = info_nce.loss_and_gradients(&queries, &keys, Gradients::new().hidden(&mut by)).unwrap();
+            let contrast = info_nce
+                .loss_and_gradients(&queries, &keys, Gradients::new().hidden(&mut by))
+                .unwrap();
             let tolerance = tolerance * f64::from(f32::EPSILON) / f64::EPSILON;
             near(contrast.loss, loss, tolerance, &what);
-            near(contrast.by_temperature, by_temperature, 4.0 * size * tolerance / temperature, &what);
+            near(
+                contrast.by_temperature,
+                by_temperature,
+                4.0 * size * tolerance / temperature,
+                &what,
+            );
             all_near(&by.mapv(f64::from), &by_queries, 8.0 * tolerance / temperature, &what);
         }
     }
@@ -85,7 +103,8 @@ fn the_loss_and_its_slopes_are_those_of_all_scores() {
 fn gradients_are_added_where_that_is_asked_for_and_directions_go_through_lengths() {
     let (queries, keys) = (normal(3, 9, 4), normal(4, 9, 4));
     let clip = InfoNce::new(0.3).unwrap().symmetric(true);
-    let (loss, by_queries, by_keys, _) = direct(&unit(queries.view()), &unit(keys.view()), 0.3, true);
+    let (loss, by_queries, by_keys, _) =
+        direct(&unit(queries.view()), &unit(keys.view()), 0.3, true);
     let start = normal(5, 9, 4);
     let mut found = (start.clone(), Array2::<f64>::zeros((9, 4)));
     let gradients = Gradients::new().accumulate_hidden(&mut found.0).classifier(&mut found.1);
@@ -103,7 +122,8 @@ fn gradients_are_added_where_that_is_asked_for_and_directions_go_through_lengths
     all_near(&found.1, &through(&keys, &by_keys), 1e-13, "keys");
 
     let mut sums = (start.clone(), start.clone());
-    let gradients = Gradients::new().accumulate_hidden(&mut sums.0).accumulate_classifier(&mut sums.1);
+    let gradients =
+        Gradients::new().accumulate_hidden(&mut sums.0).accumulate_classifier(&mut sums.1);
     clip.loss_and_gradients(&queries, &keys, gradients).unwrap();
     let (_, by_queries, by_keys, _) = direct(&queries, &keys, 0.3, true);
     all_near(&(&sums.0 - &start), &by_queries, 1e-13, "added to queries");
@@ -113,19 +133,16 @@ fn gradients_are_added_where_that_is_asked_for_and_directions_go_through_lengths
 #[test]
 fn the_node_has_the_derivatives_of_all_three() {
     for (symmetric, normalized) in [(false, false), (true, false), (true, true)] {
-        let inputs = [
-            normal(6, 5, 3).into_dyn(),
-            normal(7, 5, 3).into_dyn(),
-            arr0(0.4_f64).into_dyn(),
-        ];
+        let inputs =
+            [normal(6, 5, 3).into_dyn(), normal(7, 5, 3).into_dyn(), arr0(0.4_f64).into_dyn()];
         let info_nce = InfoNce::new(1.0).unwrap().symmetric(symmetric).normalized(normalized);
-        let worst =
-            gradcheck(|_, x| x[0].info_nce(x[1], Some(x[2]), &info_nce), &inputs).unwrap();
+        let worst = gradcheck(|_, x| x[0].info_nce(x[1], Some(x[2]), &info_nce), &inputs).unwrap();
         assert!(worst.error < 1e-8, "{worst:?}");
     }
     // One value as both sides.
     let itself = InfoNce::new(0.5).unwrap();
-    let worst = gradcheck(|_, x| x[0].info_nce(x[0], None, &itself), &[normal(8, 4, 3).into_dyn()]).unwrap();
+    let worst = gradcheck(|_, x| x[0].info_nce(x[0], None, &itself), &[normal(8, 4, 3).into_dyn()])
+        .unwrap();
     assert!(worst.error < 1e-8, "{worst:?}");
 }
 

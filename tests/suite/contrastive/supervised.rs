@@ -76,7 +76,9 @@ fn rows_that_leave_themselves_out_keep_the_others_digits() {
     let supcon = SupervisedContrastive::new(0.005).unwrap();
     near(supcon.loss(&rows, &[0, 0, 1, 1]).unwrap(), 3_f64.ln(), 1e-13, "orthogonal");
     let mut gradient = Array2::<f64>::zeros((4, 4));
-    supcon.loss_and_gradients(&rows, &[0, 0, 1, 1], Gradients::new().hidden(&mut gradient)).unwrap();
+    supcon
+        .loss_and_gradients(&rows, &[0, 0, 1, 1], Gradients::new().hidden(&mut gradient))
+        .unwrap();
     let (_, wanted, _) = direct(&rows, &[0, 0, 1, 1], 0.005);
     all_near(&gradient, &wanted, 1e-11, "orthogonal");
 }
@@ -86,7 +88,8 @@ fn the_node_has_the_derivatives_of_both() {
     let inputs = [normal(12, 6, 3).into_dyn(), arr0(0.4_f64).into_dyn()];
     let supcon = SupervisedContrastive::new(1.0).unwrap();
     let labels = [1, 0, 1, 1, 0, 1];
-    let worst = gradcheck(|_, x| x[0].supervised_contrastive(&labels, Some(x[1]), &supcon), &inputs);
+    let worst =
+        gradcheck(|_, x| x[0].supervised_contrastive(&labels, Some(x[1]), &supcon), &inputs);
     let worst = worst.unwrap();
     assert!(worst.error < 1e-8, "{worst:?}");
 }
