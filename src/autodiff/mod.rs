@@ -81,6 +81,7 @@ pub use array::Shared;
 pub use clip::clip_gradient_norm;
 pub use gradcheck::{GradientCheck, gradcheck};
 pub use ops::log_probabilities::LinearLogProbabilities;
+pub use ops::reversible::{ColumnLevel, ReversibleColumns, clamp_column_alpha};
 pub use parameter::Parameter;
 pub use random::Generator;
 pub use schedule::{Schedule, ScheduleBuilder};

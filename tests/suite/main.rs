@@ -21,6 +21,7 @@ mod io;
 mod preference;
 mod properties;
 mod random;
+mod reversible;
 mod rooms;
 mod row_losses;
 mod sampling;

@@ -21,6 +21,7 @@ mod policy_entropy;
 mod preferences;
 mod refusal;
 mod request;
+mod reversible;
 mod robust_losses;
 mod row_losses;
 mod rows;

@@ -11,8 +11,8 @@ use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
 use super::{
     activations, contrastive, coverage, distillation, distributions, divergences, embedding_losses,
-    fused, listed, policies, policy_entropy, preferences, robust_losses, row_losses, target_losses,
-    truncated, values,
+    fused, listed, policies, policy_entropy, preferences, reversible, robust_losses, row_losses,
+    target_losses, truncated, values,
 };
 
 /// The function that lists the others.
@@ -29,6 +29,7 @@ const FAMILIES: &[&[Function]] = &[
     distributions::FUNCTIONS,
     distillation::FUNCTIONS,
     contrastive::FUNCTIONS,
+    reversible::FUNCTIONS,
     listed::FUNCTIONS,
     truncated::FUNCTIONS,
     preferences::FUNCTIONS,

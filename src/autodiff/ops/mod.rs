@@ -15,5 +15,6 @@ mod matmul;
 mod norm;
 mod preference;
 mod reduce;
+pub(super) mod reversible;
 mod shape;
 mod softmax;
