@@ -75,7 +75,7 @@ fn gradients<T: Real>(
     };
     let mut total = tape.constant(arr0(T::ZERO));
     for (i, own) in state.into_iter().enumerate() {
-        total = total.add(own.sum().scale(1.0 + i as f64))?;
+        total = total.add(own.sum().scale(T::from_f64(1.0 + i as f64)))?;
     }
     let gradients = total.backward()?;
     let of = |leaf: &Variable<'_, T>| match gradients.of(*leaf) {
