@@ -6,6 +6,7 @@ mod algebra;
 pub mod autodiff;
 pub mod binary;
 pub mod classical;
+pub mod contrastive;
 #[cfg(feature = "spectral")]
 pub mod diffusion;
 mod element;
@@ -23,6 +24,7 @@ mod parallel;
 mod pieces;
 pub mod preference;
 mod printable;
+mod product;
 mod quotient;
 pub mod random;
 mod reading;

@@ -126,3 +126,10 @@ impl Vector<'_> {
         each!(self, Vector, view => view.view().into())
     }
 }
+
+impl MatrixMut<'_> {
+    /// The same matrix for a shorter time.
+    pub(crate) fn shorter_mut(&mut self) -> MatrixMut<'_> {
+        each!(self, MatrixMut, view => view.view_mut().into())
+    }
+}

@@ -553,6 +553,44 @@ impl<'a> Inputs<'a> {
     }
 
     /// That the classifier is not a part of a larger vocabulary.
+    /// The same for a shorter time and with other targets, without companion and candidates.
+    pub(crate) fn relabelled<'s>(&'s self, targets: Targets<'s>) -> Inputs<'s> {
+        let source = match &self.source {
+            Source::Product { hidden, classifier } => {
+                Source::Product { hidden: hidden.shorter(), classifier: classifier.shorter() }
+            }
+            Source::Given(logits) => Source::Given(logits.shorter()),
+        };
+        let shorter = |vector: &'s Option<Vector<'a>>| vector.as_ref().map(Vector::shorter);
+        Inputs {
+            source,
+            targets,
+            bias: shorter(&self.bias),
+            class_weights: shorter(&self.class_weights),
+            token_weights: shorter(&self.token_weights),
+            ignored: self.ignored,
+            selection: self.selection,
+            companion: None,
+            temperatures: shorter(&self.temperatures),
+            candidates: None,
+            shard: self.shard,
+            target_logits: None,
+            floors: self.floors,
+            double: self.double,
+        }
+    }
+
+    /// Whether each row of the hidden states has a loss, of one sort.
+    pub(crate) fn is_plain(&self) -> bool {
+        let whole = matches!(self.selection, Selection::All) && self.ignored.is_none();
+        let alike = self.class_weights.is_none() && self.token_weights.is_none();
+        whole
+            && alike
+            && self.shard.is_none()
+            && self.companion.is_none()
+            && self.candidates.is_none()
+    }
+
     pub(crate) fn check_whole(&self) -> Result<()> {
         let columns = match &self.source {
             Source::Product { classifier, .. } => classifier.dim().0,

@@ -8,6 +8,7 @@ mod candidates;
 mod class_order;
 #[cfg(feature = "io")]
 mod classical;
+mod contrastive;
 #[cfg(feature = "spectral")]
 mod diffusion;
 #[cfg(feature = "spectral")]
@@ -25,6 +26,7 @@ mod preference;
 mod properties;
 mod random;
 mod ranked;
+mod reversible;
 mod rooms;
 mod row_losses;
 mod sampling;

@@ -23,6 +23,7 @@ mod preferences;
 mod ranked;
 mod refusal;
 mod request;
+mod reversible;
 mod robust_losses;
 mod row_losses;
 mod rows;

@@ -273,6 +273,32 @@ impl Request {
             .map_err(|error| Refusal::new(format!("{name}: {error}")))
     }
 
+    /// The numbers of arrays in arrays, all in order, of which the shape must be this one.
+    pub fn array(&self, name: &str, shape: &[usize]) -> Result<Vec<f64>> {
+        let (argument, value) = self.value(name)?;
+        let mut numbers = Vec::new();
+        let mut todo = vec![(value, 0, name.to_string())];
+        while let Some((value, depth, at)) = todo.pop() {
+            let Some(&length) = shape.get(depth) else {
+                numbers.push(number(argument, value, &[])?);
+                continue;
+            };
+            match value {
+                Json::List(list) => {
+                    expect_length(&at, list.len(), length)?;
+                    let below = list.iter().enumerate().rev();
+                    todo.extend(below.map(|(i, value)| (value, depth + 1, format!("{at}[{i}]"))));
+                }
+                other => {
+                    let found = other.described();
+                    let expected = argument.expected();
+                    return Err(Refusal::new(format!("{at} is {found}, expected {expected}")));
+                }
+            }
+        }
+        Ok(numbers)
+    }
+
     /// Whether an argument is an array.
     pub fn is_list(&self, name: &str) -> bool {
         matches!(self.values.get(name), Some(Json::List(_)))

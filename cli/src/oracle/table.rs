@@ -11,8 +11,8 @@ use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
 use super::{
     activations, binary, contrastive, coverage, distillation, distributions, divergences,
-    embedding_losses, fused, listed, policies, policy_entropy, preferences, ranked, robust_losses,
-    row_losses, target_losses, truncated, values,
+    embedding_losses, fused, listed, policies, policy_entropy, preferences, ranked, reversible,
+    robust_losses, row_losses, target_losses, truncated, values,
 };
 
 /// The function that lists the others.
@@ -30,6 +30,7 @@ const FAMILIES: &[&[Function]] = &[
     distillation::FUNCTIONS,
     contrastive::FUNCTIONS,
     binary::FUNCTIONS,
+    reversible::FUNCTIONS,
     listed::FUNCTIONS,
     ranked::FUNCTIONS,
     truncated::FUNCTIONS,

@@ -6,12 +6,12 @@ use std::ops::Range;
 use super::softmax::{Softmax, dot};
 use crate::autodiff::array::Shared;
 use crate::autodiff::lanes;
-use crate::autodiff::product::{Scratch, Target, multiply_here};
 use crate::autodiff::tape::{Variable, shape_error};
 use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::pieces::split;
+use crate::product::{Scratch, Target, multiply_here};
 use crate::simd::exp::exp;
 use crate::simd::{Isa, Kernel, Simd, Vector, read, splat};
 

@@ -4,11 +4,11 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, Ix2, Ix3};
 
 use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
-use crate::autodiff::product::{Scratch, Target, multiply_here, product};
 use crate::autodiff::tape::Variable;
 use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
 use crate::parallel;
+use crate::product::{Scratch, Target, multiply_here, product};
 use crate::simd::Isa;
 
 impl<'t, T: Real> Variable<'t, T> {

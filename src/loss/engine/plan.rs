@@ -399,13 +399,16 @@ impl Sizes<'_> {
         need: Need,
         rows_at_once: usize,
     ) -> Plan {
-        let free = self.loss.memory_budget.saturating_sub(need.fixed);
-        let slots = self.threads.min(free / need.slot.max(1)).max(1);
         let Shapes { rows, hidden, vocabulary, .. } = *self.shapes;
         let operations = [rows, hidden, vocabulary]
             .iter()
             .fold(factor, |product, &factor| product.saturating_mul(factor as u128))
             .saturating_add(self.second_operations(strategy));
+        let beside = (rows as u128).saturating_mul(vocabulary as u128).saturating_mul(OF_A_LOGIT);
+        let small = operations.saturating_add(beside) < least_for_threads(strategy);
+        let free = self.loss.memory_budget.saturating_sub(need.fixed);
+        let threads = if small { 1 } else { self.threads };
+        let slots = threads.min(free / need.slot.max(1)).max(1);
         let workspace_bytes = need.fixed + slots * need.slot;
         let (tile_columns, block_columns) = (self.tile_columns(), self.tile_columns());
         Plan {
@@ -667,6 +670,19 @@ fn halved(size: usize, unit: usize) -> usize {
 /// A size, its half and so on, down to one of `units`.
 fn halves(size: usize, unit: usize) -> impl Iterator<Item = usize> {
     std::iter::successors(Some(size), move |&size| (size > unit).then(|| halved(size, unit)))
+}
+
+/// What is computed of a logit beside its products, in operations of these.
+const OF_A_LOGIT: u128 = 128;
+
+/// Operations below which waking a second thread costs more than it gives. On Zen 5 (f32, AVX-512) two threads had
+/// a fourth of the speed of one in the forward of 4 × 32 × 512 (4·10⁵ of these operations) and as much as one in that of 8 × 64 ×
+/// 1024 (2·10⁶); with gradients half of it in 8 × 64 × 1024 (4·10⁶) and six tenths in 16 × 64 × 2048 (1.7·10⁷).
+fn least_for_threads(strategy: Option<Strategy>) -> u128 {
+    match strategy {
+        None => 2_000_000,
+        Some(_) => 25_000_000,
+    }
 }
 
 /// Lists, locks and the pool's own bookkeeping: more than that takes, by the counts of `tests/memory`.

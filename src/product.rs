@@ -26,19 +26,19 @@ const DEPTH: usize = 512;
 const FEW: usize = 1 << 17;
 
 /// The memory of one thread for packed factors.
-pub(super) struct Scratch<T> {
+pub(crate) struct Scratch<T> {
     left: Buffer<T>,
     right: Buffer<T>,
 }
 
 impl<T: Real> Scratch<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { left: Buffer::new(), right: Buffer::new() }
     }
 }
 
 /// A·B over all threads.
-pub(super) fn product<T: Real>(isa: Isa, a: ArrayView2<'_, T>, b: ArrayView2<'_, T>) -> Array2<T> {
+pub(crate) fn product<T: Real>(isa: Isa, a: ArrayView2<'_, T>, b: ArrayView2<'_, T>) -> Array2<T> {
     let mut to = Array2::from_elem((a.dim().0, b.dim().1), T::ZERO);
     let operations = a.dim().0.saturating_mul(a.dim().1).saturating_mul(b.dim().1);
     let threads = if operations < FEW { 1 } else { parallel::threads() };
@@ -49,7 +49,7 @@ pub(super) fn product<T: Real>(isa: Isa, a: ArrayView2<'_, T>, b: ArrayView2<'_,
 
 /// What a product finds where it goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// Zeros.
     Zeros,
     /// What it replaces.
@@ -59,7 +59,7 @@ pub(super) enum Target {
 }
 
 /// `to = A·B`, or added to it, on this thread.
-pub(super) fn multiply_here<T: Real>(
+pub(crate) fn multiply_here<T: Real>(
     isa: Isa,
     scratch: &mut Scratch<T>,
     a: ArrayView2<'_, T>,
