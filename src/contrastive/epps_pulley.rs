@@ -55,7 +55,7 @@ impl EppsPulley {
     /// [`Error::Option`] for a t_max that is not finite and above 0, or points that are not an odd number from 3 on.
     pub fn trapezoid(t_max: f64, points: usize) -> Result<Self> {
         let t_max = positive("t_max", t_max)?;
-        if points < 3 || points % 2 == 0 {
+        if points < 3 || points.is_multiple_of(2) {
             let expected = "an odd number of at least 3";
             return Err(Error::Option { name: "points", value: points.to_string(), expected });
         }

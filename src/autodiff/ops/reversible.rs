@@ -517,7 +517,9 @@ impl<T: Real> Back<'_, T> {
         let bad = |(a, b): (&T, &T)| {
             let (a, b) = (a.to_f64(), b.to_f64());
             // Where the forward has left the numbers, there is nothing to compare.
-            b.is_finite() && !((a - b).abs() <= self.tolerance * size)
+            let within = (a - b).abs() <= self.tolerance * size;
+            // A difference that is no number is not within.
+            b.is_finite() && !within
         };
         if !size.is_finite() || !pairs.clone().any(bad) {
             return Ok(());
