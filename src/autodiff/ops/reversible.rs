@@ -97,7 +97,8 @@ impl<'t, T: Real> ColumnLevel<'t, T> {
 /// with the Lipschitz constants Λ of l_i. At α = ½, where training begins, 16 columns lose 5 digits and 32 lose 14. So a
 /// state is kept every m columns, m = ln(tolerance/8u)/ln(1.45/min |α|), at least 1, with tolerances of 1e-3 in f32 and
 /// 1e-6 in f64 (7 and 19 columns at ½); in all J/m states. What is recovered at a kept state, and at the first, is
-/// compared with it: off by more than the tolerance, relative to the largest of the state, it is an error, and else the
+/// compared with it: off by more than the tolerance, relative to the largest of it and of the state that it was recovered
+/// from, it is an error, and else the
 /// kept state is gone on from. Losses of inner columns are had from several of these nodes, one after the other.
 ///
 /// Cai et al. 2023, *Reversible Column Networks*, whose code clamps |α| to 1e-3 with the sign of α, by which an α of 0
@@ -447,13 +448,16 @@ impl<T: Real> Back<'_, T> {
         flow: &mut Flow<'_, T>,
     ) -> Result<Vec<Shared<T>>> {
         let mut kept = kept.iter().rev().peekable();
+        let mut size = largest(&state);
         for (j, column) in self.columns.iter().enumerate().rev() {
             for i in (0..column.len()).rev() {
                 self.level(&column[i], i, &mut state, &mut slopes, flow)?;
             }
             if let Some((_, right)) = kept.next_if(|(columns, _)| *columns == j) {
-                self.compare(j, &state, right)?;
+                // A state of zeros, which columns begin with, has no size of its own.
+                self.compare(j, &state, right, size.max(largest(right)))?;
                 state.clone_from(right);
+                size = largest(&state);
             }
         }
         Ok(slopes)
@@ -509,10 +513,14 @@ impl<T: Real> Back<'_, T> {
     }
 
     /// # Errors
-    /// Where what was recovered is too far from what it was.
-    fn compare(&self, column: usize, found: &[Shared<T>], right: &[Shared<T>]) -> Result<()> {
-        let largest = |numbers: &mut dyn Iterator<Item = f64>| numbers.fold(0.0, f64::max);
-        let size = largest(&mut right.iter().flatten().map(|c| c.to_f64().abs()));
+    /// Where what was recovered is too far from what it was, relative to this size.
+    fn compare(
+        &self,
+        column: usize,
+        found: &[Shared<T>],
+        right: &[Shared<T>],
+        size: f64,
+    ) -> Result<()> {
         let pairs = found.iter().flatten().zip(right.iter().flatten());
         let bad = |(a, b): (&T, &T)| {
             let (a, b) = (a.to_f64(), b.to_f64());
@@ -524,7 +532,7 @@ impl<T: Real> Back<'_, T> {
         if !size.is_finite() || !pairs.clone().any(bad) {
             return Ok(());
         }
-        let off = largest(&mut pairs.map(|(a, b)| (a.to_f64() - b.to_f64()).abs()));
+        let off = pairs.map(|(a, b)| (a.to_f64() - b.to_f64()).abs()).fold(0.0, f64::max);
         Err(Error::Conflict {
             what: format!(
                 "the state before column {column} was recovered with an error of {off:e}, expected at most {:e}: \
@@ -538,6 +546,11 @@ impl<T: Real> Back<'_, T> {
 fn join<T: Real>(isa: Isa, sum: &mut Shared<T>, more: Shared<T>) {
     let more = lanes::standard(more);
     lanes::zip_assign(isa, array::slice_mut(sum), array::slice(&more), |a, b| a + b);
+}
+
+/// The largest number of a state.
+fn largest<T: Real>(state: &[Shared<T>]) -> f64 {
+    state.iter().flatten().map(|c| c.to_f64().abs()).fold(0.0, f64::max)
 }
 
 fn least<T: Real>(alpha: &Shared<T>) -> f64 {
