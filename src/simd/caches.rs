@@ -93,7 +93,7 @@ fn size(text: &str) -> Option<usize> {
 }
 
 /// What the processor says of its caches.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 fn reported() -> Option<Caches> {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
     // AMD describes its caches at 0x8000_001d where bit 22 of this says so, Intel at 4, alike.
@@ -124,7 +124,8 @@ fn reported() -> Option<Caches> {
     known.then_some(caches)
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+// Miri has no such instruction.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
 fn reported() -> Option<Caches> {
     None
 }
