@@ -61,6 +61,12 @@ pub enum Backward {
     Recompute,
     /// The logits of as many rows as the budget holds are kept: 6·N·D·V operations. Given logits are
     /// read twice instead.
+    ///
+    /// Where both matrices are bf16 and the processor multiplies it, the strip keeps them in 16 bits: a logit is off by a
+    /// 131070th of what its row spans in 256 classes, by 8.4·10⁻⁴ at most (10⁻⁴ is usual), and its probability by as much
+    /// of itself, beside the 2·10⁻³ that rounding G to bf16 takes. With a softcap c it is 3.1·10⁻⁴ c at most, where logits
+    /// spread that far before it. The target's and the largest are not rounded. Soft targets, candidates, floors and a second
+    /// head keep all of them whole.
     Strip,
 }
 

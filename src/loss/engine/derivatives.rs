@@ -67,8 +67,12 @@ impl<F: Operand> Derivatives<F> {
 
     /// The same from this panel on.
     pub(crate) fn rows_from(&self, panel: usize) -> Panels<'_, F> {
-        let whole = self.height * PANEL * self.copies;
-        Panels::new(&self.get()[panel * whole..], self.height * self.copies)
+        Panels::new(self.rows_of(panel), self.height * self.copies)
+    }
+
+    /// The numbers from this panel on.
+    pub(crate) fn rows_of(&self, panel: usize) -> &[F] {
+        &self.get()[panel * self.height * PANEL * self.copies..]
     }
 
     /// The products that G is to be made of.

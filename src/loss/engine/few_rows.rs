@@ -24,7 +24,7 @@ use crate::pieces::split;
 /// the ways cross is not recorded.
 pub(crate) const FEW: usize = 3 * TILE_GROUPS * GROUP;
 
-/// Few rows, packed in steps, and the classifier that they are multiplied with as it stands.
+/// Few rows, packed in steps, and the classifier that they are multiplied with.
 pub(crate) struct FewRows<'a, F> {
     classifier: Classes<'a, F>,
     steps: Buffer<F>,

@@ -2,22 +2,19 @@
 
 use std::ops::Range;
 
-use super::derivatives::Derivatives;
 use super::grid::TILE_COLUMNS;
 use super::problem::Problem;
-use super::tile::{Hidden, Scratch};
 use crate::element::Operand;
-use crate::gemm::{PANEL, Rows, Store, add_columns, pack_pairs};
-use crate::simd::{Isa, Kernel, Simd};
+use crate::gemm::PANEL;
+use crate::simd::{Kernel, Simd};
 use crate::softmax::transform::Transform;
-use ndarray::{ArrayViewMut2, s};
 
 /// What the logits u = s·(z + b) of a row and a tile of columns were rounded by: u = `top` − q·`step` with q
 /// from 0 to 65535, where `top` is the tile's largest.
 ///
 /// The tile spans at most [`REACH`] nats, so a logit is off by 8.4·10⁻⁴ at most, and so is its probability, relative;
-/// the usual tile of a few tens of nats is off by 10⁻⁴. G is rounded to bf16 afterwards, by 2·10⁻³. The
-/// largest logit and the target's are exact.
+/// the usual tile of a few tens of nats is off by 10⁻⁴. With a softcap c the tile spans at most 2·[`SATURATED`]·c, which
+/// is off by 3.1·10⁻⁴ c. G is rounded to bf16 afterwards, by 2·10⁻³. The largest logit and the target's are exact.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place {
     top: f32,
@@ -217,38 +214,10 @@ pub(crate) fn widen<F: Operand>(
     }
 }
 
-/// `view (+)= Gᵀ·E` for some panels of a G whose rows are paired here, for this task.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn put_classifier_paired<F: Operand>(
-    isa: Isa,
-    g: &Derivatives<F>,
-    first_panel: usize,
-    hidden: &Hidden<F>,
-    rows: usize,
-    columns: Range<usize>,
-    store: Store,
-    scratch: &mut Scratch<F>,
-    view: &mut ArrayViewMut2<'_, F::Sum>,
-) {
-    let panels = view.dim().0.div_ceil(PANEL);
-    let length = g.height * PANEL;
-    let pairs = scratch.packed.sized(panels * length);
-    pack_pairs(isa, &g.get()[first_panel * length..][..panels * length], pairs);
-    for column in (0..view.dim().1).step_by(PANEL) {
-        let part = column..view.dim().1.min(column + PANEL);
-        let from = columns.start + part.start..columns.start + part.end;
-        for (class, left) in (0..view.dim().0).step_by(PANEL).zip(pairs.chunks(length)) {
-            let classes = class..view.dim().0.min(class + PANEL);
-            let mut to = view.slice_mut(s![classes, part.clone()]);
-            let rows = Rows::From(0, rows);
-            add_columns(isa, left, hidden.steps(), rows, from.clone(), store, &mut to);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::Isa;
 
     /// Rounds and reads back.
     fn there_and_back(products: &[f32], bias: Option<&[f32]>, transform: Transform) -> Vec<f32> {

@@ -157,7 +157,8 @@ pub(crate) fn recompute<F: Operand>(
                 }
                 Task::Classifier(columns, mut view, panels) => {
                     let (g, first, rows) = (columns_left, panels.start, at.len());
-                    put_classifier(problem, g, first, &hidden, rows, columns, store, &mut view);
+                    let panel = |p| g.columns(first + p);
+                    put_classifier(isa, panel, &hidden, rows, columns, store, &mut view);
                 }
             });
         }

@@ -3,14 +3,14 @@
 use ndarray::{ArrayViewMut2, Axis, s};
 use std::ops::Range;
 
-use super::derivatives::Derivatives;
-use super::problem::{Problem, Row};
+use super::problem::Row;
 use super::tile::Hidden;
 use crate::element::{Operand, Real};
 use crate::gemm::{PANEL, Rows, Store, add_columns};
 use crate::loss::gradients::{Gradients, Sink};
 use crate::matrix::{MatrixMut, VectorMut};
 use crate::pieces::split;
+use crate::simd::Isa;
 use crate::writing::{clear, clear_vector, put_row, put_vector};
 
 /// Whether products can be summed where the gradient stands.
@@ -262,12 +262,11 @@ pub(crate) enum Task<'a, R> {
     Classifier(Range<usize>, ArrayViewMut2<'a, R>, Range<usize>),
 }
 
-/// `view (+)= Gᵀ·E` over some columns, for some panels of G.
+/// `view (+)= Gᵀ·E` over some columns, for some panels of G, each in steps along its rows by its place among these.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn put_classifier<F: Operand>(
-    problem: &Problem<'_, F::Sum>,
-    g: &Derivatives<F>,
-    first_panel: usize,
+pub(crate) fn put_classifier<'g, F: Operand>(
+    isa: Isa,
+    panel: impl Fn(usize) -> &'g [F],
     hidden: &Hidden<F>,
     rows: usize,
     columns: Range<usize>,
@@ -280,9 +279,8 @@ pub(crate) fn put_classifier<F: Operand>(
         for class in (0..view.dim().0).step_by(PANEL) {
             let classes = class..view.dim().0.min(class + PANEL);
             let mut to = view.slice_mut(s![classes, part.clone()]);
-            let left = g.columns(first_panel + class / PANEL);
-            let (right, rows) = (hidden.steps(), Rows::From(0, rows));
-            add_columns(problem.loss.isa, left, right, rows, from.clone(), store, &mut to);
+            let (left, right, rows) = (panel(class / PANEL), hidden.steps(), Rows::From(0, rows));
+            add_columns(isa, left, right, rows, from.clone(), store, &mut to);
         }
     }
 }

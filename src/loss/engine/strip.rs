@@ -8,7 +8,7 @@ use super::derivatives::{BesideTile, Derivatives, gradient_group};
 use super::few_rows::FewRows;
 use super::fold::{FoldTask, Folded, PackedRows, Partial, add_sparse_targets};
 use super::grid::{STRIP_COLUMNS, TILE_COLUMNS, strip_classes};
-use super::narrow_strip::{Place, keep_narrow, put_classifier_paired, widen};
+use super::narrow_strip::{Place, keep_narrow, widen};
 use super::pair::pairs;
 use super::plan::Plan;
 use super::problem::Problem;
@@ -17,7 +17,8 @@ use super::sinks::{HiddenPart, Sinks, Task, TaskSize, put_classifier};
 use super::tile::{Hidden, Scratch, sized};
 use crate::element::Operand;
 use crate::gemm::{
-    GROUP, PANEL, Panels, add_rows, add_rows_of_matrix, padded_rows, panels_length, put_rows,
+    GROUP, PANEL, Panels, add_rows, add_rows_of_matrix, pack_pairs, padded_rows, panels_length,
+    put_rows,
 };
 use crate::loss::filter::kept::StoredClassifier;
 use crate::loss::gradients::{Gradients, Upstream};
@@ -203,12 +204,15 @@ pub(crate) fn strip_in_order<F: Operand>(
             Task::Classifier(own, mut view, panels) => {
                 let (first, rows) = (panels.start, at.len());
                 if narrow {
-                    put_classifier_paired(
-                        isa, &g, first, &hidden, rows, own, store, slot, &mut view,
-                    );
-                    return;
+                    let numbers = view.dim().0.div_ceil(PANEL) * g.height * PANEL;
+                    let pairs = slot.packed.sized(numbers);
+                    pack_pairs(isa, &g.rows_of(first)[..numbers], pairs);
+                    let panel = |p| &pairs[p * g.height * PANEL..][..g.height * PANEL];
+                    put_classifier(isa, panel, &hidden, rows, own, store, &mut view);
+                } else {
+                    let panel = |p| g.columns(first + p);
+                    put_classifier(isa, panel, &hidden, rows, own, store, &mut view);
                 }
-                put_classifier(problem, &g, first, &hidden, rows, own, store, &mut view);
             }
         });
     }
