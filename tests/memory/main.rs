@@ -2,5 +2,6 @@
 
 mod counting;
 mod loss;
+mod reversible;
 #[cfg(all(feature = "spectral", feature = "io"))]
 mod spectrum;

@@ -414,3 +414,49 @@ fn the_tape_has_them_from_logits_and_from_hidden_states() {
     let gradients = logits.ranked_losses(&rankings).unwrap().mean().backward().unwrap();
     assert!(gradients.of(logits).unwrap().sum().abs() < 1e-5);
 }
+
+/// How far the loss of the one row, and its gradient, that a head gives are from those of its logits.
+fn fused<'a>(
+    rankings: &'a Rankings,
+    inputs: Inputs<'a>,
+    gradient: Gradients<'_>,
+    given: &RankedLosses,
+) -> f64 {
+    let head = LinearCrossEntropy::builder().build().unwrap();
+    let inputs = inputs.candidates(rankings.candidates());
+    let forward = head.forward(&inputs).unwrap();
+    let losses = rows().evaluate(rankings, &forward).unwrap();
+    head.vjp(&inputs, &forward, &losses.upstream(), gradient).unwrap();
+    (losses.values[0] - given.values[0]).abs()
+}
+
+/// The first choice is certain, the second even: what the unlisted classes have of it is e^spread of their share.
+#[test]
+fn a_choice_among_classes_far_below_the_first_has_its_gradient() {
+    let rankings = Rankings::new(&arr2(&[[0_u32, 2]]), PlaceWeights::Ones).unwrap();
+    let wanted = [0.0, 0.5, -0.5, 0.0];
+    for spread in [50.0, 95.0, 720.0, 2862.0, 30000.0, 2e6] {
+        let logits = arr2(&[[spread, 0.0, 0.0, f64::NEG_INFINITY]]);
+        let given = of_logits(&rankings, &logits);
+        let near = |found: f64, wanted: f64, digits: f64| {
+            // The first choice adds e^−spread. In ln p of the second, −spread, are so many digits of a difference of two.
+            let bound = (-spread).exp() + (1.0 + spread) * digits;
+            assert!((found - wanted).abs() <= bound, "{spread}: {found} for {wanted}");
+        };
+        given.gradient.iter().zip(wanted).for_each(|(g, w)| near(*g, w, f64::EPSILON));
+        let mut gradient = Array2::<f64>::zeros(logits.dim());
+        let to = Gradients::new().logits(&mut gradient);
+        let off = fused(&rankings, Inputs::unlabelled_logits(&logits), to, &given);
+        near(off, 0.0, 8.0 * f64::EPSILON);
+        gradient.iter().zip(wanted).for_each(|(g, w)| near(*g, w, 8.0 * f64::EPSILON));
+        let single = logits.mapv(|x| x as f32);
+        let mut gradient = Array2::<f32>::zeros(logits.dim());
+        let to = Gradients::new().logits(&mut gradient);
+        let off = fused(&rankings, Inputs::unlabelled_logits(&single), to, &given);
+        near(off, 0.0, 8.0 * f64::EPSILON);
+        for (found, wanted) in gradient.iter().zip(wanted) {
+            let rounding = f64::from(2.0 * f32::EPSILON) / (1.0 + spread);
+            near(f64::from(*found), wanted, 8.0 * f64::EPSILON + rounding);
+        }
+    }
+}

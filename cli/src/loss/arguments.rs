@@ -101,7 +101,7 @@ pub struct Loss {
     #[arg(long, value_name = "K", help_heading = INPUTS)]
     pub(super) candidates: Option<String>,
     /// Rankings: classes of each row [N,K], the best first, integers; -1 names none. With --loss list_mle
-    /// (weights=sum, mean or position), or pld with --rank-weights
+    /// (weights=sum, mean or position), partial_list_mle, or pld with --rank-weights
     #[arg(
         long,
         value_name = "R",

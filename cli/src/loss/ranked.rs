@@ -10,7 +10,7 @@ use crate::arrays::Opened;
 use crate::device::Device;
 
 /// What the losses of rankings are called by.
-const NAMES: &[&str] = &["list_mle", "pld", "plackett_luce_distillation"];
+const NAMES: &[&str] = &["list_mle", "partial_list_mle", "pld", "plackett_luce_distillation"];
 
 /// The rankings of a call with its loss.
 pub(super) struct Ranked {
@@ -41,7 +41,7 @@ impl Ranked {
         };
         if !NAMES.contains(&name.as_str()) {
             return input(format!(
-                "--ranks goes with --loss list_mle or pld alone, not with \"{}\"",
+                "--ranks goes with --loss list_mle, partial_list_mle or pld alone, not with \"{}\"",
                 surprisal::printable(text)
             ));
         }
@@ -70,6 +70,11 @@ impl Ranked {
                     "list_mle has \"{}\", expected weights=sum, mean or position",
                     surprisal::printable(keys)
                 ));
+            }
+            // What a list leaves out is in the sums of all its places.
+            ("partial_list_mle", "", None) => Rankings::new(&classes, PlaceWeights::Ones)?,
+            ("partial_list_mle", _, _) => {
+                return input("partial_list_mle has neither keys nor --rank-weights");
             }
             (_, "", Some(weights)) => {
                 Rankings::new(&classes, PlaceWeights::Entries(weights.matrix()?))?

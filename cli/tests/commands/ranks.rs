@@ -81,6 +81,7 @@ fn losses_and_gradients_are_those_of_the_logits() {
     write_npy(&place.path("l.npy"), logits.view()).unwrap();
     for (text, weights) in [
         ("list-mle", PlaceWeights::Ones),
+        ("partial-list-mle", PlaceWeights::Ones),
         ("list_mle:weights=mean", PlaceWeights::Mean),
         ("list_mle:weights=position", PlaceWeights::Position),
         ("pld --rank-weights w.npy", PlaceWeights::Entries((&place.weights).into())),
@@ -119,11 +120,12 @@ fn losses_and_gradients_are_those_of_the_logits() {
 #[test]
 fn what_does_not_go_with_rankings_is_said() {
     let place = Place::new();
-    place.refused(ROWS, &["--ranks goes with --loss list_mle or pld"]);
-    place.refused(&format!("{ROWS} --loss mae"), &["list_mle or pld", "\"mae\""]);
+    place.refused(ROWS, &["--ranks goes with --loss list_mle, partial_list_mle or pld"]);
+    place.refused(&format!("{ROWS} --loss mae"), &["partial_list_mle or pld", "\"mae\""]);
     place.refused(&format!("{ROWS} --loss pld"), &["--rank-weights [N,K]"]);
     place.refused(&format!("{ROWS} --loss pld:x=1 --rank-weights w.npy"), &["pld has no keys"]);
     place.refused(&format!("{ROWS} --loss list_mle --rank-weights w.npy"), &["no --rank-weights"]);
+    place.refused(&format!("{ROWS} --loss partial_list_mle:weights=mean"), &["neither keys nor"]);
     place.refused(&format!("{ROWS} --loss list_mle:weights=log"), &["weights=log", "position"]);
     place.refused(&format!("{ROWS} --loss list_mle --targets y.npy"), &["--targets"]);
     place.refused(&format!("{ROWS} --loss list_mle --z-loss 1"), &["--z-loss"]);

@@ -111,7 +111,8 @@ pub(crate) fn active_rows<R: Real>(
         // What leaves the type is carried with a power of two, if there is one that takes it back.
         let powers = (1..=MOST_POWERS).map(|power| of(power * POWERS));
         let largest = plain.largest();
-        active.push(if R::from_f64(largest).to_f64().is_finite() {
+        let fits = |coefficient| R::from_f64(coefficient).to_f64().is_finite();
+        active.push(if fits(largest) && fits(plain.of_probability()) {
             plain
         } else if largest.is_finite() {
             Active { carried: true, ..plain }
@@ -199,9 +200,7 @@ fn active_row<R: Real>(
     }
     rest += picked_of_argmax;
     let scaled = |value: f64| times_power(value, -exponent);
-    let (outside, power) = slopes.outside;
     let candidates = CandidateSlopes {
-        outside: (times_power(outside, power - exponent), 0),
         largest: scaled(slopes.largest),
         by_logarithm: scaled(slopes.by_logarithm),
         ..*slopes
@@ -222,7 +221,7 @@ fn active_row<R: Real>(
                 true => 1.0 / (1.0 + state.remainder),
                 false => f64::NAN,
             }),
-            probability: R::from_f64(picked + rest + candidates.outside.0),
+            probability: R::from_f64(picked + rest + candidates.outside),
             entropy: R::from_f64(entropy),
             mean: R::from_f64(mean),
             companion: R::from_f64(companion),
@@ -297,9 +296,23 @@ impl<R: Real> Active<R> {
             self.picked_of_argmax,
             self.by_log_sum_exp,
             self.candidates.largest,
-            self.picked + self.rest + self.candidates.outside.0,
         ];
         all.iter().fold(0.0, |most: f64, x| if x.is_nan() { most } else { most.max(x.abs()) })
+    }
+
+    /// What p of a class is multiplied with that has nothing for itself, without moments and companions.
+    fn of_probability(&self) -> f64 {
+        self.picked + self.rest + self.candidates.outside
+    }
+
+    /// What a class that is not listed has of the slope of the others' logarithm: ω times its share of them, which no
+    /// size of ω over their share takes out of f64.
+    fn of_others(&self, logit: f64) -> f64 {
+        let [maximum, inverse] = self.candidates.softmax_of_others;
+        match self.candidates.log_others {
+            0.0 => 0.0,
+            slope => slope * ((logit - maximum).exp() * inverse),
+        }
     }
 
     /// p 2^exponent of a class, where u is its logit less the maximum: neither p nor the power may leave f64
@@ -312,7 +325,6 @@ impl<R: Real> Active<R> {
     /// dL/da of one class in f64.
     pub(crate) fn exact_gradient(&self, class: usize, logit: f64, entry: Entry) -> f64 {
         let Entry { picked, listed, spread, companion } = entry;
-        let outside = if listed { 0.0 } else { self.candidates.outside.0 };
         if !self.maximum.is_finite() {
             return f64::NAN;
         }
@@ -340,11 +352,14 @@ impl<R: Real> Active<R> {
             // p (A − picked) − (1 − p) picked: no part of it is larger than the result.
             let q = -(u - r.ln_1p()).exp_m1();
             let p = self.carried_probability(u);
-            return p * (self.picked - picked + self.rest + outside - rise)
+            let outside = if listed { 0.0 } else { self.of_others(logit) };
+            return p * (self.picked - picked + self.rest - rise)
                 - whole(picked * q)
-                - whole(spread);
+                - whole(spread)
+                + outside;
         }
         let p = u.exp() / (1.0 + r);
+        let outside = if listed { 0.0 } else { self.candidates.outside };
         p * (self.picked + self.rest + outside - rise) - picked - spread + 0.0
     }
 
@@ -355,7 +370,7 @@ impl<R: Real> Active<R> {
             return f64::NAN;
         }
         let u = logit - self.maximum;
-        let mut coefficient = self.picked + self.rest + self.candidates.outside.0;
+        let mut coefficient = self.picked + self.rest;
         if self.entropy != 0.0 {
             coefficient -= self.entropy * (u.max(-1e4) - self.mean);
         }
@@ -364,6 +379,7 @@ impl<R: Real> Active<R> {
         }
         let spread = if self.weights == 0.0 { 0.0 } else { self.weights * weight };
         self.carried_probability(u) * coefficient - times_power(spread, self.exponent)
+            + self.of_others(logit)
     }
 }
 

@@ -12,7 +12,6 @@ use crate::loss::candidates::{CandidateLogProbabilities, Candidates};
 use crate::loss::gradients::Upstream;
 use crate::matrix::Vector;
 use crate::parallel;
-use crate::quotient::scaled_exp;
 use crate::softmax::RowState;
 use crate::softmax::top_k::{self, Entry};
 
@@ -58,9 +57,11 @@ pub(crate) struct CandidateSlopes {
     pub(crate) largest: f64,
     /// ω.
     pub(crate) log_others: f64,
-    /// ω over the share of the others, and a power of two: what p of a class that is not listed is multiplied with
-    /// beside the rest.
-    pub(crate) outside: (f64, i64),
+    /// ω over the share of the others, what p of a class that is not listed is multiplied with beside the rest; infinite
+    /// where that leaves f64.
+    pub(crate) outside: f64,
+    /// [`CandidateRows::softmax_of_others`].
+    pub(crate) softmax_of_others: [f64; 2],
     /// What the arg-max's own gradient is made with: all of these but its own weight.
     pub(crate) beside_argmax: f64,
     /// Σ (dL/da_v) (a_v − m) of all but what is in the sums over p.
@@ -86,7 +87,6 @@ impl CandidateRows {
     }
 
     /// The largest logit of the classes of a row that are not listed, and 1/(1+r) of their own softmax.
-    #[cfg(feature = "gpu")]
     pub(crate) fn softmax_of_others(&self, row: &Row) -> Option<[f64; 2]> {
         let others = self.others.get(row.output)?;
         Some([others.maximum, 1.0 / (1.0 + others.remainder)])
@@ -232,8 +232,8 @@ impl<R: Real> Problem<'_, R> {
         if let Some(others) = others {
             slopes.any = true;
             slopes.log_others = above;
-            let (factor, power) = scaled_exp(-others.log_share());
-            slopes.outside = (above * factor, power);
+            slopes.outside = above * (-others.log_share()).exp();
+            slopes.softmax_of_others = rows.softmax_of_others(row).unwrap_or_default();
             slopes.beside_argmax += match listed.classes[range].binary_search(&argmax) {
                 Ok(_) => -above,
                 // ω/q − ω = ω (1 − q)/q, q the share of the others.

@@ -11,14 +11,20 @@ pub(super) struct Place {
 
 /// ln Σ e^x of what stands from some place on, as its largest score and what the others add to it.
 #[derive(Clone, Copy)]
-struct Tail {
-    largest: f64,
-    excess: f64,
+pub(super) struct Tail {
+    pub(super) largest: f64,
+    pub(super) excess: f64,
+}
+
+impl From<f64> for Tail {
+    fn from(log_sum: f64) -> Self {
+        Self { largest: log_sum, excess: 0.0 }
+    }
 }
 
 impl Tail {
     /// How far the tail is above a score: −∞ where there is no tail.
-    fn above(self, score: f64) -> f64 {
+    pub(super) fn above(self, score: f64) -> f64 {
         match self.largest == f64::NEG_INFINITY {
             true => f64::NEG_INFINITY,
             false => (self.largest - score) + self.excess,
@@ -37,15 +43,15 @@ impl Tail {
 /// Σ_k w_k (tail_k − x_k), tail_k = ln(Σ_{m≥k} e^x_m + e^rest), with its slopes by the scores, which take the place
 /// of what `slopes` has, and by `rest`.
 ///
-/// `rest` is −∞ where no class is beyond the places. A place of weight 0 adds nothing, even at −∞.
-pub(super) fn evaluate(places: &[Place], rest: f64, slopes: &mut Vec<f64>) -> (f64, f64) {
+/// The rest is −∞ where no class is beyond the places. A place of weight 0 adds nothing, even at −∞.
+pub(super) fn evaluate(places: &[Place], rest: Tail, slopes: &mut Vec<f64>) -> (f64, f64) {
     slopes.clear();
     if places.iter().all(|place| place.weight == 0.0) {
         slopes.resize(places.len(), 0.0);
         return (0.0, 0.0);
     }
     // From the last place up: how far what stands behind a place is above it.
-    let mut tail = Tail { largest: rest, excess: 0.0 };
+    let mut tail = rest;
     let mut value = 0.0;
     for &Place { score, weight } in places.iter().rev() {
         // A class that cannot be, and nothing that can be behind it: no choice is left.
@@ -66,7 +72,7 @@ pub(super) fn evaluate(places: &[Place], rest: f64, slopes: &mut Vec<f64>) -> (f
         slopes.fill(0.0);
         return (value, 0.0);
     }
-    if value.is_nan() || rest.is_nan() {
+    if value.is_nan() || (rest.largest + rest.excess).is_nan() {
         slopes.fill(f64::NAN);
         return (f64::NAN, f64::NAN);
     }
@@ -94,7 +100,7 @@ mod tests {
         let place = |(&score, &weight): (&f64, &f64)| Place { score, weight };
         let places: Vec<_> = scores.iter().zip(weights).map(place).collect();
         let mut slopes = vec![7.0];
-        let (value, by_rest) = evaluate(&places, rest, &mut slopes);
+        let (value, by_rest) = evaluate(&places, rest.into(), &mut slopes);
         (value, slopes, by_rest)
     }
 

@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Array2, ArrayView1};
 
-use super::places::{Place, evaluate};
+use super::places::{Place, Tail, evaluate};
 use super::rankings::{Rankings, is_named};
 use crate::error::{Error, Result, short};
 use crate::loss::forward::Forward;
@@ -211,7 +211,7 @@ impl PlackettLuce {
                 // Also where the rest is −∞: nothing of it has a slope.
                 *to = match beside[v] == f64::NEG_INFINITY {
                     true => 0.0,
-                    false => losses.by_log_others[i] * (beside[v] - rest).exp(),
+                    false => losses.by_log_others[i] * (-rest.above(beside[v])).exp(),
                 };
             }
             for (k, &class) in rankings.classes.row(i).iter().enumerate() {
@@ -241,13 +241,14 @@ impl PlackettLuce {
 }
 
 /// ln Σ e^x, −∞ of nothing.
-fn log_sum(numbers: &[f64]) -> f64 {
+fn log_sum(numbers: &[f64]) -> Tail {
     let largest = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if !largest.is_finite() {
         // A NaN beside −∞ alone, and what +∞ makes, show in the sum.
-        return numbers.iter().map(|x| x.exp()).sum::<f64>().ln();
+        return numbers.iter().map(|x| x.exp()).sum::<f64>().ln().into();
     }
-    largest + numbers.iter().map(|x| (x - largest).exp()).sum::<f64>().ln()
+    let excess = numbers.iter().map(|x| (x - largest).exp()).sum::<f64>().ln();
+    Tail { largest, excess }
 }
 
 /// The slopes of one row, in memory that rows share.
@@ -267,7 +268,7 @@ impl RowSlopes {
         rankings: &Rankings,
         row: usize,
         scores: ArrayView1<'_, f64>,
-        rest: f64,
+        rest: impl Into<Tail>,
     ) -> f64 {
         self.places.clear();
         self.at.clear();
@@ -277,7 +278,7 @@ impl RowSlopes {
                 self.places.push(Place { score: scores[k], weight: rankings.weights[[row, k]] });
             }
         }
-        let (value, by_rest) = evaluate(&self.places, rest, &mut self.slopes);
+        let (value, by_rest) = evaluate(&self.places, rest.into(), &mut self.slopes);
         self.by_rest = by_rest;
         value
     }
