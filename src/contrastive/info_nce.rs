@@ -2,6 +2,7 @@
 
 use ndarray::{Array1, Array2};
 
+use super::both_ways::both_ways;
 use super::checks::{finite, of_embeddings_alone, positive};
 use super::contrast::Contrast;
 use super::unit_rows::UnitRows;
@@ -19,9 +20,10 @@ use crate::matrix::{Matrix, MatrixMut};
 /// dL/dτ = −(1/τ) Σ_ij (∂L/∂z_ij) z_ij                     normalized: q and k are divided by their lengths before
 /// ```
 ///
-/// In nats. It is the fused [`LinearCrossEntropy`] with the keys as classifier: the B×M matrix is never stored, and a
-/// small loss has its digits. Of both directions each is one pass: twice the time of one. ln B − L bounds the mutual
-/// information of queries and keys from below, and is at most ln B. Keys beyond the B-th are negatives alone.
+/// In nats. It is the fused [`LinearCrossEntropy`] with the keys as classifier: no more of the B×M matrix is stored than
+/// a [budget](Self::memory_budget) holds, and a small loss has its digits. Both directions come from one pass over the
+/// scores, each tile of which is folded by its rows and by its columns, and from one matrix of slopes. ln B − L bounds
+/// the mutual information of queries and keys from below, and is at most ln B. Keys beyond the B-th are negatives alone.
 ///
 /// L does not change where a number is added to all scores of a query ([`MannWhitney`](super::MannWhitney) does), and
 /// its gradient by the embeddings is 0 where all keys are one. τ → 0 leaves the largest margin, max_j z_ij − z_ii,
@@ -53,6 +55,7 @@ pub struct InfoNce {
     temperature: f64,
     symmetric: bool,
     normalized: bool,
+    memory_budget: usize,
 }
 
 impl InfoNce {
@@ -62,7 +65,8 @@ impl InfoNce {
     /// [`Error::Option`] for a τ that is not finite and above 0.
     pub fn new(temperature: f64) -> Result<Self> {
         let temperature = positive("temperature", temperature)?;
-        Ok(Self { temperature, symmetric: false, normalized: false })
+        let memory_budget = LinearCrossEntropy::DEFAULT_MEMORY_BUDGET;
+        Ok(Self { temperature, symmetric: false, normalized: false, memory_budget })
     }
 
     /// The same at another τ, such as one that is learnt.
@@ -86,11 +90,30 @@ impl InfoNce {
         Self { normalized, ..self }
     }
 
+    /// With at most so many bytes of the heap beside embeddings that are normalized and their gradients; 256 MiB, as
+    /// [`LinearCrossEntropyBuilder::memory_budget`](crate::LinearCrossEntropyBuilder::memory_budget), else. Scores that
+    /// fit are kept for the gradients, and made a second time where they do not: of both directions all of them (4 B²
+    /// bytes in f32), of one those of some rows.
+    ///
+    /// ```
+    /// use surprisal::contrastive::InfoNce;
+    /// let rows = ndarray::Array2::<f64>::eye(4);
+    /// let clip = InfoNce::new(0.5)?.symmetric(true);
+    /// assert!(clip.memory_budget(1000).loss(&rows, &rows).is_err());
+    /// assert_eq!(clip.memory_budget(1 << 20).loss(&rows, &rows)?, clip.loss(&rows, &rows)?);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    #[must_use]
+    pub fn memory_budget(self, bytes: usize) -> Self {
+        Self { memory_budget: bytes, ..self }
+    }
+
     /// The loss of queries `[B,D]` and keys `[M,D]`.
     ///
     /// # Errors
     /// [`Error::Shape`] for embeddings of different lengths, fewer keys than queries, or more in both directions;
-    /// [`Error::Value`] for a number that is not finite, or a row of zeros that is to be normalized.
+    /// [`Error::Value`] for a number that is not finite, or a row of zeros that is to be normalized;
+    /// [`Error::MemoryBudget`] for a budget that is too small.
     pub fn loss<'a>(
         &self,
         queries: impl Into<Matrix<'a>>,
@@ -100,7 +123,7 @@ impl InfoNce {
     }
 
     /// The loss with its slope by τ and its gradients: [`Gradients::hidden`] is of the queries,
-    /// [`Gradients::classifier`] of the keys. In both directions a gradient of 16 bits is rounded twice.
+    /// [`Gradients::classifier`] of the keys.
     ///
     /// # Errors
     /// As [`loss`](Self::loss); [`Error::Shape`] for gradients that do not fit, [`Error::Conflict`] for other ones.
@@ -181,74 +204,32 @@ impl InfoNce {
         keys: &Matrix<'_>,
         gradients: Option<Gradients<'_>>,
     ) -> Result<Contrast> {
-        let wanted = gradients.is_some();
-        let Gradients { mut hidden, mut classifier, .. } = gradients.unwrap_or_default();
-        let direction = Direction {
-            loss: LinearCrossEntropy::builder()
-                .temperature(self.temperature)
-                .entropy(wanted)
-                .ignore_index(None)
-                .build()?,
-            targets: (0..queries.dim().0 as u32).collect(),
-            share: if self.symmetric { 0.5 } else { 1.0 },
-            wanted,
-        };
-        let first = Gradients {
-            hidden: hidden.as_mut().map(shorter),
-            classifier: classifier.as_mut().map(shorter),
-            ..Gradients::new()
-        };
-        let first = direction.evaluate(queries, keys, first)?;
-        if !self.symmetric {
-            return Ok(first);
+        let loss = LinearCrossEntropy::builder()
+            .temperature(self.temperature)
+            .entropy(gradients.is_some())
+            .memory_budget(self.memory_budget)
+            .ignore_index(None)
+            .build()?;
+        let targets: Vec<u32> = (0..queries.dim().0 as u32).collect();
+        let inputs = Inputs::new(queries.shorter(), keys.shorter(), &targets);
+        match (self.symmetric, inputs.is_double(), gradients) {
+            (true, true, gradients) => both_ways::<f64>(&loss, &inputs, gradients),
+            (true, false, gradients) => both_ways::<f32>(&loss, &inputs, gradients),
+            (false, _, None) => {
+                Ok(Contrast { loss: loss.forward(&inputs)?.loss(), ..Contrast::NOTHING })
+            }
+            (false, _, Some(gradients)) => {
+                let mut by_temperature = Array1::<f64>::zeros(targets.len());
+                let Gradients { mut hidden, mut classifier, .. } = gradients;
+                let gradients = Gradients {
+                    hidden: hidden.as_mut().map(shorter),
+                    classifier: classifier.as_mut().map(shorter),
+                    ..Gradients::new().temperature(&mut by_temperature)
+                };
+                let forward = loss.loss_and_gradients(&inputs, &Upstream::default(), gradients)?;
+                Ok(Contrast { loss: forward.loss(), by_temperature: by_temperature.sum() })
+            }
         }
-        let added = |sink: Sink<_>| Sink { accumulate: true, ..sink };
-        let second = Gradients {
-            hidden: classifier.map(added),
-            classifier: hidden.map(added),
-            ..Gradients::new()
-        };
-        let second = direction.evaluate(keys, queries, second)?;
-        Ok(Contrast {
-            loss: first.loss + second.loss,
-            by_temperature: first.by_temperature + second.by_temperature,
-        })
-    }
-}
-
-/// One way to look.
-struct Direction {
-    loss: LinearCrossEntropy,
-    targets: Vec<u32>,
-    /// Of the whole loss.
-    share: f64,
-    /// Whether there are to be slopes.
-    wanted: bool,
-}
-
-impl Direction {
-    fn evaluate(
-        &self,
-        from: &Matrix<'_>,
-        to: &Matrix<'_>,
-        gradients: Gradients<'_>,
-    ) -> Result<Contrast> {
-        let inputs = Inputs::new(from.shorter(), to.shorter(), &self.targets);
-        if !self.wanted {
-            let loss = self.share * self.loss.forward(&inputs)?.loss();
-            return Ok(Contrast { loss, ..Contrast::NOTHING });
-        }
-        let mut by_temperature = Array1::<f64>::zeros(self.targets.len());
-        let Gradients { mut hidden, mut classifier, .. } = gradients;
-        let gradients = Gradients {
-            hidden: hidden.as_mut().map(shorter),
-            classifier: classifier.as_mut().map(shorter),
-            ..Gradients::new()
-        };
-        let gradients = gradients.temperature(&mut by_temperature);
-        let upstream = Upstream::scalar(self.share);
-        let forward = self.loss.loss_and_gradients(&inputs, &upstream, gradients)?;
-        Ok(Contrast { loss: self.share * forward.loss(), by_temperature: by_temperature.sum() })
     }
 }
 

@@ -11,10 +11,15 @@
 //! | embeddings that do not collapse, without negatives | [`SigReg`] of [`EppsPulley`] |
 //! | any of these in a graph | [`Variable::info_nce`](crate::autodiff::Variable::info_nce), [`supervised_contrastive`](crate::autodiff::Variable::supervised_contrastive), [`mann_whitney`](crate::autodiff::Variable::mann_whitney), [`sigreg`](crate::autodiff::Variable::sigreg) |
 //!
-//! What holds for all: scores of all pairs are never stored. Logarithms are natural. Options are checked where they
-//! are set, arrays where they are used, numbers that are not finite among them; all are errors. Embeddings are computed
-//! with in f64 where either matrix holds it, else in f32.
+//! What holds for all: no more scores of pairs are stored than a memory budget holds. Logarithms are natural. Options are
+//! checked where they are set, arrays where they are used, numbers that are not finite among them; all are errors.
+//! Embeddings of any type are computed with in f64 where either matrix holds it, else in f32; but where queries and keys
+//! that are not normalized both are bf16 and the processor multiplies it, their slopes are rounded to bf16, 2⁻⁸ of each,
+//! as [`LinearCrossEntropy::vjp`](crate::LinearCrossEntropy::vjp) says.
 
+mod both_folds;
+mod both_slopes;
+mod both_ways;
 mod checks;
 mod contrast;
 mod epps_pulley;

@@ -2,6 +2,7 @@
 //! reductions are joined.
 
 pub(crate) mod block;
+pub(crate) mod columns;
 pub(crate) mod divergence;
 pub(crate) mod floor;
 pub(crate) mod gradient;

@@ -1,8 +1,10 @@
 //! Losses of batches of embeddings: against all their scores in f64, by differences, and at their limits.
 
+mod both_ways;
 mod info_nce;
 mod mann_whitney;
 mod others;
+mod sixteen_bits;
 mod supervised;
 
 use ndarray::{Array2, ArrayView2};

@@ -1,5 +1,7 @@
 //! The backward that computes the logits a second time, block by block.
 
+use std::ops::Range;
+
 use super::active::Active;
 use super::block::{Block, pack_block};
 use super::derivatives::{BesideTile, Derivatives, PanelPart, gradient_group};
@@ -10,10 +12,11 @@ use super::plan::Plan;
 use super::problem::{Problem, Row};
 use super::second_head::{BesideBlock, SecondBlock};
 use super::sinks::{HiddenPart, Sinks, Task, TaskSize, put_classifier};
-use super::tile::{Hidden, Scratch, sized};
+use super::tile::{Hidden, RowScratch, Scratch, sized};
 use crate::element::Operand;
 use crate::gemm::{
-    Buffer, GROUP, PANEL, Prefetch, add_rows, padded_rows, panels_length, put_rows, steps_length,
+    Buffer, GROUP, PANEL, Prefetch, Store, add_rows, padded_rows, panels_length, put_rows,
+    steps_length,
 };
 use crate::loss::filter::decision::ActiveFilter;
 use crate::loss::filter::kept::{StoredClassifier, fill_kept, put_kept};
@@ -23,6 +26,7 @@ use crate::loss::filter::tail::Tail;
 use crate::loss::gradients::Gradients;
 use crate::loss::source::Source;
 use crate::parallel;
+use crate::simd::Isa;
 
 pub(crate) fn recompute<F: Operand>(
     problem: &Problem<'_, F::Sum>,
@@ -146,21 +150,9 @@ pub(crate) fn recompute<F: Operand>(
                 true => &masked,
                 false => &g,
             };
-            let (left, columns_left) = (of(filtered.hidden), of(filtered.classifier));
-            let (tasks, store) = sinks.tasks(&rows, at.clone(), block.columns.clone(), size);
-            parallel::for_each(&mut slots, tasks, |_, task| match task {
-                Task::Hidden(HiddenPart { columns, mut view, names }) => {
-                    let (left, depth) = (left.rows(), block.columns.len());
-                    let right = (block.classes(), 0);
-                    let soon = Prefetch::nothing();
-                    add_rows(isa, left, 0, depth, right, columns, names, soon, &mut view);
-                }
-                Task::Classifier(columns, mut view, panels) => {
-                    let (g, first, rows) = (columns_left, panels.start, at.len());
-                    let panel = |p| g.columns(first + p);
-                    put_classifier(isa, panel, &hidden, rows, columns, store, &mut view);
-                }
-            });
+            let g = (of(filtered.hidden), of(filtered.classifier));
+            let (count, tasks) = (at.len(), sinks.tasks(&rows, at, block.columns.clone(), size));
+            put_block(isa, g, &hidden, &block, count, tasks, &mut slots);
         }
         if let Some(spread) = &spread {
             let view = sinks.classifier.part(block.clone(), width);
@@ -179,7 +171,7 @@ pub(crate) fn recompute<F: Operand>(
 
 /// Makes one block of G anew, in parallel over its rows.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn fill_gradient<F: Operand>(
+fn fill_gradient<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     active: &[Active<F::Sum>],
     rows: &[Row],
@@ -190,51 +182,106 @@ pub(crate) fn fill_gradient<F: Operand>(
     (sums, partial): (&mut [f64], &mut Vec<f64>),
     slots: &mut [Scratch<F>],
 ) {
-    let Block { columns: block, steps, .. } = block;
-    const ROWS: usize = GROUPS * GROUP;
-    let length = steps_length::<F>(problem.width);
-    let rows_of_parts = g.height.div_ceil(ROWS);
-    let parts = g.parts(ROWS, TILE_COLUMNS / PANEL);
+    let rows_of_parts = g.height.div_ceil(PART_ROWS);
+    let parts = rows_of_parts * block.columns.len().div_ceil(TILE_COLUMNS);
     partial.clear();
-    partial.resize(parts.len() * TILE_COLUMNS, 0.0);
-    let tasks = parts.into_iter().zip(partial.chunks_mut(TILE_COLUMNS)).enumerate().collect();
-    let work = |slot: &mut Scratch<F>,
-                (i, (mut panels, sums)): (usize, (Vec<PanelPart<'_, F>>, _))| {
-        let Scratch { tile, second_tile, row, .. } = slot;
-        let start = i / rows_of_parts * TILE_COLUMNS;
-        let columns = block.start + start..(block.start + start + TILE_COLUMNS).min(block.end);
-        let stride = panels.len() * PANEL;
-        let packed = &steps[start / PANEL * length..];
-        let first = i % rows_of_parts * ROWS;
-        let height = panels[0].rows.len() / PANEL;
-        let all = first.min(rows.len())..(first + height).min(rows.len());
-        let tile = &mut sized(tile, ROWS * TILE_COLUMNS)[..height * stride];
-        let to = (&mut *tile, stride);
-        problem.products(
-            hidden,
-            rows,
-            all.clone(),
-            columns.clone(),
-            (packed, Prefetch::nothing()),
-            to,
-        );
+    partial.resize(parts * TILE_COLUMNS, 0.0);
+    let own_sums = partial.chunks_mut(TILE_COLUMNS);
+    fill_block(problem, rows, hidden, block, g, slots, own_sums, |part, sums, to, beside_tile| {
+        let BlockPart { rows: all, columns, start } = part;
+        let (tile, stride) = to;
+        let (second_tile, row) = beside_tile;
         let beside = beside.map(|(second, pairs)| {
-            let tile = &mut sized(second_tile, ROWS * TILE_COLUMNS)[..height * stride];
+            let tile = &mut sized(second_tile, PART_ROWS * TILE_COLUMNS)[..tile.len()];
             second.logits(rows, all.clone(), columns.clone(), start, (&mut *tile, stride));
             BesideTile { second: &*tile, pairs }
         });
         let of = |i| active[all.clone()].get(i);
-        let to = (&mut *tile, stride);
-        gradient_group::<F>(problem, of, columns.clone(), to, beside, row, sums);
-        for (p, panel) in panels.iter_mut().enumerate() {
-            put_rows(problem.loss.isa, &tile[p * PANEL..], stride, panel.rows, panel.pairs);
-        }
-    };
-    parallel::for_each(slots, tasks, work);
+        gradient_group::<F>(problem, of, columns, (tile, stride), beside, row, sums);
+    });
     for (i, partial) in partial.chunks(TILE_COLUMNS).enumerate() {
         let start = i / rows_of_parts * TILE_COLUMNS;
         for (sum, value) in sums[start..].iter_mut().zip(partial) {
             *sum += value;
         }
     }
+}
+
+/// Rows of G that one task computes.
+const PART_ROWS: usize = GROUPS * GROUP;
+
+/// What one task computes of a block of G.
+pub(crate) struct BlockPart {
+    /// Among those of the block.
+    pub(crate) rows: Range<usize>,
+    pub(crate) columns: Range<usize>,
+    /// The first of the columns, among those of the block.
+    start: usize,
+}
+
+/// Computes the products of a block once more, and of them G by `make`, in place, in parallel. It is given the part,
+/// what is beside it, the products with the distance of their rows, and scratch for a second head and for a row.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn fill_block<F: Operand, B: Send>(
+    problem: &Problem<'_, F::Sum>,
+    rows: &[Row],
+    hidden: &Hidden<F>,
+    block: &Block<'_, F>,
+    g: &mut Derivatives<F>,
+    slots: &mut [Scratch<F>],
+    beside: impl Iterator<Item = B>,
+    make: impl Fn(BlockPart, B, (&mut [F::Sum], usize), (&mut Vec<F::Sum>, &mut RowScratch<F::Sum>))
+    + Sync,
+) {
+    let Block { columns: block, steps, .. } = block;
+    let length = steps_length::<F>(problem.width);
+    let rows_of_parts = g.height.div_ceil(PART_ROWS);
+    let parts = g.parts(PART_ROWS, TILE_COLUMNS / PANEL);
+    let tasks = parts.into_iter().zip(beside).enumerate().collect();
+    let work = |slot: &mut Scratch<F>,
+                (i, (mut panels, beside)): (usize, (Vec<PanelPart<'_, F>>, B))| {
+        let Scratch { tile, second_tile, row, .. } = slot;
+        let start = i / rows_of_parts * TILE_COLUMNS;
+        let columns = block.start + start..(block.start + start + TILE_COLUMNS).min(block.end);
+        let stride = panels.len() * PANEL;
+        let packed = &steps[start / PANEL * length..];
+        let first = i % rows_of_parts * PART_ROWS;
+        let height = panels[0].rows.len() / PANEL;
+        let all = first.min(rows.len())..(first + height).min(rows.len());
+        let tile = &mut sized(tile, PART_ROWS * TILE_COLUMNS)[..height * stride];
+        let to = (&mut *tile, stride);
+        let packed = (packed, Prefetch::nothing());
+        problem.products(hidden, rows, all.clone(), columns.clone(), packed, to);
+        let part = BlockPart { rows: all, columns, start };
+        make(part, beside, (&mut *tile, stride), (second_tile, row));
+        for (p, panel) in panels.iter_mut().enumerate() {
+            put_rows(problem.loss.isa, &tile[p * PANEL..], stride, panel.rows, panel.pairs);
+        }
+    };
+    parallel::for_each(slots, tasks, work);
+}
+
+/// Adds both products of a block of G, the left factors of either gradient, to these.
+pub(crate) fn put_block<F: Operand>(
+    isa: Isa,
+    (left, columns_left): (&Derivatives<F>, &Derivatives<F>),
+    hidden: &Hidden<F>,
+    block: &Block<'_, F>,
+    rows: usize,
+    (tasks, store): (Vec<Task<'_, F::Sum>>, Store),
+    slots: &mut [Scratch<F>],
+) {
+    parallel::for_each(slots, tasks, |_, task| match task {
+        Task::Hidden(HiddenPart { columns, mut view, names }) => {
+            let (left, depth) = (left.rows(), block.columns.len());
+            let right = (block.classes(), 0);
+            let soon = Prefetch::nothing();
+            add_rows(isa, left, 0, depth, right, columns, names, soon, &mut view);
+        }
+        Task::Classifier(columns, mut view, panels) => {
+            let (g, first) = (columns_left, panels.start);
+            let panel = |p| g.columns(first + p);
+            put_classifier(isa, panel, hidden, rows, columns, store, &mut view);
+        }
+    });
 }

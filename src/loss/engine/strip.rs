@@ -23,6 +23,7 @@ use crate::gemm::{
 use crate::loss::filter::kept::StoredClassifier;
 use crate::loss::gradients::{Gradients, Upstream};
 use crate::parallel;
+use crate::simd::Isa;
 
 /// Rows times numbers in a step that are few enough for the hidden gradient without packing the
 /// classifier: a tile's rows, or half of them where pairs must be made of its rows. Loss and gradients of
@@ -164,57 +165,7 @@ pub(crate) fn strip_in_order<F: Operand>(
             strip_gradient::<F>(problem, &active, beside, columns, panels, sums, slot);
         });
 
-        let size = TaskSize { hidden: STRIP_COLUMNS, classifier: width, classes: TILE_COLUMNS };
-        let (tasks, store) = sinks.tasks(&problem.rows, at.clone(), 0..columns, size);
-        let stands =
-            StoredClassifier::<F>::new(problem).filter(|_| at.len() * F::DEPTH <= AS_IT_STANDS);
-        parallel::for_each(&mut slots, tasks, |slot, task| match task {
-            Task::Hidden(HiddenPart { columns: own, mut view, names }) => {
-                let at_once = strip_classes(F::DEPTH);
-                for start in (0..columns).step_by(at_once) {
-                    let classes = start..(start + at_once).min(columns);
-                    let left = g.rows_from(start / PANEL);
-                    if let Some(stands) = &stands {
-                        let right = (stands.from(start), width);
-                        let depth = classes.len();
-                        add_rows_of_matrix(
-                            isa,
-                            left,
-                            0,
-                            depth,
-                            right,
-                            own.clone(),
-                            names,
-                            &mut view,
-                        );
-                        continue;
-                    }
-                    let height = padded_rows(classes.len());
-                    let Scratch { packed, lines, .. } = &mut *slot;
-                    let packed = packed.sized(panels_length(height, own.len()));
-                    let depth = classes.len();
-                    let next = classes.end..classes.end + at_once;
-                    let soon = problem.columns_of(next, own.clone());
-                    problem.pack_class_rows(classes, own.clone(), height, lines, packed);
-                    let right = (Panels::new(packed, height), 0);
-                    let own = 0..own.len();
-                    add_rows(isa, left, 0, depth, right, own, names, soon, &mut view);
-                }
-            }
-            Task::Classifier(own, mut view, panels) => {
-                let (first, rows) = (panels.start, at.len());
-                if narrow {
-                    let numbers = view.dim().0.div_ceil(PANEL) * g.height * PANEL;
-                    let pairs = slot.packed.sized(numbers);
-                    pack_pairs(isa, &g.rows_of(first)[..numbers], pairs);
-                    let panel = |p| &pairs[p * g.height * PANEL..][..g.height * PANEL];
-                    put_classifier(isa, panel, &hidden, rows, own, store, &mut view);
-                } else {
-                    let panel = |p| g.columns(first + p);
-                    put_classifier(isa, panel, &hidden, rows, own, store, &mut view);
-                }
-            }
-        });
+        put_strip(problem, at, (&g, narrow), &hidden, &mut sinks, &mut slots);
     }
     if active > 0 {
         sinks.put(0..columns);
@@ -223,20 +174,96 @@ pub(crate) fn strip_in_order<F: Operand>(
     folded
 }
 
+/// Adds both products of a strip of G, of rows `at` and all classes, to the gradients. A `narrow` one has no pairs.
+pub(crate) fn put_strip<F: Operand>(
+    problem: &Problem<'_, F::Sum>,
+    at: Range<usize>,
+    (g, narrow): (&Derivatives<F>, bool),
+    hidden: &Hidden<F>,
+    sinks: &mut Sinks<'_, F::Sum>,
+    slots: &mut [Scratch<F>],
+) {
+    let (width, columns, isa) = (problem.width, problem.columns, problem.loss.isa);
+    let size = TaskSize { hidden: STRIP_COLUMNS, classifier: width, classes: TILE_COLUMNS };
+    let (tasks, store) = sinks.tasks(&problem.rows, at.clone(), 0..columns, size);
+    let stands =
+        StoredClassifier::<F>::new(problem).filter(|_| at.len() * F::DEPTH <= AS_IT_STANDS);
+    parallel::for_each(slots, tasks, |slot, task| match task {
+        Task::Hidden(HiddenPart { columns: own, mut view, names }) => {
+            let at_once = strip_classes(F::DEPTH);
+            for start in (0..columns).step_by(at_once) {
+                let classes = start..(start + at_once).min(columns);
+                let left = g.rows_from(start / PANEL);
+                if let Some(stands) = &stands {
+                    let right = (stands.from(start), width);
+                    let depth = classes.len();
+                    add_rows_of_matrix(isa, left, 0, depth, right, own.clone(), names, &mut view);
+                    continue;
+                }
+                let height = padded_rows(classes.len());
+                let Scratch { packed, lines, .. } = &mut *slot;
+                let packed = packed.sized(panels_length(height, own.len()));
+                let depth = classes.len();
+                let next = classes.end..classes.end + at_once;
+                let soon = problem.columns_of(next, own.clone());
+                problem.pack_class_rows(classes, own.clone(), height, lines, packed);
+                let right = (Panels::new(packed, height), 0);
+                let own = 0..own.len();
+                add_rows(isa, left, 0, depth, right, own, names, soon, &mut view);
+            }
+        }
+        Task::Classifier(own, mut view, panels) => {
+            let (first, rows) = (panels.start, at.len());
+            if narrow {
+                let numbers = view.dim().0.div_ceil(PANEL) * g.height * PANEL;
+                let pairs = slot.packed.sized(numbers);
+                pack_pairs(isa, &g.rows_of(first)[..numbers], pairs);
+                let panel = |p| &pairs[p * g.height * PANEL..][..g.height * PANEL];
+                put_classifier(isa, panel, hidden, rows, own, store, &mut view);
+            } else {
+                let panel = |p| g.columns(first + p);
+                put_classifier(isa, panel, hidden, rows, own, store, &mut view);
+            }
+        }
+    });
+}
+
 /// Turns some panels of a strip from products into G.
-pub(crate) fn strip_gradient<F: Operand>(
+fn strip_gradient<F: Operand>(
     problem: &Problem<'_, F::Sum>,
     active: &[Active<F::Sum>],
     beside: Option<BesideStrip<'_, '_, '_, F>>,
     columns: Range<usize>,
-    (panels, height): (&mut [F::Sum], usize),
+    panels: (&mut [F::Sum], usize),
     sums: &mut [f64],
     slot: &mut Scratch<F>,
 ) {
     let Scratch { tile, second_tile, row, .. } = slot;
+    turn_panels::<F>(problem.loss.isa, columns.clone(), panels, tile, |first, (tile, stride)| {
+        let beside = beside.map(|(second, pairs)| {
+            let tile = &mut sized(second_tile, GROUP * TILE_COLUMNS)[..GROUP * stride];
+            let rows = active.iter().map(|active| &active.row).skip(first).take(GROUP);
+            second.logits(rows, first, columns.clone(), (&mut *tile, stride));
+            BesideTile { second: &*tile, pairs }
+        });
+        let group = first.min(active.len())..(first + GROUP).min(active.len());
+        let of = |i| active[group.clone()].get(i);
+        gradient_group::<F>(problem, of, columns.clone(), (tile, stride), beside, row, sums);
+    });
+}
+
+/// Turns some panels of a strip from products into what `make` puts in their place: it is given the first row of
+/// each group, and the group's products with the distance of their rows.
+pub(crate) fn turn_panels<F: Operand>(
+    isa: Isa,
+    columns: Range<usize>,
+    (panels, height): (&mut [F::Sum], usize),
+    scratch: &mut Vec<F::Sum>,
+    mut make: impl FnMut(usize, (&mut [F::Sum], usize)),
+) {
     let stride = columns.len().next_multiple_of(PANEL);
     let copied = if F::DEPTH > 1 { panels.len() } else { 0 };
-    let scratch = sized(tile, GROUP * TILE_COLUMNS + copied);
+    let scratch = sized(scratch, GROUP * TILE_COLUMNS + copied);
     let (tile, copy) = scratch.split_at_mut(GROUP * TILE_COLUMNS);
     let tile = &mut tile[..GROUP * stride];
     // Pairs are written over products that have not been read yet: those are read from a copy.
@@ -252,22 +279,13 @@ pub(crate) fn strip_gradient<F: Operand>(
                 to[p * PANEL..(p + 1) * PANEL].copy_from_slice(from);
             }
         }
-        let beside = beside.map(|(second, pairs)| {
-            let tile = &mut sized(second_tile, GROUP * TILE_COLUMNS)[..GROUP * stride];
-            let rows = active.iter().map(|active| &active.row).skip(first).take(GROUP);
-            second.logits(rows, first, columns.clone(), (&mut *tile, stride));
-            BesideTile { second: &*tile, pairs }
-        });
-        let group = first.min(active.len())..(first + GROUP).min(active.len());
-        let to = (&mut *tile, stride);
-        let of = |i| active[group.clone()].get(i);
-        gradient_group::<F>(problem, of, columns.clone(), to, beside, row, sums);
+        make(first, (&mut *tile, stride));
         for (p, panel) in panels.chunks_mut(height * PANEL).enumerate() {
             let panel: &mut [F] = bytemuck::cast_slice_mut(panel);
             let (rows, pairs) = panel.split_at_mut(height * PANEL);
             let at = first * PANEL..(first + GROUP) * PANEL;
             let pairs = pairs.get_mut(at.clone()).unwrap_or_default();
-            put_rows(problem.loss.isa, &tile[p * PANEL..], stride, &mut rows[at], pairs);
+            put_rows(isa, &tile[p * PANEL..], stride, &mut rows[at], pairs);
         }
     }
 }
