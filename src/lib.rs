@@ -16,6 +16,7 @@ mod gemm;
 pub mod gpu;
 #[cfg(feature = "gpu")]
 mod gpu_failure;
+pub mod information;
 #[cfg(feature = "io")]
 pub mod io;
 pub mod loss;

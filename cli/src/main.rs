@@ -20,6 +20,7 @@ mod preference;
 mod progress;
 mod report;
 mod scale;
+mod score;
 mod size;
 mod spectrum;
 mod teacher;
@@ -74,6 +75,7 @@ enum Command {
     Loss(Box<loss::Loss>),
     Oracle(oracle::Oracle),
     Preference(Box<preference::Preference>),
+    Score(Box<score::Score>),
     Spectrum(spectrum::Spectrum),
     Train(train::Train),
 }
@@ -116,7 +118,7 @@ fn main() -> ExitCode {
                 };
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => (
-                "a subcommand is missing, expected bench, devices, dse, dsmi, loss, oracle, preference, spectrum or train; see --help"
+                "a subcommand is missing, expected bench, devices, dse, dsmi, loss, oracle, preference, score, spectrum or train; see --help"
                     .into(),
                 2,
             ),
@@ -139,6 +141,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Loss(loss) => loss.run(&global),
         Command::Oracle(oracle) => oracle.run(),
         Command::Preference(preference) => preference.run(&global),
+        Command::Score(score) => score.run(&global),
         Command::Spectrum(spectrum) => spectrum.run(&global),
         Command::Train(train) => train.run(&global),
     })

@@ -1,4 +1,4 @@
-//! Pictures of spectra and of entropies, as SVG.
+//! Pictures of spectra, of entropies and of scores, as SVG.
 //!
 //! Numbers are mapped to the page here; `plotters` writes the elements. Colours are two of Okabe and
 //! Ito's, which the colour-blind can tell apart, on a background of their own.
@@ -11,6 +11,10 @@ use std::path::Path;
 
 use crate::Failure;
 use crate::scale::{Scale, short};
+
+mod roc;
+
+pub use roc::{RocCurve, roc};
 
 const BACKGROUND: RGBColor = RGBColor(0xfc, 0xfc, 0xfb);
 const INK: RGBColor = RGBColor(0x26, 0x2a, 0x30);

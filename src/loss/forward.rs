@@ -58,6 +58,9 @@ pub enum Statistic {
     Varentropy,
     /// −ln max p, in nats.
     MinEntropy,
+    /// (ln p_y + H) / √varentropy of the target, 0 where the varentropy is: how far its ln p is from the mean
+    /// under p. Needs [`varentropy`](crate::LinearCrossEntropyBuilder::varentropy).
+    ZScore,
 }
 
 /// The k most likely classes of every row; what [`Forward::top_k`] gives.
@@ -77,6 +80,25 @@ pub struct TopK {
     pub classes: Array2<i64>,
     /// `[N,k]` ln p of each in nats; −∞ beyond the vocabulary, 0 at ignored rows.
     pub log_probabilities: Array2<f64>,
+}
+
+impl TopK {
+    /// The probability of the k likeliest classes of every row together; 0 at ignored rows.
+    ///
+    /// ```
+    /// use surprisal::{Inputs, LinearCrossEntropy};
+    /// let logits = ndarray::arr2(&[[0.0_f64, 3_f64.ln(), 0.0]]);
+    /// let loss = LinearCrossEntropy::builder().top_k(2).build()?;
+    /// let top = loss.forward(&Inputs::from_logits(&logits, &[2_u32]))?.top_k();
+    /// assert!((top.mass()[0] - 0.8).abs() < 1e-15);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    pub fn mass(&self) -> Array1<f64> {
+        let rows = self.classes.rows().into_iter().zip(self.log_probabilities.rows());
+        // An ignored row has no classes.
+        let share = |(&class, log): (&i64, &f64)| if class < 0 { 0.0 } else { log.exp() };
+        rows.map(|(classes, logs)| classes.iter().zip(logs).map(share).sum()).collect()
+    }
 }
 
 /// The probability q_i that a filter leaves out of a row's gradient, to a few parts in a thousand; what
@@ -321,12 +343,17 @@ impl Forward {
         let asked = match statistic {
             Statistic::Entropy => self.loss.statistics.entropy || self.loss.statistics.varentropy,
             Statistic::Varentropy => self.loss.statistics.varentropy,
+            Statistic::ZScore => self.loss.statistics.varentropy && !self.soft,
             Statistic::LogProbability => !self.soft,
             _ => true,
         };
         if !asked {
             let what = match statistic {
                 Statistic::LogProbability => "soft targets have no log-probability".into(),
+                Statistic::ZScore if self.soft => "soft targets have no z score".into(),
+                Statistic::ZScore => {
+                    "the z score takes the varentropy, which was not asked for".into()
+                }
                 _ => format!("the {statistic:?} was not asked for when the loss was built"),
             };
             return Err(Error::Conflict { what });
@@ -351,6 +378,7 @@ impl Forward {
                 Statistic::Entropy => state.entropy(),
                 Statistic::Varentropy => state.varentropy(),
                 Statistic::MinEntropy => state.min_entropy(),
+                Statistic::ZScore => state.z_score().unwrap_or(f64::NAN),
             };
             put_vector(to, row.output, &[value], false);
         }
@@ -464,6 +492,36 @@ impl Forward {
             }
         }
         TopK { classes, log_probabilities }
+    }
+
+    /// By how much the largest logit of every row exceeds the second largest, which is the difference of their ln p
+    /// in nats: an exact difference of what was folded. +∞ where there is no second class, 0 at ignored rows.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// assert_eq!(forward.margin()?.to_vec(), [1.0, 0.0]);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where fewer than the two likeliest classes were asked for
+    /// ([`top_k`](crate::LinearCrossEntropyBuilder::top_k)).
+    pub fn margin(&self) -> Result<Array1<f64>> {
+        let k = self.loss.statistics.top_k;
+        if k < 2 {
+            let what = format!(
+                "the margin is that of the two likeliest classes, of which top_k asks for {k}"
+            );
+            return Err(Error::Conflict { what });
+        }
+        let mut to = Array1::zeros(self.outputs);
+        for (i, (state, row)) in self.states.iter().zip(&self.rows).enumerate() {
+            to[row.output] = match state.maximum.is_finite() {
+                true => self.top[i * k].logit - self.top[i * k + 1].logit,
+                false => f64::NAN,
+            };
+        }
+        Ok(to)
     }
 
     /// The log-probabilities of the candidates of every row, in nats, and of what they leave to the others.

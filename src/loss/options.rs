@@ -273,6 +273,27 @@ impl LinearCrossEntropy {
         Self { statistics, ..self.clone() }
     }
 
+    /// The same fold of α times the logits, with entropy and varentropy and nothing else: of p^α / Σ p^α.
+    pub(crate) fn of_power(&self, alpha: f64) -> Self {
+        let (row_loss, statistics) = (
+            CrossEntropy::default(),
+            Statistics { entropy: true, varentropy: true, ..Statistics::default() },
+        );
+        let times = |number: f64| (alpha * number).clamp(f64::MIN, f64::MAX);
+        Self {
+            scale: times(self.scale),
+            transform: Transform {
+                scale: times(self.transform.scale),
+                softcap: self.transform.softcap.map(times),
+            },
+            needs: row_loss.needs(),
+            row_loss: Arc::new(row_loss),
+            statistics,
+            filter: None,
+            ..self.clone()
+        }
+    }
+
     /// The options, each at its default: a plain mean cross-entropy.
     ///
     /// ```

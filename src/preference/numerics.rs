@@ -25,7 +25,7 @@ pub(super) fn log_one_minus_exp(x: f64) -> f64 {
 }
 
 /// e^x − 1 − x, to all its digits and never below 0.
-pub(super) fn exp_beyond_line(x: f64) -> f64 {
+pub(crate) fn exp_beyond_line(x: f64) -> f64 {
     if x == f64::INFINITY {
         return x;
     }

@@ -18,6 +18,7 @@ mod ends_of_the_range;
 mod filter;
 mod filter_by_mass;
 mod golden;
+mod information;
 mod instruction_set;
 #[cfg(feature = "io")]
 mod io;

@@ -2,7 +2,10 @@
 
 use ndarray::{Array1, Array2};
 use serde_json::{Map, Value};
-use surprisal::{Forward, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, RowState};
+use surprisal::information::MinK;
+use surprisal::{
+    Forward, Inputs, LinearCrossEntropy, LinearCrossEntropyBuilder, RowState, Statistic,
+};
 
 use super::answer::{Answer, vector};
 use super::argument::{Argument, Interval, Kind};
@@ -11,14 +14,15 @@ use super::fused::{BIAS, CLASSIFIER, HIDDEN, Head};
 use super::logits::{LOGITS, TARGETS, below_maximum, logits};
 use super::refusal::{Refusal, Result};
 use super::request::Request;
+use super::texts::RATIO;
 use crate::output::number;
 
 const TEMPERATURE: Argument = Argument::number("temperature", Interval::above(0.0)).optional();
 
-/// Rows, given or as products, at a temperature; and one argument more.
+/// Rows, given or as products, at a temperature; and some arguments more.
 macro_rules! of_rows {
-    ($more:expr) => {
-        &[LOGITS.optional(), HIDDEN.optional(), CLASSIFIER.optional(), BIAS, TEMPERATURE, $more]
+    ($($more:expr),+) => {
+        &[LOGITS.optional(), HIDDEN.optional(), CLASSIFIER.optional(), BIAS, TEMPERATURE, $($more),+]
     };
 }
 
@@ -39,7 +43,19 @@ pub const FUNCTIONS: &[Function] = &[
         name: "token_z_score",
         arguments: of_rows!(TARGETS),
         gradient: &[],
-        answer: token_z_score,
+        answer: |request| {
+            let scores = z_scores(request)?;
+            Ok(Answer::new(vector(scores.view())))
+        },
+    },
+    Function {
+        name: "min_k_plus_plus",
+        arguments: of_rows!(TARGETS, RATIO),
+        gradient: &[],
+        answer: |request| {
+            let least = MinK::new(request.number("ratio")?)?;
+            Ok(Answer::new(number(least.score(&z_scores(request)?)?)))
+        },
     },
     Function {
         name: "top_k_mass",
@@ -153,19 +169,11 @@ fn row_statistics(request: &Request) -> Result<Answer> {
         integers.iter().zip(states).map(of).collect::<Value>()
     };
 
-    // The rows of p² / Σ p², whose targets are the second classes: the margin is then exact.
-    let second: Vec<Option<u32>> =
-        forward.top_k().classes.column(1).iter().map(|&class| class.try_into().ok()).collect();
-    let classes: Vec<u32> = second.iter().map(|class| class.unwrap_or(0)).collect();
+    // The rows of p² / Σ p².
+    let rows = rows.below_maximum();
     let options = LinearCrossEntropy::builder().varentropy(true);
-    let escorts = rows.below_maximum().fold(request, 2.0, &classes, options)?;
-    let escorts = escorts.states();
-    let pairs = || states.iter().zip(escorts);
-    let margin = |(escort, second): (&RowState, &Option<u32>)| match (escort.target_logit, second) {
-        _ if escort.maximum.is_nan() => f64::NAN,
-        (Some(logit), Some(_)) => 0.5 * (escort.maximum - logit),
-        _ => f64::INFINITY,
-    };
+    let escorts = rows.fold(request, 2.0, &rows.any_targets(), options)?;
+    let pairs = || states.iter().zip(escorts.states());
 
     let mut value = Map::new();
     let mut add = |name: &str, statistic: Value| value.insert(name.into(), statistic);
@@ -177,7 +185,7 @@ fn row_statistics(request: &Request) -> Result<Answer> {
     add("perplexity", numbers(states.iter().map(|state| state.entropy().exp())));
     add("min_entropy", numbers(states.iter().map(RowState::min_entropy)));
     add("collision_probability", numbers(pairs().map(|(state, escort)| collision(state, escort))));
-    add("margin", numbers(escorts.iter().zip(&second).map(margin)));
+    add("margin", vector(forward.margin()?.view()));
     add(
         "sum_p2_log_p_plus_entropy",
         numbers(pairs().map(|(state, escort)| {
@@ -207,14 +215,13 @@ fn renyi_entropy(request: &Request) -> Result<Answer> {
     Ok(Answer::new(numbers(pairs.map(|(state, escort)| state.renyi_entropy(escort, alpha)))))
 }
 
-fn token_z_score(request: &Request) -> Result<Answer> {
+/// How far the ln p of each target is from its mean, in standard deviations.
+fn z_scores(request: &Request) -> Result<Array1<f64>> {
     let rows = Rows::read(request)?;
     let (count, classes) = rows.dim();
     let targets = request.classes("targets", count, classes)?;
     let options = LinearCrossEntropy::builder().varentropy(true);
-    let forward = rows.fold(request, 1.0, &targets, options)?;
-    let scores = forward.states().iter().map(|state| state.z_score().unwrap_or(f64::NAN));
-    Ok(Answer::new(numbers(scores)))
+    Ok(rows.fold(request, 1.0, &targets, options)?.statistic(Statistic::ZScore)?)
 }
 
 /// The probability of the k likeliest classes.
@@ -227,7 +234,5 @@ fn top_k_mass(request: &Request) -> Result<Answer> {
     }
     let targets = rows.any_targets();
     let forward = rows.fold(request, 1.0, &targets, LinearCrossEntropy::builder().top_k(k))?;
-    let top = forward.top_k().log_probabilities;
-    let masses: Array1<f64> = top.rows().into_iter().map(|row| row.mapv(f64::exp).sum()).collect();
-    Ok(Answer::new(vector(masses.view())))
+    Ok(Answer::new(vector(forward.top_k().mass().view())))
 }

@@ -1,6 +1,8 @@
 //! The other divergences of rows from those of a teacher.
 
 use ndarray::Array2;
+use serde_json::{Value, json};
+use surprisal::information::Divergences;
 use surprisal::loss::{
     Companion, Head, JensenShannon, KullbackLeibler, RowLoss, SkewKullbackLeibler, Sum,
     SymmetricCrossEntropy, TemperatureSquared, TotalVariation,
@@ -91,6 +93,12 @@ pub const FUNCTIONS: &[Function] = &[
         },
     },
     Function {
+        name: "divergences",
+        arguments: &[LOGITS, TEACHER_LOGITS],
+        gradient: &[],
+        answer: all_divergences,
+    },
+    Function {
         name: "skew_kl",
         arguments: &[
             LOGITS,
@@ -172,6 +180,28 @@ fn divergence(request: &Request, loss: impl RowLoss + 'static) -> Result<Answer>
     let mut losses = Losses::new(request, &logits);
     losses.add(1.0, LinearCrossEntropy::builder().row_loss(loss), &inputs)?;
     Ok(losses.answer())
+}
+
+/// Every divergence of p, of the logits, from q, of the teacher's.
+fn all_divergences(request: &Request) -> Result<Answer> {
+    let logits = logits(request, "logits")?;
+    let teacher = teacher(request, &logits)?;
+    let rows = logits.rows().into_iter().zip(teacher.rows());
+    let all: surprisal::Result<Vec<Divergences>> =
+        rows.map(|(logits, teacher)| Divergences::of(logits, teacher)).collect();
+    let all = all?;
+    let each = |of: fn(&Divergences) -> f64| -> Value { all.iter().map(of).map(number).collect() };
+    Ok(Answer::new(json!({
+        "kl": each(|row| row.kl),
+        "reverse_kl": each(|row| row.reverse_kl),
+        "cross_entropy": each(|row| row.cross_entropy),
+        "entropy": each(|row| row.entropy),
+        "jensen_shannon": each(|row| row.jensen_shannon),
+        "total_variation": each(|row| row.total_variation),
+        "hellinger_squared": each(|row| row.hellinger_squared),
+        "renyi2": each(|row| row.renyi2),
+        "chi_squared": each(|row| row.chi_squared),
+    })))
 }
 
 /// The gradient by the teacher is that of the loss the other way.

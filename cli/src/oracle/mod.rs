@@ -1,6 +1,7 @@
 //! `surprisal oracle`: the functions of the library, asked by name from any language.
 
 mod activations;
+mod alignment;
 mod answer;
 mod argument;
 mod binary;
@@ -30,6 +31,7 @@ mod rows;
 mod sequence_losses;
 mod table;
 mod target_losses;
+mod texts;
 mod truncated;
 mod values;
 

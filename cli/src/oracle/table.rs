@@ -10,9 +10,9 @@ use super::nearest::nearest;
 use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
 use super::{
-    activations, binary, contrastive, coverage, distillation, distributions, divergences,
-    embedding_losses, fused, listed, policies, policy_entropy, preferences, ranked, reversible,
-    robust_losses, row_losses, target_losses, truncated, values,
+    activations, alignment, binary, contrastive, coverage, distillation, distributions,
+    divergences, embedding_losses, fused, listed, policies, policy_entropy, preferences, ranked,
+    reversible, robust_losses, row_losses, target_losses, texts, truncated, values,
 };
 
 /// The function that lists the others.
@@ -37,6 +37,8 @@ const FAMILIES: &[&[Function]] = &[
     preferences::FUNCTIONS,
     policies::FUNCTIONS,
     policy_entropy::FUNCTIONS,
+    texts::FUNCTIONS,
+    alignment::FUNCTIONS,
 ];
 
 const LOSSES: &[&[Named]] =

@@ -86,7 +86,8 @@ const MEASURED_POSITIONS: usize = 1 << 15;
 /// Train a small language model with the fused loss, on a text of yours or on six tragedies
 ///
 /// Writes metrics.jsonl, report.html, model.safetensors (classifier, bias, embedding, and what else
-/// the model has), hidden.npy and targets.npy of the last tenth of the text, which is held out, and
+/// the model has), hidden.npy and targets.npy of the last tenth of the text, which is held out,
+/// hidden_seen.npy and targets_seen.npy of as much text before it, which was trained on, and
 /// checkpoint.safetensors, with which --resume goes on. Ctrl-c ends a run early, with all of these.
 ///
 /// Tokens that the training part has only once are one class, the unknown ones. Perplexity and bits per
@@ -429,6 +430,17 @@ impl Session<'_> {
         checkpoint::write(&self.out, &self.training, text, tokens, self.elapsed())
     }
 
+    /// The hidden states and targets of as many positions just before the held-out ones, which were trained on:
+    /// beside those, they show what the model remembers.
+    fn write_seen(&self, count: usize) -> Result<(), Failure> {
+        let corpus = self.text.corpus;
+        let seen = corpus.training - count.min(corpus.training)..corpus.training;
+        let hidden = self.training.hidden_of(seen.clone())?;
+        write_npy(&self.out.join("hidden_seen.npy"), hidden.view())?;
+        let targets: Vec<i64> = corpus.tokens[seen].iter().map(|&class| class.into()).collect();
+        Ok(write_npy(&self.out.join("targets_seen.npy"), ndarray::aview1(&targets))?)
+    }
+
     /// The last measurement, of all held-out positions, and every file.
     fn finish(&mut self) -> Result<(Measurement, Finish), Failure> {
         let step = self.training.step;
@@ -442,6 +454,7 @@ impl Session<'_> {
         write_npy(&self.out.join("hidden.npy"), hidden.view())?;
         let targets: Vec<i64> = held_out.iter().map(|&class| class.into()).collect();
         write_npy(&self.out.join("targets.npy"), ndarray::aview1(&targets))?;
+        self.write_seen(held_out.len())?;
 
         let rows = self.training.batch().min(hidden.nrows());
         let some = hidden.slice(ndarray::s![..rows, ..]).to_owned();

@@ -9,5 +9,6 @@ mod oracle;
 mod preference;
 mod program;
 mod ranks;
+mod score;
 mod spectra;
 mod train;

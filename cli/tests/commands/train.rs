@@ -91,13 +91,15 @@ fn with_text() -> (tempfile::TempDir, String, impl Fn(&str) -> String) {
     (directory, text, move |name| path(&root, name))
 }
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "report.html",
     "metrics.jsonl",
     "model.safetensors",
     "checkpoint.safetensors",
     "hidden.npy",
     "targets.npy",
+    "hidden_seen.npy",
+    "targets_seen.npy",
 ];
 
 /// The files that do not say how long anything took are the same, and the metrics but for that.
@@ -107,7 +109,9 @@ fn assert_same_run(one: &str, other: &str) {
     for (line, other) in lines.iter().zip(&others) {
         assert!(line == other, "{line:.300} and {other:.300}");
     }
-    for name in ["model.safetensors", "hidden.npy", "targets.npy"] {
+    for name in
+        ["model.safetensors", "hidden.npy", "targets.npy", "hidden_seen.npy", "targets_seen.npy"]
+    {
         let bytes = |out: &str| fs::read(Path::new(out).join(name)).unwrap();
         assert!(bytes(one) == bytes(other), "{name} of {one} and {other}");
     }
