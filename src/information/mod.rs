@@ -1,5 +1,5 @@
 //! What distributions and texts tell: perplexity, detection of training text, alignment in closed form,
-//! divergences of rows.
+//! decoding, divergences of rows.
 //!
 //! All of it begins with numbers that the fold gives for each token: −ln p, the entropy, the varentropy
 //! ([`Forward`](crate::Forward) with its [`Statistic`](crate::Statistic)s). No logit need be stored for any of it.
@@ -11,6 +11,9 @@
 //! | to know how well a score tells them apart | [`Roc`] |
 //! | what best-of-N or a tilt by rewards makes of a distribution | [`RewardDistribution`] |
 //! | the same from samples | [`expected_best_of_n`], [`pass_at_k`] |
+//! | which tokens of a row a decoder keeps: nucleus, min-p, typical | [`NextToken`] |
+//! | to decode at a constant surprise | [`Mirostat`] |
+//! | to decode with a large model only where a small one is unsure | [`EntropySwitch`] |
 //! | how far two rows of logits are apart, in nine ways | [`Divergences`]; as losses over whole heads: [`Divergence`](crate::loss::Divergence) |
 //! | a Rényi cross-entropy of two lists of probabilities | [`renyi_cross_entropy`] |
 //! | the Rényi entropies of rows, of any order | [`renyi_entropies`] |
@@ -20,10 +23,12 @@
 
 mod alignment;
 mod dc_pdd;
+mod decoding;
 mod divergences;
 mod min_k;
 mod moments;
 mod perplexity;
+mod probabilities;
 mod ratios;
 mod renyi_entropies;
 mod roc;
@@ -32,6 +37,9 @@ pub use alignment::{
     BestOfN, RewardDistribution, Tilted, expected_best_of_n, pass_at_k, renyi_cross_entropy,
 };
 pub use dc_pdd::ReferenceCounts;
+pub use decoding::{
+    DecodingModel, EntropySwitch, Mirostat, MirostatStep, NextToken, SurpriseOf, SwitchStep,
+};
 pub use divergences::Divergences;
 pub use min_k::MinK;
 pub use perplexity::Perplexity;

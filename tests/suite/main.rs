@@ -10,6 +10,7 @@ mod class_order;
 mod classical;
 mod contrastive;
 #[cfg(feature = "spectral")]
+mod decoding;
 mod diffusion;
 #[cfg(feature = "spectral")]
 mod diffusion_golden;

@@ -7,6 +7,7 @@ mod argument;
 mod binary;
 mod contrastive;
 mod coverage;
+mod decoding;
 mod distillation;
 mod distributions;
 mod divergences;

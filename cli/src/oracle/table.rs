@@ -10,7 +10,7 @@ use super::nearest::nearest;
 use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
 use super::{
-    activations, alignment, binary, contrastive, coverage, distillation, distributions,
+    activations, alignment, binary, contrastive, coverage, decoding, distillation, distributions,
     divergences, embedding_losses, fused, listed, policies, policy_entropy, preferences, ranked,
     reversible, robust_losses, row_losses, target_losses, texts, truncated, values,
 };
@@ -37,6 +37,7 @@ const FAMILIES: &[&[Function]] = &[
     preferences::FUNCTIONS,
     policies::FUNCTIONS,
     policy_entropy::FUNCTIONS,
+    decoding::FUNCTIONS,
     texts::FUNCTIONS,
     alignment::FUNCTIONS,
 ];

@@ -268,7 +268,10 @@ fn bad_inputs_are_refused_in_one_line() {
         "--hidden e.npy --classifier c.npy --targets lines.npy",
         &["--targets", "--hidden"],
     );
-    place.refused("--hidden e.npy --classifier c.npy --targets t.npy", &["targets[2] is -1", "below 7"]);
+    place.refused(
+        "--hidden e.npy --classifier c.npy --targets t.npy",
+        &["targets[2] is -1", "below 7"],
+    );
     place.write("same.npy", &[1, 1, 1, 1]);
     place.refused(&with("--labels same.npy"), &["4 positives and 0 negatives"]);
     place.write("zero.npy", &[9, 0, 8, 14]);

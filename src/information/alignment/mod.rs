@@ -2,7 +2,6 @@
 
 mod best_of_n;
 mod cumulant;
-mod probabilities;
 mod renyi_cross_entropy;
 mod rewards;
 mod samples;

@@ -1,8 +1,8 @@
 //! Rényi's cross-entropy.
 
 use super::cumulant::Cumulant;
-use super::probabilities::probabilities;
 use crate::error::{Error, Result, short};
+use crate::information::probabilities::probabilities;
 use crate::matrix::Vector;
 
 /// H_α(p; q) = ln Σ p q^{α−1} / (1 − α) in nats, of an order α > 0; −Σ p ln q at α = 1.

@@ -1,7 +1,7 @@
 //! A distribution over answers, each with a reward.
 
-use super::probabilities::probabilities;
 use crate::error::{Error, Result};
+use crate::information::probabilities::probabilities;
 use crate::matrix::Vector;
 
 /// A distribution over finitely many answers, each with a reward: what best-of-N and the KL-regularised optimum are

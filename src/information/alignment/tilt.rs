@@ -1,9 +1,9 @@
 //! The optimum under a penalty on the divergence.
 
 use super::cumulant::Cumulant;
-use super::probabilities::divergence_term;
 use super::rewards::RewardDistribution;
 use crate::error::{Error, Result, short};
+use crate::information::probabilities::divergence_term;
 
 /// φ_t ∝ p e^{t r}; what [`RewardDistribution::tilted`] returns.
 ///

@@ -8,7 +8,10 @@ use crate::preference::numerics::exp_beyond_line;
 const TOLERANCE: f64 = 1e-9;
 
 /// Probabilities `[n]`, at least 0, of which the sum is 1, over what it is.
-pub(super) fn probabilities(argument: &'static str, list: Vector<'_>) -> Result<Vec<f64>> {
+pub(in crate::information) fn probabilities(
+    argument: &'static str,
+    list: Vector<'_>,
+) -> Result<Vec<f64>> {
     let list: Vec<f64> = list.to_vec();
     if list.is_empty() {
         let expected = "at least one probability".into();
@@ -36,7 +39,7 @@ pub(super) fn probabilities(argument: &'static str, list: Vector<'_>) -> Result<
 
 /// What a class adds to KL(φ‖p), φ = p e^x: φ x − φ + p. Both sum to 1, so the sum of it is that of φ x; none is below
 /// 0.
-pub(super) fn divergence_term(p: f64, phi: f64, x: f64) -> f64 {
+pub(in crate::information) fn divergence_term(p: f64, phi: f64, x: f64) -> f64 {
     if phi == 0.0 {
         p
     } else if x.abs() < 1.0 {
