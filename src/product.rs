@@ -113,7 +113,8 @@ struct Tile<'a, T> {
     to: ArrayViewMut2<'a, T>,
 }
 
-fn multiply<T: Real>(
+/// `to = A·B`, or added to it, over as many threads as there is scratch. Its bits do not depend on their number.
+pub(crate) fn multiply<T: Real>(
     isa: Isa,
     slots: &mut [Scratch<T>],
     a: ArrayView2<'_, T>,

@@ -1,20 +1,27 @@
 //! Each positive against all negatives of the batch.
 
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 
 use super::checks::{finite, of_embeddings_alone, positive};
 use super::contrast::Contrast;
-use super::pair_sums::{PairSums, Totals};
+use super::pair_sums::{Asked, PairSums, Sorting, Totals};
 use crate::element::Real;
 use crate::error::{Error, Result, short};
 use crate::loss::{Gradients, Inputs};
 use crate::matrix::Matrix;
-use crate::product::{Scratch, Target, multiply_here};
+use crate::parallel;
+use crate::pieces::split;
+use crate::product::{Scratch, Target, multiply};
 use crate::simd::Isa;
 use crate::writing::put_row;
 
-/// Queries whose scores are held at a time.
-const BLOCK: usize = 64;
+/// Queries whose scores are held at a time: keys and their gradient are read once for each block, 128 operations a byte
+/// of f32. Chosen by that.
+const BLOCK: usize = 256;
+/// Scores that one thread sorts at a time: with their places 768 KiB, for a second cache. Chosen by that.
+const AT_ONCE: usize = 1 << 15;
+/// Scores below which another thread costs more than it takes over, at some ten nanoseconds for each. Not measured.
+const FEW: usize = 1 << 12;
 
 /// What the sum over pairs is divided by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,9 +46,9 @@ pub enum PairReduction {
 /// [`InfoNce`](super::InfoNce) is blind: thresholds that all queries share are learnt.
 ///
 /// B²·M pairs take a time of B·M beside the products: Σ_i softplus((s − s_ii)/τ) is a smooth function of s alone, which
-/// is interpolated in pieces of width 2τ to about the rounding of f64. Scores are made 64 queries at a time and
+/// is interpolated in pieces of width 2τ to about the rounding of f64. Scores are made 256 queries at a time and
 /// forgotten. Beyond the embeddings and their gradients that takes O(B + M) numbers, and up to 2²⁰ pieces: positives
-/// may be 2²¹ τ apart.
+/// may be 2²¹ τ apart. It goes over the threads of the ambient pool, to the same bits whatever their number.
 ///
 /// arXiv 2510.00137, which has no τ in its loss (τ = 1 here) and divides by B.
 ///
@@ -123,32 +130,62 @@ impl MannWhitney {
         finite("scores", &scores)?;
         let (rows, columns) = scores.dim();
         check_count("scores", rows, columns, vec![rows, columns])?;
-        let mut own = vec![0.0; columns];
         let points: Vec<f64> = (0..rows).map(|i| scores.at(i, i) / self.temperature).collect();
-        let mut sums = self.sums(&points)?;
-        let mut gradient = Array2::zeros((rows, columns));
-        let mut slope = Slope::around(&points);
-        for (i, mut to) in gradient.rows_mut().into_iter().enumerate() {
-            scores.read(i, 0..columns, &mut own);
-            for (j, (to, score)) in to.iter_mut().zip(&own).enumerate() {
-                if i != j {
-                    let x = score / self.temperature;
-                    *to = sums.ask(x);
-                    slope.add(*to, x);
-                }
-            }
+        let sums = self.sums(Isa::current()?, &points)?;
+        let mut groups = sums.groups();
+        let mut slots = slots(rows, columns);
+        let mut gradient = copied::<f64>(&scores);
+        for (block, scores) in split(gradient.view_mut(), Axis(0), BLOCK).into_iter().enumerate() {
+            self.ask(&sums, &mut groups, &mut slots, block * BLOCK, scores);
         }
-        let totals = sums.totals();
+        let totals = sums.totals(&groups, slots.len());
         for (i, of_point) in totals.of_points.iter().enumerate() {
             gradient[[i, i]] = -of_point;
         }
         let divisor = self.divisor(rows, columns);
         gradient /= self.temperature * divisor;
-        Ok((self.contrast(&points, &totals, slope, divisor), gradient))
+        Ok((self.contrast(&points, &totals, sums.centre, divisor), gradient))
     }
 
-    fn sums(&self, points: &[f64]) -> Result<PairSums> {
-        PairSums::new(points.to_vec()).ok_or_else(|| Error::Option {
+    /// Puts the slope of each negative in its place, 0 for positives: of the queries from `first` on.
+    fn ask<R: Real>(
+        &self,
+        sums: &PairSums,
+        groups: &mut [Asked],
+        slots: &mut [Slot],
+        first: usize,
+        scores: ArrayViewMut2<'_, R>,
+    ) {
+        // Which group counts a score depends on nothing but its row.
+        let rows = BLOCK.div_ceil(groups.len());
+        let parts = split(scores, Axis(0), rows).into_iter().enumerate();
+        let work = |slot: &mut Slot, ((i, part), asked): ((usize, _), &mut Asked)| {
+            let part: ArrayViewMut2<'_, R> = part;
+            let first = first + i * rows;
+            let at_once = (AT_ONCE / part.ncols()).max(1);
+            for (k, mut scores) in split(part, Axis(0), at_once).into_iter().enumerate() {
+                let first = first + k * at_once;
+                let Slot { xs, sorting } = &mut *slot;
+                xs.clear();
+                for (i, row) in (first..).zip(scores.rows()) {
+                    let others = row.iter().enumerate().filter(|(j, _)| *j != i);
+                    xs.extend(others.map(|(_, score)| score.to_f64() / self.temperature));
+                }
+                sums.ask(asked, sorting, xs);
+                let mut found = xs.iter();
+                for (i, mut row) in (first..).zip(scores.rows_mut()) {
+                    for (j, score) in row.iter_mut().enumerate() {
+                        let own = if i == j { None } else { found.next() };
+                        *score = R::from_f64(own.copied().unwrap_or_default());
+                    }
+                }
+            }
+        };
+        parallel::for_each(slots, parts.zip(groups).collect(), work);
+    }
+
+    fn sums(&self, isa: Isa, points: &[f64]) -> Result<PairSums> {
+        PairSums::new(isa, points.to_vec()).ok_or_else(|| Error::Option {
             name: "temperature",
             value: short(self.temperature),
             expected: "at least a 2^-21 of what the scores of the positives are apart",
@@ -160,19 +197,13 @@ impl MannWhitney {
         rows as f64 * if self.reduction == PairReduction::Mean { negatives } else { 1.0 }
     }
 
-    fn contrast(
-        &self,
-        points: &[f64],
-        totals: &Totals,
-        mut slope: Slope,
-        divisor: f64,
-    ) -> Contrast {
-        for (of_point, p) in totals.of_points.iter().zip(points) {
-            slope.add(-of_point, *p);
-        }
+    fn contrast(&self, points: &[f64], totals: &Totals, centre: f64, divisor: f64) -> Contrast {
+        // Σ (∂L/∂z) (z − c), whose slopes sum to 0.
+        let of_points = totals.of_points.iter().zip(points);
+        let of_points: f64 = of_points.map(|(of_point, p)| of_point * (p - centre)).sum();
         Contrast {
             loss: totals.value / divisor,
-            by_temperature: -slope.sum / (self.temperature * divisor),
+            by_temperature: (of_points - totals.slope) / (self.temperature * divisor),
         }
     }
 
@@ -216,38 +247,29 @@ impl MannWhitney {
         let isa = Isa::current()?;
         let points: Vec<f64> =
             (0..rows).map(|i| dot(&queries, i, &keys, i) / self.temperature).collect();
-        let mut sums = self.sums(&points)?;
-        let mut slope = Slope::around(&points);
-        let mut scratch = Scratch::new();
+        let sums = self.sums(isa, &points)?;
+        let mut groups = sums.groups();
+        let mut slots = slots(rows, columns);
+        let mut scratch: Vec<_> = slots.iter().map(|_| Scratch::new()).collect();
         let mut block = Array2::from_elem((BLOCK.min(rows), columns), R::ZERO);
         let wanted = gradients.is_some();
-        let zeros = |like: &Array2<R>| Array2::from_elem(like.dim(), R::ZERO);
+        let zeros =
+            |like: &Array2<R>| Array2::from_elem(if wanted { like.dim() } else { (0, 0) }, R::ZERO);
         let (mut by_queries, mut by_keys) = (zeros(&queries), zeros(&keys));
         for first in (0..rows).step_by(BLOCK) {
             let own = first..rows.min(first + BLOCK);
             let some: ArrayView2<'_, R> = queries.slice(s![own.clone(), ..]);
             let mut scores = block.slice_mut(s![..own.len(), ..]);
-            multiply_here(isa, &mut scratch, some, keys.t(), Target::Old, scores.view_mut());
-            for (i, mut scores) in own.clone().zip(scores.rows_mut()) {
-                for (j, score) in scores.iter_mut().enumerate() {
-                    if i == j {
-                        *score = R::ZERO;
-                        continue;
-                    }
-                    let x = score.to_f64() / self.temperature;
-                    let asked = sums.ask(x);
-                    slope.add(asked, x);
-                    *score = R::from_f64(asked);
-                }
-            }
+            multiply(isa, &mut scratch, some, keys.t(), Target::Old, scores.view_mut());
+            self.ask(&sums, &mut groups, &mut slots, first, scores.view_mut());
             if wanted {
-                let to = by_queries.slice_mut(s![own.clone(), ..]);
-                multiply_here(isa, &mut scratch, scores.view(), keys.view(), Target::Old, to);
+                let to = by_queries.slice_mut(s![own, ..]);
+                multiply(isa, &mut scratch, scores.view(), keys.view(), Target::Old, to);
                 let to = by_keys.view_mut();
-                multiply_here(isa, &mut scratch, scores.t(), some, Target::Sum, to);
+                multiply(isa, &mut scratch, scores.t(), some, Target::Sum, to);
             }
         }
-        let totals = sums.totals();
+        let totals = sums.totals(&groups, slots.len());
         let divisor = self.divisor(rows, columns);
         if let Some(gradients) = gradients {
             let factor = 1.0 / (self.temperature * divisor);
@@ -266,24 +288,21 @@ impl MannWhitney {
                 }
             }
         }
-        Ok(self.contrast(&points, &totals, slope, divisor))
+        Ok(self.contrast(&points, &totals, sums.centre, divisor))
     }
 }
 
-/// Σ (∂L/∂z) (z − c), whose slopes sum to 0: c takes the size of the scores away.
-struct Slope {
-    centre: f64,
-    sum: f64,
+/// What a thread asks with.
+#[derive(Default)]
+struct Slot {
+    xs: Vec<f64>,
+    sorting: Sorting,
 }
 
-impl Slope {
-    fn around(points: &[f64]) -> Self {
-        Self { centre: points.iter().sum::<f64>() / points.len() as f64, sum: 0.0 }
-    }
-
-    fn add(&mut self, slope: f64, x: f64) {
-        self.sum += slope * (x - self.centre);
-    }
+/// For as many threads as so many scores are worth.
+fn slots(rows: usize, columns: usize) -> Vec<Slot> {
+    let threads = if rows.saturating_mul(columns) < FEW { 1 } else { parallel::threads() };
+    (0..threads).map(|_| Slot::default()).collect()
 }
 
 fn check_count(

@@ -26,6 +26,7 @@ mod epps_pulley;
 pub mod in_batch;
 mod info_nce;
 mod mann_whitney;
+mod pair_kernels;
 mod pair_sums;
 mod repri;
 mod sigreg;

@@ -126,3 +126,27 @@ fn what_does_not_go_together_is_refused() {
     scores[[1, 1]] = f64::NEG_INFINITY;
     refused(loss.of_scores(&scores), &["scores[1, 1] is -inf"]);
 }
+
+#[test]
+#[cfg(feature = "parallel")]
+fn bits_do_not_depend_on_the_threads() {
+    // More than a block of queries, and than one thread sorts at a time.
+    let narrow = |seed, rows| normal(seed, rows, 9).mapv(|x| x as f32);
+    let (queries, keys) = (narrow(25, 300), narrow(26, 333));
+    for temperature in [0.01, 1.0] {
+        let loss = MannWhitney::new(temperature).unwrap();
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut found = (Array2::<f32>::zeros((300, 9)), Array2::<f32>::zeros((333, 9)));
+                let gradients = Gradients::new().hidden(&mut found.0).classifier(&mut found.1);
+                let contrast = loss.loss_and_gradients(&queries, &keys, gradients).unwrap();
+                let numbers = [contrast.loss, contrast.by_temperature].map(f64::to_bits);
+                let bits = found.0.iter().chain(&found.1).map(|x| x.to_bits());
+                (numbers, bits.collect::<Vec<_>>())
+            })
+        };
+        let one = run(1);
+        assert!(one == run(2) && one == run(5), "{temperature}");
+    }
+}
