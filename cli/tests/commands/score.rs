@@ -45,7 +45,7 @@ impl Place {
         write_npy(&path("y.npy"), arr1(&TARGETS).view()).unwrap();
         write_npy(&path("t.npy"), arr1(&TEXTS).view()).unwrap();
         write_npy(&path("bytes.npy"), arr1(&[9_i64, 11, 8, 14]).view()).unwrap();
-        write_npy(&path("labels.npy"), arr1(&[1_u8, 0, 1, 0]).view()).unwrap();
+        write_npy(&path("labels.npy"), arr1(&[1_i64, 0, 1, 0]).view()).unwrap();
         write_npy(&path("counts.npy"), counts().view()).unwrap();
         write_npy(&path("r.npy"), beside().view()).unwrap();
         place
