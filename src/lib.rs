@@ -11,6 +11,7 @@ pub mod contrastive;
 pub mod diffusion;
 mod element;
 mod error;
+pub mod fit;
 mod gemm;
 #[cfg(feature = "gpu")]
 pub mod gpu;

@@ -10,6 +10,7 @@ mod dse;
 mod dsmi;
 mod features;
 mod filter;
+mod fit;
 mod loss;
 mod numerals;
 mod oracle;
@@ -72,6 +73,7 @@ enum Command {
     Devices(devices::Devices),
     Dse(dse::Dse),
     Dsmi(dsmi::Dsmi),
+    Fit(Box<fit::Fit>),
     Loss(Box<loss::Loss>),
     Oracle(oracle::Oracle),
     Preference(Box<preference::Preference>),
@@ -118,7 +120,7 @@ fn main() -> ExitCode {
                 };
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => (
-                "a subcommand is missing, expected bench, devices, dse, dsmi, loss, oracle, preference, score, spectrum or train; see --help"
+                "a subcommand is missing, expected bench, devices, dse, dsmi, fit, loss, oracle, preference, score, spectrum or train; see --help"
                     .into(),
                 2,
             ),
@@ -138,6 +140,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Devices(devices) => devices.run(&global),
         Command::Dse(dse) => dse.run(&global),
         Command::Dsmi(dsmi) => dsmi.run(&global),
+        Command::Fit(fit) => fit.run(&global),
         Command::Loss(loss) => loss.run(&global),
         Command::Oracle(oracle) => oracle.run(),
         Command::Preference(preference) => preference.run(&global),

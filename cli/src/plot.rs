@@ -3,6 +3,10 @@
 //! Numbers are mapped to the page here; `plotters` writes the elements. Colours are two of Okabe and
 //! Ito's, which the colour-blind can tell apart, on a background of their own.
 
+mod law;
+
+pub use self::law::{LawPicture, Series, Told, law};
+
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -378,7 +382,7 @@ impl Page<'_> {
 }
 
 /// Three digits, never up to 1 from below.
-fn rounded_down(value: f64) -> String {
+pub fn rounded_down(value: f64) -> String {
     short((value * 1000.0).floor() / 1000.0)
 }
 

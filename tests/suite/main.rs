@@ -18,6 +18,7 @@ mod edge_cases;
 mod ends_of_the_range;
 mod filter;
 mod filter_by_mass;
+mod fit;
 mod golden;
 mod information;
 mod instruction_set;

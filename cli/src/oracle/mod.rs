@@ -15,6 +15,7 @@ mod embedding_losses;
 mod function;
 mod fused;
 mod json;
+mod laws;
 mod listed;
 mod logits;
 mod named;

@@ -11,8 +11,8 @@ use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
 use super::{
     activations, alignment, binary, contrastive, coverage, decoding, distillation, distributions,
-    divergences, embedding_losses, fused, listed, policies, policy_entropy, preferences, ranked,
-    reversible, robust_losses, row_losses, target_losses, texts, truncated, values,
+    divergences, embedding_losses, fused, laws, listed, policies, policy_entropy, preferences,
+    ranked, reversible, robust_losses, row_losses, target_losses, texts, truncated, values,
 };
 
 /// The function that lists the others.
@@ -40,6 +40,7 @@ const FAMILIES: &[&[Function]] = &[
     decoding::FUNCTIONS,
     texts::FUNCTIONS,
     alignment::FUNCTIONS,
+    laws::FUNCTIONS,
 ];
 
 const LOSSES: &[&[Named]] =
