@@ -7,6 +7,7 @@ pub mod autodiff;
 pub mod binary;
 pub mod classical;
 pub mod contrastive;
+pub mod coupling;
 #[cfg(feature = "spectral")]
 pub mod diffusion;
 mod element;
@@ -29,6 +30,7 @@ mod printable;
 mod product;
 mod quotient;
 pub mod random;
+pub mod rates;
 mod reading;
 mod simd;
 mod softmax;

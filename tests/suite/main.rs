@@ -9,6 +9,7 @@ mod class_order;
 #[cfg(feature = "io")]
 mod classical;
 mod contrastive;
+mod coupling;
 #[cfg(feature = "spectral")]
 mod decoding;
 mod diffusion;
@@ -29,6 +30,7 @@ mod preference;
 mod properties;
 mod random;
 mod ranked;
+mod rates;
 mod reversible;
 mod rooms;
 mod row_losses;

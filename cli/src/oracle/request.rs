@@ -197,8 +197,12 @@ impl Request {
         }
     }
 
-    /// A whole number from `least` to `most`.
+    /// A whole number from `least` to `most`, or its default.
     pub fn whole(&self, name: &str, least: usize, most: usize) -> Result<usize> {
+        if let (false, Otherwise::Number(number)) = (self.has(name), self.argument(name)?.otherwise)
+        {
+            return Ok(number as usize);
+        }
         let (argument, value) = self.value(name)?;
         whole(value, least, most)
             .ok_or_else(|| wrong(argument, &format!("{} of {least} to {most}", value.described())))
@@ -210,6 +214,16 @@ impl Request {
         let list = list(argument, value, "")?;
         let numbers = list.iter().enumerate().map(|(i, value)| number(argument, value, &[i]));
         numbers.collect()
+    }
+
+    /// Arrays of numbers in an array, one at least, each of its own length.
+    pub fn vectors(&self, name: &str) -> Result<Vec<Vec<f64>>> {
+        let (argument, value) = self.value(name)?;
+        let numbers = |(i, inner): (usize, &Json)| {
+            let inner = list(argument, inner, &format!("[{i}]"))?.iter().enumerate();
+            inner.map(|(j, value)| number(argument, value, &[i, j])).collect()
+        };
+        list(argument, value, "")?.iter().enumerate().map(numbers).collect()
     }
 
     /// `count` times true or false.

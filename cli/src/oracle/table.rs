@@ -10,9 +10,10 @@ use super::nearest::nearest;
 use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
 use super::{
-    activations, alignment, binary, contrastive, coverage, decoding, distillation, distributions,
-    divergences, embedding_losses, fused, laws, listed, policies, policy_entropy, preferences,
-    ranked, reversible, robust_losses, row_losses, target_losses, texts, truncated, values,
+    activations, alignment, binary, contrastive, couplings, coverage, decoding, distillation,
+    distributions, divergences, embedding_losses, fused, laws, listed, policies, policy_entropy,
+    preferences, ranked, rates, reversible, robust_losses, row_losses, target_losses, texts,
+    truncated, values,
 };
 
 /// The function that lists the others.
@@ -41,6 +42,8 @@ const FAMILIES: &[&[Function]] = &[
     texts::FUNCTIONS,
     alignment::FUNCTIONS,
     laws::FUNCTIONS,
+    couplings::FUNCTIONS,
+    rates::FUNCTIONS,
 ];
 
 const LOSSES: &[&[Named]] =

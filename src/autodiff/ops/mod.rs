@@ -17,6 +17,7 @@ mod matmul;
 mod norm;
 mod preference;
 mod ranked;
+mod rates;
 mod reduce;
 pub(super) mod reversible;
 mod shape;
