@@ -641,3 +641,52 @@ fn labels_of_yes_and_no_that_are_none_are_refused() {
     refused(aspects(r#""classes":1,"aspect_targets":[[0.5,0.5]]"#), &["targets[0] is 1"]);
     refused(aspects(r#""classes":2,"aspect_targets":[[-0.5]]"#), &["the answers[0, 0] is -0.5"]);
 }
+
+#[test]
+fn distributions_and_rates_that_are_none_are_refused() {
+    let at = |name: &str, rest: &str| format!(r#"{{"function":"{name}",{rest}}}"#);
+    let map = |rest: &str| at("entropy_bounded_map", rest);
+    refused(map(r#""p":[0.5,0.5],"rate":"nan""#), &["rate is \"nan\"", "from 0 or \"inf\""]);
+    refused(
+        map(r#""p":[0.5,0.5],"rate":1,"unit":"hartleys""#),
+        &["unit is", "\"nats\" or \"bits\""],
+    );
+    refused(map(r#""p":[0.5,"nan"],"rate":1"#), &["p[1] is NaN"]);
+    let every = answer(&map(r#""p":[0.5,0,0.5],"rate":"inf""#));
+    assert_eq!(every["value"]["labels"], json!([0, -1, 1]));
+    let many =
+        |marginals: &str| at("multi_marginal_coupling", &format!(r#""marginals":{marginals}"#));
+    refused(many("[]"), &["marginals is empty"]);
+    refused(many("[1]"), &["marginals[0] is 1", "an array"]);
+    refused(many("[[1],[]]"), &["marginals[1] is empty"]);
+    refused(many(r#"[[1],["x"]]"#), &["marginals[1][0] is", "a number"]);
+    refused(many("[[1],[0.5,0.25]]"), &["marginals[1] sum to 0.75"]);
+    refused(at("minimum_entropy_coupling", r#""p":[1]"#), &["q is missing"]);
+    refused(at("joint_mutual_information", r#""joint":[[0.5],[0.25,0.25]]"#), &["joint[1] has 2"]);
+
+    let rate =
+        |rest: &str| at("discretized_gaussian", &format!(r#""values":[0,1],"mean":[0,0],{rest}"#));
+    refused(rate(r#""sigma":[1]"#), &["scale has shape [1]", "[2]"]);
+    refused(rate(r#""sigma":[1,"inf"]"#), &["scale[1] is inf"]);
+    refused(rate(r#""sigma":[1,1],"minimum_sigma":0"#), &["minimum_sigma is 0", "above 0"]);
+    refused(rate(r#""sigma":[1,1],"probability_floor":2"#), &["probability_floor is 2", "up to 1"]);
+    refused(
+        at("pmf_to_quantized_cdf", r#""pmf":[1],"precision":25"#),
+        &["precision is 25", "1 to 24"],
+    );
+    let default = answer(&at("pmf_to_quantized_cdf", r#""pmf":[3,1]"#));
+    assert_eq!(default["value"], json!([0, 49152, 65536]));
+    refused(at("crossquant", r#""activations":[[1]],"bits":17"#), &["bits is 17", "2 to 16"]);
+    let step = |rest: &str| {
+        at("cem_gaussian", &format!(r#""samples":[[1],[2]],"mean":[0],"std":[1],{rest}"#))
+    };
+    refused(step(r#""scores":[1,"-inf"],"elites":1"#), &["scores[1] is -inf", "finite"]);
+    refused(step(r#""scores":[1],"elites":1"#), &["scores has 1 entries, expected 2"]);
+    refused(step(r#""scores":[1,2],"elites":1,"smoothing":1.5"#), &["smoothing is 1.5", "up to 1"]);
+    let of = |samples: &str| {
+        let rest = format!(r#""samples":{samples},"probabilities":[[0.5,0.5]]"#);
+        at("cem_categorical", &rest)
+    };
+    refused(of("[[0.5]]"), &["samples[0][0] is 0.5", "from 0 to 1"]);
+    refused(of("[[0,1]]"), &["samples has shape [0, 2]", "1 places"]);
+}
