@@ -13,7 +13,7 @@ use crate::loss::engine::tile::{Hidden, Scratch, sized};
 use crate::parallel;
 use crate::simd::Isa;
 use crate::softmax::RowState;
-use crate::softmax::block::{self, Moments};
+use crate::softmax::block::Moments;
 use crate::softmax::columns::{ColumnSums, reduce_columns};
 
 /// What the rows and the columns of a square of scores are reduced to.
@@ -127,7 +127,7 @@ fn fold_span<F: Operand>(
             }
             problem.transform(&rows[group.clone()], columns.clone(), tile, width);
             for (i, logits) in group.clone().zip(tile.chunks_mut(width)) {
-                push(isa, columns.start, logits, moments, &mut of_rows[i]);
+                of_rows[i].push_block(isa, columns.start, logits, moments);
                 if let Some(at) = rows[i].hidden.checked_sub(columns.start)
                     && let Some(logit) = logits.get(at)
                 {
@@ -137,23 +137,6 @@ fn fold_span<F: Operand>(
             push_columns(isa, rows[first].hidden, tile, moments, own);
         }
     }
-}
-
-/// Folds logits, of the places from `first` on, into a state. They are the same again on return.
-fn push<R: Real>(isa: Isa, first: usize, logits: &mut [R], moments: Moments, state: &mut RowState) {
-    let known = R::from_f64(state.maximum);
-    // Most blocks have nothing above what has been seen: their sums join it as they are.
-    if state.maximum.is_finite()
-        && let Some((remainder, first)) = block::reduce_below(isa, logits, known, moments)
-    {
-        state.remainder += remainder;
-        state.first_moment += first;
-        return;
-    }
-    let block = block::reduce(isa, logits, moments);
-    let mut part = RowState::new();
-    part.set_block(&block, first as i64);
-    state.merge(&part);
 }
 
 /// Folds each column of a tile, of the rows from `first` on, into its state.
@@ -186,6 +169,6 @@ fn push_columns<R: Real>(
         for (to, row) in column.iter_mut().zip(rows) {
             *to = row[j];
         }
-        push(isa, first, column, moments, state);
+        state.push_block(isa, first, column, moments);
     }
 }

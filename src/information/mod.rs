@@ -11,6 +11,7 @@
 //! | to know how well a score tells them apart | [`Roc`] |
 //! | what best-of-N or a tilt by rewards makes of a distribution | [`RewardDistribution`] |
 //! | the same from samples | [`expected_best_of_n`], [`pass_at_k`] |
+//! | how spread the attention of heads is, and to hold it there in training | [`AttentionEntropy`], [`AttentionPenalty`] |
 //! | which tokens of a row a decoder keeps: nucleus, min-p, typical | [`NextToken`] |
 //! | to decode at a constant surprise | [`Mirostat`] |
 //! | to decode with a large model only where a small one is unsure | [`EntropySwitch`] |
@@ -22,6 +23,7 @@
 //! seen in training".
 
 mod alignment;
+pub(crate) mod attention;
 mod dc_pdd;
 mod decoding;
 mod divergences;
@@ -35,6 +37,10 @@ mod roc;
 
 pub use alignment::{
     BestOfN, RewardDistribution, Tilted, expected_best_of_n, pass_at_k, renyi_cross_entropy,
+};
+pub use attention::{
+    AttentionEntropies, AttentionEntropy, AttentionGradients, AttentionPenalty,
+    AttentionPenaltyValue,
 };
 pub use dc_pdd::ReferenceCounts;
 pub use decoding::{

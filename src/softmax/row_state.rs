@@ -180,6 +180,30 @@ impl RowState {
         Ok(())
     }
 
+    /// Folds in logits of the classes from `first_class` on, without a target. They are the same again on return.
+    pub(crate) fn push_block<R: Real>(
+        &mut self,
+        isa: Isa,
+        first_class: usize,
+        logits: &mut [R],
+        moments: Moments,
+    ) {
+        // Most blocks have nothing above what has been seen: their sums join it as they are.
+        if self.maximum.is_finite()
+            && moments < Moments::Second
+            && let Some((remainder, first)) =
+                block::reduce_below(isa, logits, R::from_f64(self.maximum), moments)
+        {
+            self.remainder += remainder;
+            self.first_moment += first;
+            return;
+        }
+        let block = block::reduce(isa, logits, moments);
+        let mut part = Self::new();
+        part.set_block(&block, first_class as i64);
+        self.merge(&part);
+    }
+
     /// Takes the core of a state that is still empty from a block.
     pub(crate) fn set_block<R: Real>(&mut self, block: &Block<R>, first_class: i64) {
         self.maximum = block.maximum.to_f64();

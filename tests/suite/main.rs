@@ -1,5 +1,6 @@
 //! What the library computes, a module for each theme: one program, so that it is linked once.
 
+mod attention_entropy;
 mod autodiff;
 mod autodiff_graph;
 mod autodiff_log_probabilities;

@@ -4,6 +4,7 @@ mod activations;
 mod alignment;
 mod answer;
 mod argument;
+mod attention;
 mod binary;
 mod contrastive;
 mod couplings;

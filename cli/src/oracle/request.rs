@@ -313,6 +313,19 @@ impl Request {
         Ok(numbers)
     }
 
+    /// The shape of arrays in arrays, of so many axes and of one number at least, and their numbers.
+    pub fn nested(&self, name: &str, axes: usize) -> Result<(Vec<usize>, Vec<f64>)> {
+        let (argument, mut value) = self.value(name)?;
+        let mut shape = Vec::new();
+        for _ in 0..axes {
+            let list = list(argument, value, &"[0]".repeat(shape.len()))?;
+            shape.push(list.len());
+            value = list.first().expect("a list of at least one entry");
+        }
+        let numbers = self.array(name, &shape)?;
+        Ok((shape, numbers))
+    }
+
     /// Whether an argument is an array.
     pub fn is_list(&self, name: &str) -> bool {
         matches!(self.values.get(name), Some(Json::List(_)))

@@ -10,10 +10,10 @@ use super::nearest::nearest;
 use super::refusal::{Refusal, Result};
 use super::request::{Call, Request};
 use super::{
-    activations, alignment, binary, contrastive, couplings, coverage, decoding, distillation,
-    distributions, divergences, embedding_losses, fused, laws, listed, policies, policy_entropy,
-    preferences, ranked, rates, reversible, robust_losses, row_losses, target_losses, texts,
-    truncated, values,
+    activations, alignment, attention, binary, contrastive, couplings, coverage, decoding,
+    distillation, distributions, divergences, embedding_losses, fused, laws, listed, policies,
+    policy_entropy, preferences, ranked, rates, reversible, robust_losses, row_losses,
+    target_losses, texts, truncated, values,
 };
 
 /// The function that lists the others.
@@ -39,6 +39,7 @@ const FAMILIES: &[&[Function]] = &[
     policies::FUNCTIONS,
     policy_entropy::FUNCTIONS,
     decoding::FUNCTIONS,
+    attention::FUNCTIONS,
     texts::FUNCTIONS,
     alignment::FUNCTIONS,
     laws::FUNCTIONS,

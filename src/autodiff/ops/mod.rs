@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod attention;
+mod attention_entropy;
 mod binary;
 mod broadcast;
 mod contrastive;
