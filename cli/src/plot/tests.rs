@@ -159,6 +159,22 @@ fn curves() {
 }
 
 #[test]
+fn roc_curves() {
+    let steps = |power: f64| -> Vec<[f64; 2]> {
+        (0..=200).map(|j| f64::from(j) / 200.0).map(|x| [x, x.powf(power)]).collect()
+    };
+    let curves: Vec<RocCurve> = [("perplexity", 0.6), ("Min-K %", 0.4), ("DC-PDD", 0.9)]
+        .into_iter()
+        .map(|(name, power)| RocCurve { name: format!("{name}, {power}"), points: steps(power) })
+        .collect();
+    let svg = picture("roc", |path| roc(path, "60 texts trained on, among 120", &curves, 0.05));
+    has(&svg, &["perplexity, 0.6", "DC-PDD, 0.9", "60 texts trained on", "share of the others"]);
+    // The three curves, the line of chance, the rule, three keys, and what the axes have.
+    assert!(svg.matches("<polyline").count() > 8);
+    has(&picture("roc_none", |path| roc(path, "Nothing", &[], 1.0)), &["area under its curve"]);
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_refused_before_the_work() {
     let directory = tempfile::tempdir().unwrap();
     assert!(check(&directory.path().join("plot.svg")).is_ok());

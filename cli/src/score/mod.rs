@@ -116,7 +116,7 @@ impl Score {
         };
         let scorer = Scorer {
             least: MinK::new(self.ratio)?,
-            reference: self.reference_counts.as_ref().map(counts).transpose()?,
+            reference: self.reference_counts.as_deref().map(counts).transpose()?,
             cap: self.cap,
         };
         if let Some(reference) = &scorer.reference {
@@ -246,7 +246,7 @@ fn numbers(opened: &Opened) -> Result<Vec<f64>, Failure> {
     })
 }
 
-fn counts(location: &String) -> Result<ReferenceCounts, Failure> {
+fn counts(location: &str) -> Result<ReferenceCounts, Failure> {
     let opened = Opened::new("--reference-counts", location)?;
     let counts = match opened.view() {
         TensorView::F64(_) | TensorView::F32(_) => numbers(&opened)?,

@@ -205,6 +205,9 @@ impl Outcome {
             if let Some(bits) = of.bits_per_byte() {
                 line += &format!(" {:>14}", significant(bits, 4));
             }
+            if let Some(seen) = text.seen {
+                line += &format!(" {:>10}", if seen { "yes" } else { "no" });
+            }
             for (.., score) in &columns {
                 let score = score(text).map_or("–".into(), |score| significant(score, 4));
                 line += &format!(" {score:>11}");
