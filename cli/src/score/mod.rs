@@ -39,6 +39,25 @@ pub struct Score {
     /// The class that came at each row [N] or [B,T]
     #[arg(long, value_name = "Y", help_heading = "Inputs")]
     targets: String,
+    /// Factor on the logits
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = numerals::real,
+        default_value_t = 1.0,
+        allow_hyphen_values = true,
+        help_heading = "Inputs"
+    )]
+    scale: f64,
+    /// Squeeze the logits into (-X, X) by a tanh, after the scale
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = numerals::real,
+        allow_hyphen_values = true,
+        help_heading = "Inputs"
+    )]
+    softcap: Option<f64>,
     /// The text of each row, integers [N]; or a number L: each L rows are a text
     #[arg(long, value_name = "FILE|L", help_heading = "Inputs", allow_hyphen_values = true)]
     texts: Option<String>,
@@ -106,10 +125,14 @@ impl Score {
         if let Some(path) = &self.plot {
             plot::check(path)?;
         }
-        let loss = LinearCrossEntropy::builder()
+        let mut options = LinearCrossEntropy::builder()
             .varentropy(true)
-            .ignore_index(Some(self.ignore_index))
-            .build()?;
+            .scale(self.scale)
+            .ignore_index(Some(self.ignore_index));
+        if let Some(softcap) = self.softcap {
+            options = options.softcap(softcap);
+        }
+        let loss = options.build()?;
         let head = Head {
             classifier: Opened::new("--classifier", &self.classifier)?,
             bias: Opened::optional("--bias", self.bias.as_ref())?,

@@ -170,6 +170,23 @@ fn texts_have_the_scores_of_the_library() {
 }
 
 #[test]
+fn logits_are_scaled_and_capped_as_those_of_the_loss() {
+    let place = Place::new();
+    let loss = LinearCrossEntropy::builder().scale(-0.5).softcap(2.0).ignore_index(Some(3));
+    let mut targets = TARGETS;
+    targets[5] = 3;
+    place.write("y.npy", &targets);
+    let inputs = Inputs::new(&place.hidden, &place.classifier, &targets).bias(&place.bias);
+    let forward = loss.build().unwrap().forward(&inputs).unwrap();
+    let found = place.json(&format!("{GOOD} --scale -0.5 --softcap 2 --ignore-index 3"));
+    let mean = forward.mean_surprisal().unwrap();
+    assert!(close(found["perplexity"].as_f64().unwrap(), mean.exp(), 1e-13, 0.0));
+    assert_eq!((&found["tokens"], &found["ignored"]), (&9.into(), &3.into()));
+    place.refused(&format!("{GOOD} --softcap 0"), &["softcap is 0", "above 0"]);
+    place.refused(&format!("{GOOD} --scale inf"), &["scale is inf"]);
+}
+
+#[test]
 fn texts_are_cut_by_sequences_lengths_or_not_at_all() {
     let place = Place::new();
     let of = |texts: &str, hidden: &str, targets: &str| {
