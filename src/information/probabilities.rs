@@ -27,7 +27,7 @@ pub(in crate::information) fn probabilities(
     }
     let sum: f64 = list.iter().sum();
     match (sum - 1.0).abs() <= TOLERANCE {
-        true => Ok(list),
+        true => Ok(list.iter().map(|p| p / sum).collect()),
         false => Err(Error::Conflict {
             what: format!(
                 "{argument} have the sum {}, expected 1 within {TOLERANCE:e}",

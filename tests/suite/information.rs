@@ -544,6 +544,10 @@ fn a_divergence_has_its_tilt() {
     for kl in [-1.0, f64::NAN, f64::INFINITY] {
         refused(level.tilt_for_kl(kl), &["kl is"]);
     }
+    // A sum that is 1 but for rounding elsewhere is taken for it.
+    let near = distribution(&[0.5, 0.5 + 8e-10], &[0.0, 1.0]);
+    assert!(near.tilted(0.0).unwrap().log_partition.abs() <= EPSILON);
+    assert!(near.tilted(1e-8).unwrap().kl < 1e-16 && near.best_of(1.0).unwrap().kl < 1e-30);
     let new = |p: &[f64], r: &[f64]| RewardDistribution::new(&arr1(p), &arr1(r));
     refused(new(&[], &[]), &["probabilities", "at least one"]);
     refused(new(&[0.5, 0.6], &[1.0, 2.0]), &["the sum 1.1", "expected 1"]);
