@@ -32,22 +32,23 @@ impl Data {
         let (mut names, mut loss_name, mut tables) = (Vec::new(), String::new(), Vec::new());
         for path in &arguments.files {
             let table = Table::read(path)?;
-            let columns = if arguments.x.is_empty() {
-                (0..count).collect()
+            let loss = match &arguments.loss {
+                Some(name) => Some(table.column("--loss", name)?),
+                None => table.named("loss"),
+            };
+            let columns: Vec<usize> = if arguments.x.is_empty() {
+                (0..).filter(|&column| Some(column) != loss).take(count).collect()
             } else {
                 let all = arguments.x.iter().map(|name| table.column("--x", name));
-                all.collect::<Result<Vec<usize>, _>>()?
+                all.collect::<Result<_, _>>()?
             };
             let next = columns.iter().max().map_or(0, |&last| last + 1);
-            let loss = match &arguments.loss {
-                Some(name) => table.column("--loss", name)?,
-                None => table.named("loss").unwrap_or(next),
-            };
+            let loss = loss.unwrap_or(next);
             if let Some(&beyond) = columns.iter().chain([&loss]).find(|&&at| at >= table.columns())
             {
                 let (path, found) = (path.display(), table.columns());
                 return Err(Failure::Input(format!(
-                    "{path} has {found} columns, expected at least {} for the law {}, or --x and --loss",
+                    "{path} has {found} columns, expected at least {} for the law {}",
                     beyond + 1,
                     arguments.law.name()
                 )));

@@ -81,7 +81,7 @@ pub fn predictions(
             place.join(" and "),
             significant(told.lower, 5),
             significant(told.upper, 5),
-            significant(100.0 * confidence, 3),
+            size(100.0 * confidence),
         )
     };
     let lines: Vec<String> = told.iter().map(line).collect();
@@ -118,19 +118,19 @@ pub fn add_target(report: &mut Report, target: f64, name: &str, found: f64) {
     report.add("target", json!({ "loss": number(target), name: number(found) }), text);
 }
 
-/// A number that may be large, to four digits.
+/// A number that may be large, to four digits of which the last are not 0.
 pub fn size(value: f64) -> String {
+    let short = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text.to_string(),
+    };
     match value.abs() {
         0.0 => "0".into(),
-        1e-3..1e6 => {
-            let text = significant(value, 6);
-            if text.contains('.') {
-                text.trim_end_matches('0').trim_end_matches('.').into()
-            } else {
-                text
-            }
-        }
-        _ => format!("{value:.3e}"),
+        1e-3..1e6 => short(&significant(value, 6)),
+        _ => match format!("{value:.3e}").split_once('e') {
+            Some((digits, power)) => format!("{}e{power}", short(digits)),
+            None => value.to_string(),
+        },
     }
 }
 

@@ -54,6 +54,12 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(0x56, 0xb4, 0xe9),
 ];
 
+/// Of the height of the data: so much is left below it.
+const BELOW: f64 = 0.06;
+
+/// Between two names, in pixels.
+const LINE: f64 = 17.0;
+
 /// Writes losses against what they fall with, with the law and its interval.
 pub fn law(path: &Path, picture: &LawPicture<'_>) -> Result<(), Failure> {
     let several = picture.series.len() > 1;
@@ -92,14 +98,18 @@ pub fn law(path: &Path, picture: &LawPicture<'_>) -> Result<(), Failure> {
             Scale::linear(left - room, right + room, FRAME[0], FRAME[2])
         }
     };
+    // Room for what is written above the curves.
+    let written = if several { 60.0 + LINE * picture.series.len() as f64 } else { 50.0 };
+    let share = written / (FRAME[3] - FRAME[1]);
+    let above = share * (1.0 + BELOW) / (1.0 - share);
     let y = match logarithmic_y {
         true => {
             let room = (high / low).max(1.0 + 1e-6);
-            Scale::logarithmic(low / room.powf(0.06), high * room.powf(0.2), FRAME[3], FRAME[1])
+            Scale::logarithmic(low / room.powf(BELOW), high * room.powf(above), FRAME[3], FRAME[1])
         }
         false => {
             let room = (high - low).max(1e-6 * high.abs()).max(1e-300);
-            Scale::linear(low - 0.06 * room, high + 0.2 * room, FRAME[3], FRAME[1])
+            Scale::linear(low - BELOW * room, high + above * room, FRAME[3], FRAME[1])
         }
     };
     // What is beyond the frame is drawn at its edge.
@@ -145,7 +155,7 @@ pub fn law(path: &Path, picture: &LawPicture<'_>) -> Result<(), Failure> {
         page.text(&picture.lines[1], (right, FRAME[1] + 33.0), 13.0, MUTED, HPos::Right)?;
         if several {
             for (at, series) in all().enumerate() {
-                let middle = FRAME[1] + 55.0 + 17.0 * at as f64;
+                let middle = FRAME[1] + 55.0 + LINE * at as f64;
                 page.text(&series.name, (right, middle), 13.0, colour(at), HPos::Right)?;
             }
         }
