@@ -54,9 +54,12 @@ pub use self::table::losses;
 
 use clap::Args;
 use serde_json::{Value, json};
-use std::io::{BufRead, ErrorKind, Write};
+use std::io::{BufRead, ErrorKind, Read, Write};
 
 use crate::Failure;
+
+/// Longer lines are not held: numbers of a million logits take 20 MiB.
+const LONGEST: u64 = 256 << 20;
 
 /// Answer requests for the library's functions, one JSON object a line from stdin to stdout
 ///
@@ -71,15 +74,19 @@ impl Oracle {
         let mut line = Vec::new();
         loop {
             line.clear();
-            match stdin.read_until(b'\n', &mut line) {
-                Ok(0) => return Ok(()),
-                Ok(_) if line.iter().all(u8::is_ascii_whitespace) => continue,
-                Ok(_) => {}
-                Err(error) => {
-                    return Err(Failure::Other(format!("cannot read from stdin: {error}")));
+            let read = (&mut stdin).take(LONGEST + 1).read_until(b'\n', &mut line);
+            let unreadable = |error| Failure::Other(format!("cannot read from stdin: {error}"));
+            let response = match read.map_err(unreadable)? {
+                0 => return Ok(()),
+                _ if line.len() as u64 > LONGEST => {
+                    stdin.skip_until(b'\n').map_err(unreadable)?;
+                    let expected = format!("the line is longer than {LONGEST} bytes");
+                    json!({ "error": expected })
                 }
-            }
-            let response = format!("{}\n", respond(&line));
+                _ if line.iter().all(u8::is_ascii_whitespace) => continue,
+                _ => respond(&line),
+            };
+            let response = format!("{response}\n");
             match stdout.write_all(response.as_bytes()).and_then(|()| stdout.flush()) {
                 Ok(()) => {}
                 // Whoever has closed it does not want the rest.
@@ -92,7 +99,8 @@ impl Oracle {
     }
 }
 
-fn respond(line: &[u8]) -> Value {
+/// The answer to a line, whatever it is.
+pub fn respond(line: &[u8]) -> Value {
     match table::answer(line) {
         Ok(answer) => answer.response(),
         Err(refusal) => json!({ "error": refusal.line() }),
