@@ -47,6 +47,13 @@ pub struct BivariateLaw {
 }
 
 /// How a number of parameters is best divided between an encoder and a decoder.
+///
+/// ```
+/// # use surprisal::fit::BivariateLaw;
+/// let split = BivariateLaw::new((1.0, 1.0), 1.0, (0.25, 0.75), 0.0)?.optimal_split(16.0)?;
+/// assert_eq!((split.encoder, split.decoder), (4.0, 12.0));
+/// # Ok::<(), surprisal::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Split {

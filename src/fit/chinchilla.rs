@@ -47,6 +47,14 @@ pub struct Chinchilla {
 }
 
 /// What a number of operations is best spent on.
+///
+/// ```
+/// # use surprisal::fit::Chinchilla;
+/// // What Hoffmann et al. fitted, and the operations of their model.
+/// let best = Chinchilla::new(1.69, (406.4, 0.34), (410.7, 0.28))?.optimal_allocation(5.76e23)?;
+/// assert!((3e10..5e10).contains(&best.parameters) && (2e12..4e12).contains(&best.tokens));
+/// # Ok::<(), surprisal::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Allocation {

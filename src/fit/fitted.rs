@@ -13,6 +13,16 @@ use crate::error::{Error, Result, short};
 use crate::matrix::Vector;
 
 /// A scaling law that [`ScalingFit`] fits.
+///
+/// ```
+/// use surprisal::fit::{Law, PowerLaw};
+/// fn lines<L: Law>(law: &L) -> Vec<String> {
+///     let named = L::PARAMETERS.iter().zip(law.parameters());
+///     named.map(|(name, value)| format!("{name} = {value}")).collect()
+/// }
+/// assert_eq!(lines(&PowerLaw::new(1.5, 1e6, 0.5)?), ["l_inf = 1.5", "x0 = 1000000", "alpha = 0.5"]);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
 pub trait Law: Sized + sealed::Law {
     /// Where a law has a value: x, or the two numbers that it depends on.
     type Place: Copy;
@@ -41,6 +51,17 @@ pub(super) mod sealed {
 }
 
 /// A law with what the points say of it.
+///
+/// ```
+/// use ndarray::arr1;
+/// use surprisal::fit::{PowerLaw, ScalingFit};
+/// let x = arr1(&[1e4, 1e5, 1e6, 1e7, 1e8]);
+/// let losses = PowerLaw::new(1.75, 6e4, 0.25)?.losses(&x)?;
+/// let fitted = ScalingFit::builder().build()?.power_law(&x, &losses)?;
+/// assert_eq!((fitted.degrees_of_freedom, fitted.covariance.dim()), (2, (3, 3)));
+/// assert!(fitted.r_squared > 0.999999 && fitted.condition < 100.0);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Fitted<L> {
@@ -71,6 +92,15 @@ pub struct Fitted<L> {
 }
 
 /// What a fitted law says of a place.
+///
+/// ```
+/// # use ndarray::arr1;
+/// # use surprisal::fit::ScalingFit;
+/// let (x, losses) = (arr1(&[1e3, 1e4, 1e5, 1e6, 1e7]), arr1(&[4.01, 3.0, 2.49, 2.26, 2.13]));
+/// let told = ScalingFit::builder().build()?.power_law(&x, &losses)?.predict(1e8)?;
+/// assert!(told.lower < told.loss - told.standard_error && told.upper > told.loss + told.standard_error);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Prediction {
@@ -96,7 +126,8 @@ impl<L: Law> Fitted<L> {
     /// n − p degrees of freedom.
     ///
     /// # Errors
-    /// [`Error::Value`] for a place where the law has no finite value.
+    /// [`Error::Value`] for a place where the law has no value, [`Error::Option`] for one where it is not finite, or not
+    /// above 0 where residuals are of logarithms.
     pub fn predict(&self, place: L::Place) -> Result<Prediction> {
         let loss = self.law.at(place)?;
         let Solution { form, parameters, centres, covariance, .. } = &self.solution;
@@ -109,9 +140,8 @@ impl<L: Law> Fitted<L> {
         // A factor is of nothing that is not above 0.
         let measurable = self.options.residuals == Residuals::Differences || loss > 0.0;
         if !(loss.is_finite() && standard_error.is_finite() && measurable) {
-            return Err(Error::Value {
-                argument: "place",
-                index: vec![],
+            return Err(Error::Option {
+                name: "place",
                 value: format!("one with the loss {} ± {}", short(loss), short(standard_error)),
                 expected: "one where the law is finite and the loss has a residual",
             });

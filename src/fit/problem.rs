@@ -5,6 +5,16 @@ use super::huber;
 use super::triangle::{MOST, Row, Triangle};
 
 /// What a law is compared with a measured loss by.
+///
+/// ```
+/// use ndarray::arr1;
+/// use surprisal::fit::{Residuals, ScalingFit};
+/// let (x, losses) = (arr1(&[1.0, 2.0, 4.0, 8.0, 16.0, 32.0]), arr1(&[4.0, 2.0, 1.0, 0.5, 0.25, -0.01]));
+/// assert!(ScalingFit::builder().build()?.power_law(&x, &losses).is_err());
+/// let fit = ScalingFit::builder().residuals(Residuals::Differences).build()?;
+/// assert!(fit.power_law(&x, &losses)?.law.l_inf < 0.1);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Residuals {

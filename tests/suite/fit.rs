@@ -499,4 +499,7 @@ fn predictions_are_the_law_with_its_errors() {
     assert_eq!(fitted.standard_errors, [root(0), root(1), root(2)]);
     refused(fitted.predict(-1.0), &["x[0] is -1"]);
     refused(fitted.predict(f64::NAN), &["x[0] is NaN"]);
+    let steep = PowerLaw::new(2.0, 1e5, 2.0).unwrap().losses(&x).unwrap();
+    let far = usual().power_law(&x, &steep).unwrap().predict(1e-300);
+    refused(far, &["place is one with the loss inf", "finite"]);
 }

@@ -175,6 +175,63 @@ fn roc_curves() {
 }
 
 #[test]
+fn laws() {
+    let told =
+        |x: f64, loss: f64, reach: f64| Told { x, loss, lower: loss - reach, upper: loss + reach };
+    let one = Series {
+        name: "one".into(),
+        points: points((1..9).map(|k| (10_f64.powi(k), 2.0 + 3.0 / f64::from(k), None))),
+        curve: (1..99)
+            .map(|k| 10_f64.powf(f64::from(k) / 10.0))
+            .map(|x| told(x, 2.0 + 8.0 / (3.0 + x.ln()), 0.1))
+            .collect(),
+        predicted: vec![told(1e10, 2.3, 0.2)],
+    };
+    let shown = |series: &[Series], logarithmic| {
+        let picture_of = LawPicture {
+            title: "A law",
+            x: "x",
+            y: "loss",
+            lines: ["L = 2".into(), "R² = 1".into()],
+            series,
+            limit: Some((2.0, "L∞ = 2")),
+            logarithmic,
+            note: String::new(),
+        };
+        picture(&format!("law_{}_{logarithmic}", series.len()), |path| law(path, &picture_of))
+    };
+    let svg = shown(std::slice::from_ref(&one), true);
+    has(&svg, &["L∞ = 2", "L = 2", "R² = 1", "10⁶"]);
+    assert_eq!((svg.matches("<circle").count(), svg.matches("<polygon").count()), (10, 1));
+    let bad = Series {
+        points: points([(f64::NAN, 1.0, None), (-1.0, 2.0, None), (3.0, f64::INFINITY, None)]),
+        curve: vec![
+            told(1.0, f64::NAN, 0.0),
+            told(2.0, -1.0, f64::INFINITY),
+            told(3.0, 1e300, 1e307),
+        ],
+        predicted: vec![told(3.0, 2.0, f64::INFINITY)],
+        name: "bad".into(),
+    };
+    for logarithmic in [false, true] {
+        shown(&[one.clone(), bad.clone()], logarithmic);
+        shown(&[Series::default(), bad.clone(), one.clone()], logarithmic);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let none = LawPicture {
+        title: "",
+        x: "",
+        y: "",
+        lines: [String::new(), String::new()],
+        series: &[],
+        limit: None,
+        logarithmic: true,
+        note: String::new(),
+    };
+    assert!(law(&directory.path().join("none.svg"), &none).is_err());
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_refused_before_the_work() {
     let directory = tempfile::tempdir().unwrap();
     assert!(check(&directory.path().join("plot.svg")).is_ok());
