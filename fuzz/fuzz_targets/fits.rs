@@ -20,6 +20,7 @@ struct Input {
     delta: Parameter,
     confidence: Parameter,
     differences: bool,
+    undetermined: bool,
     rates: Vec<Parameter>,
     lambda: Parameter,
     warm_up: Option<Count>,
@@ -95,7 +96,8 @@ fuzz_target!(|input: Input| {
     let builder = ScalingFit::builder()
         .huber_delta(plain(input.delta, 1e-3))
         .confidence(plain(input.confidence, 0.95))
-        .residuals(residuals);
+        .residuals(residuals)
+        .undetermined(input.undetermined);
     let place = input.place.map(Parameter::value);
     match builder.build() {
         Err(refused) => error(refused),

@@ -199,8 +199,7 @@ pub(super) fn fit<L: Law>(
             });
         }
     }
-    let settings = (options.residuals, options.huber_delta);
-    let solution = solve(shape.form, &shape.names, sizes, column, &losses, settings)?;
+    let solution = solve(shape.form, &shape.names, sizes, column, &losses, options)?;
     let (law, slopes) = law(&solution)?;
     let parameters = law.parameters();
     if let Some(at) = parameters.iter().position(|x| !x.is_finite()) {

@@ -32,14 +32,19 @@ pub struct ScalingFit {
     pub(super) huber_delta: f64,
     pub(super) residuals: Residuals,
     pub(super) confidence: f64,
+    pub(super) undetermined: bool,
 }
 
 impl ScalingFit {
     /// With δ = 10⁻³, residuals of logarithms and intervals of 95 %.
     pub fn builder() -> ScalingFitBuilder {
-        let huber_delta = 1e-3;
         ScalingFitBuilder {
-            fit: ScalingFit { huber_delta, residuals: Residuals::Logarithms, confidence: 0.95 },
+            fit: ScalingFit {
+                huber_delta: 1e-3,
+                residuals: Residuals::Logarithms,
+                confidence: 0.95,
+                undetermined: false,
+            },
         }
     }
 }
@@ -72,6 +77,14 @@ impl ScalingFitBuilder {
     /// The share of new losses that the intervals of predictions are to hold: 0.95 by default.
     pub fn confidence(mut self, confidence: f64) -> Self {
         self.fit.confidence = confidence;
+        self
+    }
+
+    /// Whether laws are returned whose exponent is no larger than its standard error, such as those of losses that fall
+    /// as straight as a logarithm: they may predict well near the data, but neither their parameters nor what they say
+    /// far away mean much, and intervals are rough. They are refused by default.
+    pub fn undetermined(mut self, undetermined: bool) -> Self {
+        self.fit.undetermined = undetermined;
         self
     }
 

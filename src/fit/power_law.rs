@@ -146,7 +146,7 @@ impl ScalingFit {
     /// not finite and above 0 (losses of [`Residuals::Differences`](super::Residuals::Differences): finite),
     /// [`Error::Conflict`] for fewer than four distinct x, a loss that does not fall, losses more than 10⁶⁰ apart, an x0
     /// beyond f64, and data that cannot tell the parameters: a condition of 10⁸, or an α that is not above its
-    /// standard error.
+    /// standard error, unless [`undetermined`](super::ScalingFitBuilder::undetermined) allows that.
     pub fn power_law<'a, 'b>(
         &self,
         x: impl Into<Vector<'a>>,

@@ -54,6 +54,8 @@ pub(super) struct Problem {
     pub(super) points: Vec<Point>,
     pub(super) residuals: Residuals,
     pub(super) delta: f64,
+    /// Whether an exponent may be no larger than its error.
+    pub(super) undetermined: bool,
 }
 
 impl Problem {

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use super::descent::descend;
 use super::design::{Form, Point};
 use super::huber;
+use super::options::ScalingFit;
 use super::problem::{Problem, Residuals};
 use super::scan;
 use super::triangle::{MOST, Row};
@@ -52,9 +53,9 @@ pub(super) fn solve(
     sizes: &[&[f64]],
     column: Option<&[f64]>,
     losses: &[f64],
-    options: (Residuals, f64),
+    options: &ScalingFit,
 ) -> Result<Solution> {
-    let (residuals, delta) = options;
+    let ScalingFit { huber_delta, residuals, undetermined, .. } = *options;
     let scale = Scale::of(losses, column);
     // The same sums for any order of the points.
     let mut order: Vec<usize> = (0..losses.len()).collect();
@@ -77,10 +78,10 @@ pub(super) fn solve(
     };
     let points: Vec<Point> = order.into_iter().map(point).collect();
     let delta = match residuals {
-        Residuals::Logarithms => delta,
-        Residuals::Differences => delta / scale.loss,
+        Residuals::Logarithms => huber_delta,
+        Residuals::Differences => huber_delta / scale.loss,
     };
-    let problem = Problem { form, points, residuals, delta };
+    let problem = Problem { form, points, residuals, delta, undetermined };
     let fitted = minimum(&problem).ok_or_else(|| does_not_fall(&names.sizes.join(" and ")))?;
     judged(&problem, names, fitted, centres, &scale)
 }
@@ -165,7 +166,7 @@ fn judged(
         if value * problem.spread(which) < STILL {
             return Err(does_not_fall(names.sizes[which]));
         }
-        if error >= value {
+        if error >= value && !problem.undetermined {
             return Err(Error::Conflict {
                 what: format!(
                     "the data cannot tell {name}: {} with a standard error of {}, expected an error below \

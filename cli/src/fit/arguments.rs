@@ -66,6 +66,10 @@ pub struct Fit {
     /// What the residuals are: of logarithms, or differences in nats
     #[arg(long, value_enum, default_value_t = ResidualsName::Logarithms, help_heading = "Fit")]
     pub residuals: ResidualsName,
+    /// Print a law also where an exponent is no larger than its standard error: neither its parameters nor what it says
+    /// far from the data mean much then
+    #[arg(long, help_heading = "Fit")]
+    pub undetermined: bool,
     /// The share of new losses that intervals are to hold, between 0 and 1
     #[arg(
         long,

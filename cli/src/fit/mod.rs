@@ -28,6 +28,7 @@ impl Fit {
             .huber_delta(self.huber_delta)
             .residuals(residuals)
             .confidence(self.confidence)
+            .undetermined(self.undetermined)
             .build()?;
         match self.law {
             LawName::Power => sizes::power(self, &fit, global),

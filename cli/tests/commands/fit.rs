@@ -315,3 +315,20 @@ fn a_table_that_is_wrong_is_refused_by_line_and_column() {
     close(&found["alpha"], 2_f64.log10(), 1e-6);
     assert_eq!(found["residuals"], "differences");
 }
+
+#[test]
+fn real_losses_over_one_decade_do_not_tell_an_exponent() {
+    let directory = TempDir::new().unwrap();
+    let at = directory.path();
+    let table = include_str!("../../examples/data/tokens.csv");
+    write(&directory, "tokens.csv", table);
+    let told = "tokens.csv --law power --predict 614400";
+    refused(at, told, &["cannot tell alpha", "standard error", "a wider range of x"]);
+    // Asked for, the law is near the losses all the same.
+    let found = json(at, &format!("{told} --undetermined --plot tokens.svg"));
+    assert!(found["r_squared"].as_f64().unwrap() > 0.99, "{found:?}");
+    assert!(found["alpha"].as_f64() < found["standard_errors"]["alpha"].as_f64());
+    let read = lines(at, &format!("{told} --undetermined"));
+    assert!(read.contains("which the data hardly tells"), "{read}");
+    picture(&directory, "tokens.svg");
+}
