@@ -110,7 +110,9 @@ fn wide_scales_have_the_density_and_narrow_ones_the_interval() {
     }
     for (rate, _) in families() {
         for scale in [1e-3, 1e-10, 1e-300, f64::MIN_POSITIVE, 5e-324] {
-            assert_eq!(of(rate, 2.0, 2.2, scale), [0.0; 3]);
+            // A logistic distribution leaves e^−300 outside at the first.
+            let inside = of(rate, 2.0, 2.2, scale);
+            assert!(inside.iter().all(|x| x.abs() < 1e-120), "{rate:?} {scale} {inside:?}");
             // On the edge there is half of it.
             near(of(rate, 2.0, 2.5, scale)[0], -LN_2, 2.0 * EPSILON, scale);
             assert!(of(rate, 2.0, 3.0, scale)[0] < -400.0);
