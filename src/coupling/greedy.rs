@@ -24,7 +24,7 @@ const NOTHING: f64 = 1e-15;
 /// The least entropy is hard to find (Kovačević, Stanojević and Šenk 2015). The greedy one is within log₂(e)/e ≈ 0.53 bits
 /// of it for two marginals and within (1 + log₂ e)/2 ≈ 1.22 bits for any number (Compton et al. 2023, *Minimum-Entropy
 /// Coupling Approximation Guarantees Beyond the Majorization Barrier*). No coupling has less than the largest entropy of
-/// a marginal, nor has this one more than their sum.
+/// a marginal, nor more than the sum of all.
 ///
 /// The cells' sums are the marginals but for what [`left_over`](Self::left_over) says: 1e-15 for each symbol, and as much
 /// as their own sums are apart.
