@@ -59,8 +59,13 @@ fn divergence(p: f64, row: f64, column: f64) -> f64 {
     }
     let x = (p - q) / q;
     if x.abs() > 0.25 || q < f64::MIN_POSITIVE {
-        // The quotient in two steps: the product may be below all numbers.
-        return (p * (p / row / column).ln() - p + q).max(0.0);
+        // The quotient in two steps: the product may be below all numbers, and what a column below the least normal
+        // number divides above them.
+        let logarithm = match column < f64::MIN_POSITIVE {
+            true => (p / row).ln() - column.ln(),
+            false => (p / row / column).ln(),
+        };
+        return (p * logarithm - p + q).max(0.0);
     }
     // q·((1 + x) ln(1 + x) − x) = q·Σ (−x)^k/(k (k−1)) from k = 2: at ¼ the 26th term is below 2⁻⁵³ of the first.
     let series = (2..=26).rev().fold(0.0, |sum, k| 1.0 / f64::from(k * (k - 1)) - x * sum);

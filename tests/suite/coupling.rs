@@ -303,6 +303,8 @@ fn information_has_its_digits_where_variables_are_nearly_independent() {
     let wanted = tiny * (1.0 - tiny.ln());
     let found = mutual_information(joint.view(), Unit::Nats).unwrap();
     assert!((found - wanted).abs() <= 8.0 * EPSILON * wanted, "{found:e} {wanted:e}");
+    let subnormal = arr2(&[[5e-324, 0.0], [0.0, 1.0]]);
+    assert!(mutual_information(subnormal.view(), Unit::Nats).unwrap() < 1e-320);
     let mut generator = Generator::new(6);
     for _ in 0..100 {
         let (p, q) = (random(&mut generator, 6), random(&mut generator, 4));
