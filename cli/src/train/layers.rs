@@ -96,6 +96,16 @@ pub trait Layers: Sync {
         windows: &Windows,
         dropout: &mut Dropout,
     ) -> surprisal::Result<Variable<'t, f32>>;
+
+    /// The entropy of the attention of each head at each position [windows, heads, length], in nats, where there is
+    /// attention.
+    fn attention_entropy<'t>(
+        &self,
+        _: &Leaves<'t>,
+        _: &Windows,
+    ) -> surprisal::Result<Option<Variable<'t, f32>>> {
+        Ok(None)
+    }
 }
 
 /// The parameters of a model on a tape.

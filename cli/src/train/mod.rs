@@ -459,6 +459,8 @@ impl Session<'_> {
         let rows = self.training.batch().min(hidden.nrows());
         let some = hidden.slice(ndarray::s![..rows, ..]).to_owned();
         let cost = Cost::of(&self.predictions(&some))?;
+        let first = self.text.corpus.training;
+        let heads = self.training.attention_of(first..first + held_out.len())?.unwrap_or_default();
         let finish = Finish {
             seconds: self.elapsed().as_secs_f64(),
             perplexity: last.perplexity,
@@ -466,6 +468,8 @@ impl Session<'_> {
             materialised_bytes: Some(cost.materialised_bytes),
             fused_seconds: Some(cost.fused_seconds),
             materialised_seconds: cost.materialised_seconds,
+            attention_entropy: heads.iter().map(|head| head.entropy).collect(),
+            attention_entropy_share: heads.iter().map(|head| head.share).collect(),
             interrupted: step < self.training.steps,
         };
         self.metrics.write(&Line::Finish(finish.clone()))?;

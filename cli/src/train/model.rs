@@ -56,6 +56,15 @@ impl Kind {
     }
 }
 
+/// The attention of a head, on average over positions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeadAttention {
+    /// In nats.
+    pub entropy: f64,
+    /// As a share of the most that a position can have, ln of how many it sees.
+    pub share: f64,
+}
+
 /// The table of the words that are predicted, unless it is that one.
 const CLASSIFIER: &str = "classifier";
 
@@ -121,9 +130,7 @@ impl Model {
             let positions = first..first + to.nrows();
             let windows = Windows::behind_context(corpus, positions, length, PLACES);
             let tape = Tape::new()?;
-            let constant =
-                |parameter: &Parameter| (parameter.name, tape.constant(&parameter.value));
-            let constants = Leaves(self.parameters.iter().map(constant).collect());
+            let constants = self.constants(&tape);
             let states = self.hidden(&constants, &windows, &mut Dropout::none())?.value();
             let states = states.view().into_shape_with_order((windows.count, length, WIDTH));
             let states = states.expect("a row for each word of a window");
@@ -135,6 +142,48 @@ impl Model {
             }
         }
         Ok(hidden)
+    }
+
+    /// How spread the attention of each head is at these positions, where there is attention.
+    pub fn attention_of(
+        &self,
+        corpus: &Corpus,
+        positions: Range<usize>,
+        length: usize,
+    ) -> Result<Option<Vec<HeadAttention>>, Failure> {
+        let kept = length - length / 2;
+        let mut heads: Vec<HeadAttention> = Vec::new();
+        let mut count = 0.0;
+        for first in positions.clone().step_by(kept * WINDOWS_AT_ONCE) {
+            let some = first..(first + kept * WINDOWS_AT_ONCE).min(positions.end);
+            let windows = Windows::behind_context(corpus, some.clone(), length, PLACES);
+            let tape = Tape::new()?;
+            let constants = self.constants(&tape);
+            let of = self.kind.layers().attention_entropy(&constants, &windows)?;
+            let Some(entropies) = of else { return Ok(None) };
+            let entropies = entropies.value();
+            heads.resize(entropies.shape()[1], HeadAttention::default());
+            for i in 0..some.len() {
+                let (window, at) = (i / kept, length - kept + i % kept);
+                for (head, sum) in heads.iter_mut().enumerate() {
+                    let entropy = f64::from(entropies[[window, head, at]]);
+                    sum.entropy += entropy;
+                    // A window of one word sees nothing else.
+                    sum.share += if at == 0 { 0.0 } else { entropy / ((at + 1) as f64).ln() };
+                }
+                count += 1.0;
+            }
+        }
+        for head in &mut heads {
+            head.entropy /= count;
+            head.share /= count;
+        }
+        Ok((count > 0.0).then_some(heads))
+    }
+
+    fn constants<'t>(&self, tape: &'t Tape<f32>) -> Leaves<'t> {
+        let constant = |parameter: &Parameter| (parameter.name, tape.constant(&parameter.value));
+        Leaves(self.parameters.iter().map(constant).collect())
     }
 
     /// Writes `model.safetensors`.

@@ -1,5 +1,6 @@
 //! What a run prints when it ends.
 
+use serde_json::Value;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -69,6 +70,20 @@ pub fn report(run: &Run, last: &Measurement, finish: &Finish, out: &Path) -> Rep
         number(run.kneser_ney_perplexity),
         format!("{}, from counts of three in a row", significant(run.kneser_ney_perplexity, 4)),
     );
+    let heads = |shares: &[f64]| shares.iter().map(|&share| number(share)).collect::<Value>();
+    match finish.attention_entropy.is_empty() {
+        true => report.add_json("attention_entropy", heads(&[])),
+        false => report.add(
+            "attention_entropy",
+            heads(&finish.attention_entropy),
+            format!(
+                "{} nats of the heads, {} of the most that a position can have",
+                each(&finish.attention_entropy, |entropy| significant(entropy, 3)),
+                each(&finish.attention_entropy_share, percent)
+            ),
+        ),
+    }
+    report.add_json("attention_entropy_share", heads(&finish.attention_entropy_share));
     report.add("model", run.model.as_str(), run.model.as_str());
     report.add("parameters", run.parameters, format!("{} trained numbers", run.parameters));
     report.add("vocabulary", run.vocabulary, format!("{} classes", run.vocabulary));
@@ -83,6 +98,10 @@ pub fn report(run: &Run, last: &Measurement, finish: &Finish, out: &Path) -> Rep
     let shown = printable(&out);
     report.add("out", out, shown);
     report
+}
+
+fn each(numbers: &[f64], written: impl Fn(f64) -> String) -> String {
+    numbers.iter().map(|&number| written(number)).collect::<Vec<_>>().join(", ")
 }
 
 /// What to open or run next.

@@ -172,6 +172,10 @@ object! {
         /// Loss and gradients of one step.
         fused_seconds: Option<f64>,
         materialised_seconds: Option<f64>,
+        /// The mean entropy of the attention of each head over the held-out positions, in nats; empty without attention.
+        attention_entropy: Vec<f64>,
+        /// The same as shares of the most that a position can have, ln of how many it sees.
+        attention_entropy_share: Vec<f64>,
         /// Whether the run was ended before its last step.
         interrupted: bool,
     }
@@ -452,6 +456,8 @@ mod tests {
             materialised_bytes: None,
             fused_seconds: Some(0.01),
             materialised_seconds: None,
+            attention_entropy: Vec::new(),
+            attention_entropy_share: Vec::new(),
             interrupted: true,
         }
     }

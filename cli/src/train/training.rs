@@ -10,7 +10,7 @@ use surprisal::random::Generator;
 use super::bilinear::PLACES;
 use super::corpus::Corpus;
 use super::layers::{Dropout, Parameter};
-use super::model::{Kind, Model, classifier_of};
+use super::model::{HeadAttention, Kind, Model, classifier_of};
 use super::teacher::Teacher;
 use super::windows::{Order, Windows};
 use crate::Failure;
@@ -166,6 +166,14 @@ impl<'a> Training<'a> {
     /// may.
     pub fn hidden_of(&self, positions: Range<usize>) -> Result<Array2<f32>, Failure> {
         self.model.hidden_of(self.corpus, positions, self.order.length)
+    }
+
+    /// How spread the attention of each head is where these positions are predicted, if there is attention.
+    pub fn attention_of(
+        &self,
+        positions: Range<usize>,
+    ) -> Result<Option<Vec<HeadAttention>>, Failure> {
+        self.model.attention_of(self.corpus, positions, self.order.length)
     }
 }
 

@@ -7,6 +7,7 @@
 
 use ndarray::Array1;
 use surprisal::autodiff::Variable;
+use surprisal::information::AttentionEntropy;
 use surprisal::random::Generator;
 
 use super::bilinear::{self, Bilinear};
@@ -57,16 +58,7 @@ impl Layers for Transformer {
         windows: &Windows,
         _: &mut Dropout,
     ) -> surprisal::Result<Variable<'t, f32>> {
-        let words = bilinear::words(leaves, windows)?;
-        let state = bilinear::sum(leaves, words, windows)?;
-
-        let normal = state.rms_norm(Some(leaves.of("attention.norm")), EPSILON)?;
-        let in_windows = |name| {
-            let product = normal.matmul(leaves.of(name))?;
-            product.reshape(&[windows.count, windows.length, WIDTH])
-        };
-        let query = in_windows("attention.query")?;
-        let (key, value) = (in_windows("attention.key")?, in_windows("attention.value")?);
+        let Attended { state, query, key, value } = Attended::of(leaves, windows)?;
         let attention = query.causal_attention(key, value, HEADS)?;
         let attention = attention.reshape(&[windows.count * windows.length, WIDTH])?;
         let attention = attention.matmul(leaves.of("attention.out"))?;
@@ -76,5 +68,37 @@ impl Layers for Transformer {
         let layer = normal.matmul(leaves.of("mlp.in"))?.add(leaves.of("mlp.in.bias"))?;
         let layer = layer.gelu().matmul(leaves.of("mlp.out"))?;
         state.add(layer)
+    }
+
+    fn attention_entropy<'t>(
+        &self,
+        leaves: &Leaves<'t>,
+        windows: &Windows,
+    ) -> surprisal::Result<Option<Variable<'t, f32>>> {
+        let Attended { query, key, .. } = Attended::of(leaves, windows)?;
+        query.attention_entropy(key, HEADS, &AttentionEntropy::causal()).map(Some)
+    }
+}
+
+/// What comes in for the attention: the sum, and [windows, length, D] of it.
+struct Attended<'t> {
+    state: Variable<'t, f32>,
+    query: Variable<'t, f32>,
+    key: Variable<'t, f32>,
+    value: Variable<'t, f32>,
+}
+
+impl<'t> Attended<'t> {
+    fn of(leaves: &Leaves<'t>, windows: &Windows) -> surprisal::Result<Self> {
+        let words = bilinear::words(leaves, windows)?;
+        let state = bilinear::sum(leaves, words, windows)?;
+        let normal = state.rms_norm(Some(leaves.of("attention.norm")), EPSILON)?;
+        let in_windows = |name| {
+            let product = normal.matmul(leaves.of(name))?;
+            product.reshape(&[windows.count, windows.length, WIDTH])
+        };
+        let query = in_windows("attention.query")?;
+        let (key, value) = (in_windows("attention.key")?, in_windows("attention.value")?);
+        Ok(Self { state, query, key, value })
     }
 }

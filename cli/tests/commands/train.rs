@@ -137,6 +137,8 @@ fn trains_on_a_text_and_the_loss_agrees() {
         "training_unknown_share",
         "unigram_perplexity",
         "kneser_ney_perplexity",
+        "attention_entropy",
+        "attention_entropy_share",
         "model",
         "parameters",
         "vocabulary",
@@ -151,6 +153,16 @@ fn trains_on_a_text_and_the_loss_agrees() {
     assert_eq!(result["steps"], 120);
     assert_eq!(result["interrupted"], false);
     assert_eq!(result["out"], out);
+    let heads = |name: &str| -> Vec<f64> {
+        result[name].as_array().unwrap().iter().map(|head| head.as_f64().unwrap()).collect()
+    };
+    let (entropies, shares) = (heads("attention_entropy"), heads("attention_entropy_share"));
+    assert_eq!((entropies.len(), shares.len()), (4, 4));
+    for (entropy, share) in entropies.iter().zip(&shares) {
+        assert!(*entropy > 0.0 && (0.0..1.0).contains(share), "{entropies:?} {shares:?}");
+        // A position sees less than 1000 others.
+        assert!(entropy / share < 1000_f64.ln(), "{entropies:?} {shares:?}");
+    }
     let perplexity = result["perplexity"].as_f64().unwrap();
     let bits = result["bits_per_word"].as_f64().unwrap();
     assert!((bits - perplexity.log2()).abs() < 1e-9);

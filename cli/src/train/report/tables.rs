@@ -28,7 +28,7 @@ pub fn final_figures(history: &History<'_>) -> String {
     let per_token = format!("Bits per {kind}");
     let unknown = history.run.map_or(f64::NAN, |run| run.unknown_share);
     let spelling = history.run.map_or(f64::NAN, |run| run.spelling_bits / run.bytes as f64);
-    let rows: Vec<(&str, String, &str, String)> = vec![
+    let mut rows: Vec<(&str, String, &str, String)> = vec![
         (
             "Perplexity",
             number(perplexity),
@@ -135,6 +135,20 @@ pub fn final_figures(history: &History<'_>) -> String {
             "The same for a filter that drops probabilities below 0.00024, and loses a little.".into(),
         ),
     ];
+    if let Some(finish) = history.finish.filter(|finish| !finish.attention_entropy.is_empty()) {
+        let each = |shares: &[f64], written: fn(f64) -> String| {
+            shares.iter().map(|&share| written(share)).collect::<Vec<_>>().join(", ")
+        };
+        rows.push((
+            "Attention entropy",
+            each(&finish.attention_entropy, number),
+            "nats",
+            format!(
+                "How spread each head’s attention is, on average: 0 looks at one {kind}, the most at all alike.                  As shares of that: {} %.",
+                each(&finish.attention_entropy_share, percent)
+            ),
+        ));
+    }
     let _ = write!(
         section,
         "<p>After step {}, on {} held-out positions.</p>\n<table class=\"figures\"><thead><tr><th \

@@ -101,6 +101,8 @@ fn finish() -> Finish {
         materialised_bytes: Some(25_165_824),
         fused_seconds: Some(0.0384),
         materialised_seconds: Some(0.0571),
+        attention_entropy: vec![1.5, 3.25],
+        attention_entropy_share: vec![0.375, 0.8125],
         interrupted: false,
     }
 }
@@ -404,6 +406,8 @@ fn records_of_little() {
         materialised_bytes: Some(0),
         fused_seconds: Some(0.0),
         materialised_seconds: None,
+        attention_entropy: Vec::new(),
+        attention_entropy_share: Vec::new(),
     };
     let unnamed = Run {
         model: String::new(),
