@@ -76,7 +76,7 @@ pub struct Fitted<L> {
     /// s² v (JᵀJ)⁻¹ with J the slopes of the residuals by the parameters, s their spread by Huber's second proposal
     /// over n − p degrees of freedom, and v = E ψ²/(E ψ′)² of normal residuals of that spread: 1 for δ well beyond them,
     /// up to π/2 for δ well within. It holds near the minimum, for independent residuals; that no constant is below 0
-    /// is not in it.
+    /// is not in it. ∞ where an entry is beyond f64.
     pub covariance: Array2<f64>,
     /// The roots of the covariance's diagonal.
     pub standard_errors: Vec<f64>,
@@ -136,7 +136,8 @@ impl<L: Law> Fitted<L> {
         let (_, slopes) = form.slopes(parameters, &logs, column);
         let row = |row: &Row| row.iter().zip(slopes).map(|(c, slope)| c * slope).sum::<f64>();
         let variance: f64 = covariance.iter().zip(slopes).map(|(c, slope)| slope * row(c)).sum();
-        let standard_error = variance.max(0.0).sqrt();
+        // `max` would make a number of what is none.
+        let standard_error = if variance < 0.0 { 0.0 } else { variance.sqrt() };
         // A factor is of nothing that is not above 0.
         let measurable = self.options.residuals == Residuals::Differences || loss > 0.0;
         if !(loss.is_finite() && standard_error.is_finite() && measurable) {
@@ -211,7 +212,9 @@ pub(super) fn fit<L: Law>(
             let cells = (0..count).map(|l| slopes[j][l] * solution.covariance[k][l]);
             cells.sum()
         };
-        (0..count).map(|k| slopes[i][k] * row(k)).sum::<f64>()
+        let sum: f64 = (0..count).map(|k| slopes[i][k] * row(k)).sum();
+        // Where parts of it are beyond f64.
+        if sum.is_nan() { f64::INFINITY } else { sum }
     };
     let covariance = Array2::from_shape_fn((count, count), entry);
     let standard_errors = covariance.diag().iter().map(|x| x.max(0.0).sqrt()).collect();
