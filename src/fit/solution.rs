@@ -238,7 +238,7 @@ fn scatter(residuals: &[f64], degrees: usize) -> f64 {
     let mut spread = (sum(f64::INFINITY) / expected).sqrt();
     for _ in 0..200 {
         let next = (sum(WITHIN * spread) / expected).sqrt();
-        if !(next < spread * (1.0 - 1e-14)) {
+        if next >= spread * (1.0 - 1e-14) {
             break;
         }
         spread = next;
@@ -257,7 +257,7 @@ fn second_moment(k: f64) -> f64 {
 /// E ψ² / (E ψ′)², from 1 where δ is beyond them to π/2 where it is well within them.
 fn price(delta: f64, spread: f64) -> f64 {
     let k = delta / spread;
-    if !(k < 8.0) {
+    if k >= 8.0 {
         return 1.0;
     }
     if k < 1e-4 {

@@ -84,20 +84,19 @@ impl Triangle {
     /// (RᵀR)⁻¹, entry by entry; none where R has no inverse.
     pub(super) fn inverse_of_squares(&self) -> Option<[Row; MOST]> {
         let n = self.unknowns;
-        // R⁻¹, column by column.
-        let mut inverse = [[0.0; MOST]; MOST];
-        for column in 0..n {
+        // R⁻¹, turned: each row is a column of it.
+        let mut turned = [[0.0; MOST]; MOST];
+        for (column, of_column) in turned.iter_mut().enumerate().take(n) {
             for k in (0..=column).rev() {
-                let known: f64 =
-                    (k + 1..=column).map(|j| self.factor[k][j] * inverse[j][column]).sum();
+                let known: f64 = (k + 1..=column).map(|j| self.factor[k][j] * of_column[j]).sum();
                 let own = if k == column { 1.0 } else { 0.0 };
-                inverse[k][column] = (own - known) / self.factor[k][k];
+                of_column[k] = (own - known) / self.factor[k][k];
             }
         }
         let mut squares = [[0.0; MOST]; MOST];
         for i in 0..n {
             for j in 0..n {
-                squares[i][j] = (0..n).map(|k| inverse[i][k] * inverse[j][k]).sum();
+                squares[i][j] = (0..n).map(|k| turned[k][i] * turned[k][j]).sum();
                 if !f64::is_finite(squares[i][j]) {
                     return None;
                 }
