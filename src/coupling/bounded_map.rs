@@ -147,11 +147,20 @@ impl Merges {
             }
             let mut free = ascending[first..].iter().copied().filter(|&symbol| !taken(symbol));
             let (Some(a), Some(b)) = (free.next(), free.next()) else { continue };
-            let (p, q) = (masses[a], masses[b]);
-            if entropy - p * (q / p).ln_1p() - q * (p / q).ln_1p() <= bound {
+            if entropy - taken_by(masses[a], masses[b]) <= bound {
                 return Self { largest: largest(), smallest: vec![a, b] };
             }
         }
         none()
     }
+}
+
+/// What a merge of two masses takes from the entropy, the first of them the smaller.
+fn taken_by(small: f64, large: f64) -> f64 {
+    let quotient = large / small;
+    let of_small = match quotient.is_finite() {
+        true => quotient.ln_1p(),
+        false => (small + large).ln() - small.ln(),
+    };
+    small * of_small + large * (small / large).ln_1p()
 }

@@ -326,6 +326,9 @@ fn single_symbols_masses_of_zero_and_a_hundred_thousand_symbols() {
     assert_eq!(with_nothing.total_correlation(Unit::Nats), 0.0);
     let map = EntropyBoundedMap::of(&[0.0, 1.0], 0.0, Unit::Nats).unwrap();
     assert_eq!((map.labels(), map.entropy(Unit::Nats)), (&[None, Some(0)][..], 0.0));
+    // Masses whose quotient is above all numbers: a merge of them takes nothing.
+    let map = EntropyBoundedMap::of(&[1e-310, 0.25, 0.75], 0.1, Unit::Nats).unwrap();
+    assert_eq!(map.labels(), [Some(0), Some(1), Some(1)]);
 
     let mut generator = Generator::new(7);
     let [p, q] = [1, 2].map(|_| {
