@@ -314,7 +314,7 @@ impl AttentionEntropy {
                 let group = count / keys.dim().0;
                 for (head, own) in each.outer_iter().enumerate() {
                     let mut to = sum.index_axis_mut(Axis(0), head / group);
-                    to.zip_mut_with(&own, |to, own| *to = *to + *own);
+                    to.zip_mut_with(&own, |to, own| *to += *own);
                 }
                 sum
             }
