@@ -5,6 +5,10 @@ use crate::matrix::Vector;
 
 /// The least-squares fit of R = −a e^H + b to the entropies and rewards of a training.
 ///
+/// ```text
+/// s² = Σ (R − fit)²/(n − 2)      x = −e^H      var a = s²/Σ (x − x̄)²      var of the fit at x = s² (1/n + (x − x̄)²/Σ (x − x̄)²)
+/// ```
+///
 /// With H in nats; b − a, the reward at H = 0, is the most that training the policy can reach by this law. Cui et
 /// al. 2025, *The Entropy Mechanism of Reinforcement Learning for Reasoning Language Models*.
 ///
@@ -29,6 +33,12 @@ pub struct EntropyRewardFit {
     pub sum_of_squares: f64,
     /// The share of the rewards' variance that the fit explains; NaN where they do not vary.
     pub r_squared: f64,
+    /// The standard error of a, of rewards that are independent and equally uncertain.
+    pub a_standard_error: f64,
+    /// That of b, which is the fit at x = 0.
+    pub b_standard_error: f64,
+    /// That of the [`ceiling`](Self::ceiling), which is the fit at x = −1. How far H was from 0 makes it large.
+    pub ceiling_standard_error: f64,
 }
 
 impl EntropyRewardFit {
@@ -84,7 +94,18 @@ impl EntropyRewardFit {
             residual * residual
         };
         let sum_of_squares: f64 = x.iter().zip(&rewards).map(residual).sum();
-        Ok(Self { a, b, sum_of_squares, r_squared: 1.0 - sum_of_squares / yy })
+        let variance = sum_of_squares / (count as f64 - 2.0);
+        let error_at =
+            |x: f64| (variance * (1.0 / count as f64 + (x - mean_x) * (x - mean_x) / xx)).sqrt();
+        Ok(Self {
+            a,
+            b,
+            sum_of_squares,
+            r_squared: 1.0 - sum_of_squares / yy,
+            a_standard_error: (variance / xx).sqrt(),
+            b_standard_error: error_at(0.0),
+            ceiling_standard_error: error_at(-1.0),
+        })
     }
 
     /// b − a, the reward where no entropy is left.

@@ -148,6 +148,7 @@ fn gradients_are_the_differences() {
     assert!((&keys - &all.keys).iter().all(|x| x.abs() < 1e-13));
 }
 
+#[cfg(feature = "parallel")]
 #[test]
 fn the_bits_do_not_depend_on_the_threads() {
     let (q, k) = (three(11, 3, 300, 8), three(12, 3, 300, 8));

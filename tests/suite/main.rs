@@ -11,8 +11,8 @@ mod class_order;
 mod classical;
 mod contrastive;
 mod coupling;
-#[cfg(feature = "spectral")]
 mod decoding;
+#[cfg(feature = "spectral")]
 mod diffusion;
 #[cfg(feature = "spectral")]
 mod diffusion_golden;

@@ -784,3 +784,30 @@ fn arrays_that_do_not_fit_are_refused() {
     refused(PolicyEntropyChange::of(&arr1(&[f64::NAN]), &arr1(&[1.0])), &["logits[0] is NaN"]);
     refused(TokenEntropyChange::of(&arr1(&[1.0]), 1, 1.0, 0.5), &["token"]);
 }
+
+/// Over many noisy copies a, b and the ceiling are off by their standard errors.
+#[test]
+fn the_errors_of_a_reward_fit_are_those_of_its_copies() {
+    let mut generator = surprisal::random::Generator::new(4);
+    let entropies = ndarray::Array1::from_shape_fn(12, |i| 0.1 + 0.1 * i as f64);
+    let (a, b, copies) = (0.2, 0.9, 2000);
+    let mut sums = [0.0; 3];
+    for _ in 0..copies {
+        let noise: Vec<f64> =
+            (0..12).map(|_| 0.03 * f64::from(generator.nearly_normal())).collect();
+        let noise = ndarray::Array1::from(noise);
+        let rewards = entropies.mapv(|h: f64| b - a * h.exp()) + noise;
+        let fit = EntropyRewardFit::of(&entropies, &rewards).unwrap();
+        for (sum, (off, error)) in sums.iter_mut().zip([
+            (fit.a - a, fit.a_standard_error),
+            (fit.b - b, fit.b_standard_error),
+            (fit.ceiling() - (b - a), fit.ceiling_standard_error),
+        ]) {
+            *sum += (off / error).powi(2) / f64::from(copies);
+        }
+    }
+    // The square of a Student t of 10 degrees of freedom has the mean 10/8 and the variance 2.8 or so.
+    for sum in sums {
+        assert!((sum - 1.25).abs() < 6.0 * (2.8 / f64::from(copies)).sqrt(), "{sums:?}");
+    }
+}

@@ -137,6 +137,9 @@ fn entropy_reward_fit(request: &Request) -> Result<Answer> {
         "ceiling": number(fit.ceiling()),
         "sse": number(fit.sum_of_squares),
         "r_squared": number(fit.r_squared),
+        "a_standard_error": number(fit.a_standard_error),
+        "b_standard_error": number(fit.b_standard_error),
+        "ceiling_standard_error": number(fit.ceiling_standard_error),
     })))
 }
 
