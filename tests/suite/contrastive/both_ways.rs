@@ -94,6 +94,7 @@ fn both_directions_are_the_mean_of_two_calls_kept_and_anew() {
 }
 
 /// The bits of all that is found.
+#[cfg(feature = "parallel")]
 fn bits((contrast, a, b): &Found<f32>) -> (Vec<u64>, Vec<u32>) {
     let numbers = [contrast.loss, contrast.by_temperature].map(f64::to_bits).to_vec();
     (numbers, a.iter().chain(b).map(|x| x.to_bits()).collect())
