@@ -5,10 +5,10 @@ use ndarray::{Array2, Ix2};
 use crate::autodiff::array::{self, Shared};
 use crate::autodiff::lanes;
 use crate::autodiff::tape::{Variable, shape_error};
-use crate::contrastive::{Contrast, InfoNce, MannWhitney, SigReg, SupervisedContrastive};
+use crate::contrastive::{Contrast, InfoNce, MannWhitney, Repri, SigReg, SupervisedContrastive};
 use crate::element::{Real, compiled};
 use crate::error::Result;
-use crate::loss::Gradients;
+use crate::loss::{Gradients, Inputs};
 use crate::matrix::Matrix;
 
 impl<'t, T: Real> Variable<'t, T> {
@@ -120,6 +120,34 @@ impl<'t, T: Real> Variable<'t, T> {
                 => Result<Variable<'t, T>>,
             |(rows, labels, temperature, loss)| rows.supervised_here(labels, temperature, loss),
             (self, labels, temperature, loss)
+        )
+    }
+
+    /// [`Repri`] of a classifier `self`, `[V,D]`, hidden states `[S,D]` of the support with their targets, and hidden
+    /// states `[Q,D]` of the query: a value without axes.
+    ///
+    /// ```
+    /// use ndarray::{arr1, arr2};
+    /// use surprisal::{autodiff::Tape, contrastive::Repri};
+    /// let tape = Tape::<f64>::new()?;
+    /// let classifier = tape.leaf(arr2(&[[1.0, 0.0], [0.0, 1.0]]));
+    /// let support = tape.constant(arr2(&[[2.0, 0.0], [0.0, 2.0]]));
+    /// let query = tape.constant(arr2(&[[1.0, 0.5], [0.5, 0.0]]));
+    /// let loss = classifier.repri(support, &[0, 1], query, &Repri::new(&arr1(&[0.5, 0.5]))?)?;
+    /// assert!(loss.backward()?.of(classifier).is_some());
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Repri::loss`]; [`Error::Shape`](crate::Error::Shape) for arrays that have not two axes;
+    /// [`Error::Conflict`](crate::Error::Conflict) for values of several tapes.
+    pub fn repri(self, support: Self, targets: &[u32], query: Self, loss: &Repri) -> Result<Self> {
+        compiled!(
+            ['t, 'l] T: (Variable<'t, T>, Variable<'t, T>, &'l [u32], Variable<'t, T>, &'l Repri)
+                => Result<Variable<'t, T>>,
+            |(classifier, support, targets, query, loss)|
+                classifier.repri_here(support, targets, query, loss),
+            (self, support, targets, query, loss)
         )
     }
 }
@@ -246,6 +274,30 @@ impl<'t, T: Real> Variable<'t, T> {
         let mut parts = vec![(self, by_rows.into_dyn().into_shared())];
         parts.extend(Self::by_temperature(temperature, &contrast));
         Ok(self.push_number(contrast.loss, parts))
+    }
+
+    fn repri_here(self, support: Self, targets: &[u32], query: Self, loss: &Repri) -> Result<Self> {
+        self.on_the_same_tape("the support", support)?;
+        self.on_the_same_tape("the query", query)?;
+        let values = [self.value(), support.value(), query.value()];
+        let names = ["classifier", "support", "query"];
+        let part = |i: usize| matrix(names[i], &values[i]);
+        let [mut by_classifier, mut again] = [zeros(&part(0)?), zeros(&part(0)?)];
+        let (mut by_support, mut by_query) = (zeros(&part(1)?), zeros(&part(2)?));
+        let losses = loss.loss_and_gradients(
+            &Inputs::new(part(1)?, part(0)?, targets),
+            &Inputs::unlabelled(part(2)?, part(0)?),
+            Gradients::new()
+                .hidden(T::matrix_view_mut(by_support.view_mut()))
+                .classifier(T::matrix_view_mut(by_classifier.view_mut())),
+            Gradients::new()
+                .hidden(T::matrix_view_mut(by_query.view_mut()))
+                .classifier(T::matrix_view_mut(again.view_mut())),
+        )?;
+        by_classifier.zip_mut_with(&again, |sum, own| *sum += *own);
+        let parts = [(self, by_classifier), (support, by_support), (query, by_query)];
+        let parts = parts.map(|(operand, part)| (operand, part.into_dyn().into_shared()));
+        Ok(self.push_number(losses.loss, parts.into()))
     }
 
     fn sigreg_here(self, loss: &SigReg) -> Result<Self> {

@@ -95,6 +95,14 @@ fn repri_is_the_sum_of_its_parts_and_has_their_gradient() {
 }
 
 #[test]
+fn the_node_of_repri_has_the_gradients_of_everything() {
+    let repri = Repri::new(&arr1(&[0.5, 0.2, 0.3])).unwrap().weights(0.4, 1.5).unwrap();
+    let inputs = [normal(70, 3, 2), normal(71, 4, 2), normal(72, 5, 2)].map(|x| x.into_dyn());
+    let worst = gradcheck(|_, x| x[0].repri(x[1], &[2, 0, 1, 1], x[2], &repri), &inputs).unwrap();
+    assert!(worst.error < 1e-8, "{worst:?}");
+}
+
+#[test]
 fn repri_at_its_limits() {
     let uniform = Array2::<f64>::zeros((5, 4));
     let (support, prior) = (arr2(&[[2.0_f64, 0.0, 0.0, 0.0]]), arr1(&[0.25; 4]));
