@@ -4,6 +4,7 @@ mod bench;
 mod bench_records;
 mod candidates;
 mod class_order;
+mod conformance;
 mod fit;
 mod losses;
 mod oracle;
