@@ -56,7 +56,10 @@ impl Report {
             .map(|(key, text)| {
                 // A text may be of several lines; no line has anything else that a terminal obeys.
                 let lines: Vec<_> = text.lines().map(printable).collect();
-                format!("{:width$}  {}\n", label(key), lines.join("\n"))
+                // Lines of one kind stand below each other, a table at the margin below its label.
+                let indent = if text.starts_with('\n') { 0 } else { width + 2 };
+                let below = format!("\n{:indent$}", "");
+                format!("{:width$}  {}\n", label(key), lines.join(&below))
             })
             .collect()
     }
@@ -198,5 +201,12 @@ mod tests {
         report.add_json("digits", 17);
         assert_eq!(report.json(), "{\"mean_entropy\":1.25,\"digits\":17}\n");
         assert_eq!(report.lines(), "mean entropy  1.25 nats\n");
+        report.add("rate", 2, "one\ntwo");
+        report.add("scores", 3, "\nx y\n1 2");
+        assert!(
+            report
+                .lines()
+                .ends_with("\nrate          one\n              two\nscores        \nx y\n1 2\n")
+        );
     }
 }

@@ -48,7 +48,8 @@ impl Data {
             {
                 let (path, found) = (path.display(), table.columns());
                 return Err(Failure::Input(format!(
-                    "{path} has {found} columns, expected at least {} for the law {}",
+                    "{path} has {found} columns, expected at least {} for the law {}, between commas, semicolons \
+                     or tabs",
                     beyond + 1,
                     arguments.law.name()
                 )));

@@ -113,9 +113,10 @@ pub fn add_best(
     report.add("optimum", value, text);
 }
 
-pub fn add_target(report: &mut Report, target: f64, name: &str, found: f64) {
-    let text = format!("{} {name} for a loss of {} nats", size(found), significant(target, 5));
-    report.add("target", json!({ "loss": number(target), name: number(found) }), text);
+/// What a loss takes, with its key and what people call it.
+pub fn add_target(report: &mut Report, target: f64, (key, name): (&str, &str), found: f64) {
+    let text = format!("{name} = {} for a loss of {} nats", size(found), significant(target, 5));
+    report.add("target", json!({ "loss": number(target), key: number(found) }), text);
 }
 
 /// A number that may be large, to four digits of which the last are not 0.

@@ -8,6 +8,7 @@ use super::arguments::{Fit, Pair};
 use super::data::{Data, numbers, pairs};
 use super::found::{add_best, add_target, predictions, report, size};
 use crate::plot::{LawPicture, Point, Series, Told};
+use crate::report::significant;
 use crate::scale::short;
 use crate::{Failure, Global, plot};
 
@@ -25,7 +26,8 @@ pub fn power(arguments: &Fit, fit: &ScalingFit, global: &Global) -> Result<(), F
     let mut report = report(arguments, &fitted);
     predictions(&mut report, arguments.confidence, &["x"], &told);
     if let Some(target) = arguments.target {
-        add_target(&mut report, target, "x", fitted.law.x_for(target)?);
+        let found = reached(fitted.law.x_for(target), fitted.law.l_inf)?;
+        add_target(&mut report, target, ("x", &data.names[0]), found);
     }
     if let Some(path) = &arguments.plot {
         let (x, losses) = (&data.sizes[0], &data.losses);
@@ -60,7 +62,8 @@ pub fn bivariate(arguments: &Fit, fit: &ScalingFit, global: &Global) -> Result<(
         add_best(&mut report, budget, parts, best.loss);
     }
     if let Some(target) = arguments.target {
-        add_target(&mut report, target, "parameters", fitted.law.of_budget()?.x_for(target)?);
+        let found = reached(fitted.law.of_budget()?.x_for(target), fitted.law.l_inf)?;
+        add_target(&mut report, target, ("parameters", "parameters"), found);
     }
     if let Some(path) = &arguments.plot {
         let law = &fitted.law;
@@ -89,7 +92,8 @@ pub fn chinchilla(arguments: &Fit, fit: &ScalingFit, global: &Global) -> Result<
         add_best(&mut report, budget, parts, best.loss);
     }
     if let Some(target) = arguments.target {
-        add_target(&mut report, target, "operations", fitted.law.of_operations()?.x_for(target)?);
+        let found = reached(fitted.law.of_operations()?.x_for(target), fitted.law.e)?;
+        add_target(&mut report, target, ("operations", "operations"), found);
     }
     if let Some(path) = &arguments.plot {
         let law = &fitted.law;
@@ -104,6 +108,12 @@ pub fn chinchilla(arguments: &Fit, fit: &ScalingFit, global: &Global) -> Result<
         of_two(path, arguments, &data, &fitted, &told, (&text, law.e))?;
     }
     report.print(global.json)
+}
+
+/// What reaches the --target, or why nothing does under a law that ends at a loss.
+fn reached(found: surprisal::Result<f64>, end: f64) -> Result<f64, Failure> {
+    let told = |error| Failure::Input(format!("--target: {error}: {} nats", significant(end, 6)));
+    found.map_err(told)
 }
 
 /// The predictions at the places, each with its numbers.

@@ -1,10 +1,15 @@
 //! The name that somebody may have meant.
 
-/// The name with the fewest letters to change, the first of equals.
+/// The name with the fewest letters to change, the first of equals; of those that begin with what was meant, or at
+/// least have it within, where there are any: who writes half of a name has not misspelt a shorter one.
 pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // More letters than any name has only make it farther from all of them.
     let wanted: Vec<char> = wanted.to_lowercase().chars().take(64).collect();
-    names.into_iter().min_by_key(|name| distance(&wanted, name))
+    let part: String = wanted.iter().collect();
+    names.into_iter().min_by_key(|name| {
+        let within = if wanted.len() < 2 { None } else { name.find(&part) };
+        (within.map_or(2, |at| usize::from(at > 0)), distance(&wanted, name))
+    })
 }
 
 /// How many letters are to be put in, left out or changed (Levenshtein).
@@ -31,6 +36,13 @@ mod tests {
         assert_eq!(nearest("crossentropy", names), Some("cross_entropy"));
         assert_eq!(nearest("Compsum", names), Some("comp_sum"));
         assert_eq!(nearest("", names), Some("entropy"));
+        assert_eq!(nearest("e", names), Some("entropy"));
+        assert_eq!(nearest("cross", names), Some("cross_entropy"));
+        assert_eq!(nearest("sum", ["sub", "comp_sum"]), Some("comp_sum"));
+        assert_eq!(
+            nearest("teacher", ["gradient", "a_teacher", "teacher_logits"]),
+            Some("teacher_logits")
+        );
         assert_eq!(nearest(&"entropy".repeat(100_000), names), Some("cross_entropy"));
         assert_eq!(nearest("entropy", []), None);
         assert_eq!(distance(&['a', 'b'], "ba"), 2);

@@ -17,8 +17,11 @@ pub struct Call {
 impl Call {
     /// From a line of JSON.
     pub fn read(line: &[u8]) -> Result<Self> {
-        let json = serde_json::from_slice(line).map_err(|error| {
-            Refusal::new(format!("cannot read the line: {error}; expected one JSON object"))
+        // Without its end, behind which an error would count a second line.
+        let json = serde_json::from_slice(line.trim_ascii_end()).map_err(|error| {
+            Refusal::new(format!(
+                "cannot read the line: {error}; expected one JSON object on one line"
+            ))
         });
         let mut values = match json? {
             Json::Object(values) => values,

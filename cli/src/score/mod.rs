@@ -94,6 +94,7 @@ pub struct Score {
     #[arg(
         long,
         value_name = "X",
+        requires = "reference_counts",
         value_parser = numerals::real,
         default_value_t = ReferenceCounts::CAP,
         allow_hyphen_values = true,
@@ -164,7 +165,7 @@ impl Score {
         let mut texts = arrays.score(&head, &loss, &scorer, beside.as_deref())?;
         if let Some(location) = &self.bytes {
             let bytes = Opened::new("--bytes", location)?.classes()?;
-            fits("--bytes", bytes.len(), texts.len())?;
+            fits("--bytes", bytes.len(), (texts.len(), "text"))?;
             for (at, (text, &bytes)) in texts.iter_mut().zip(&bytes).enumerate() {
                 match u64::try_from(bytes) {
                     Ok(bytes @ 1..) => text.perplexity.push_bytes(bytes),
@@ -178,7 +179,14 @@ impl Score {
         }
         if let Some(location) = &self.labels {
             let labels = teacher::flags(&Opened::new("--labels", location)?)?;
-            fits("--labels", labels.len(), texts.len())?;
+            fits("--labels", labels.len(), (texts.len(), "text"))?;
+            let seen = labels.iter().filter(|&&seen| seen).count();
+            if seen == 0 || seen == labels.len() {
+                return Err(Failure::Input(format!(
+                    "--labels has {seen} texts that were trained on and {} that were not, expected both",
+                    labels.len() - seen
+                )));
+            }
             texts.iter_mut().zip(labels).for_each(|(text, seen)| text.seen = Some(seen));
         }
         if let (Some(hidden), Some(targets)) = (&self.seen_hidden, &self.seen_targets) {
@@ -226,7 +234,7 @@ impl Arrays {
         check_rows([(Some(&hidden), 1), (Some(&targets), 0)])?;
         let cut = Cut::read(texts_flag, texts, &hidden)?;
         let targets = targets.classes()?;
-        fits(targets_flag, targets.len(), hidden.matrix()?.dim().0)?;
+        fits(targets_flag, targets.len(), (hidden.matrix()?.dim().0, "row of hidden states"))?;
         Ok(Self { hidden, targets: targets.to_vec(), cut })
     }
 
@@ -244,7 +252,7 @@ impl Arrays {
         }
         let forward = loss.forward(&inputs)?;
         if let Some(beside) = beside {
-            fits("--reference-log-probs", beside.len(), forward.len())?;
+            fits("--reference-log-probs", beside.len(), (forward.len(), "row of hidden states"))?;
         }
         let rows = Rows::new(&forward, &self.targets, beside)?;
         scorer.score(&rows, &self.cut)
@@ -252,10 +260,12 @@ impl Arrays {
 }
 
 /// That there are as many as expected.
-fn fits(flag: &str, found: usize, expected: usize) -> Result<(), Failure> {
+fn fits(flag: &str, found: usize, (expected, each): (usize, &str)) -> Result<(), Failure> {
     match found == expected {
         true => Ok(()),
-        false => Err(Failure::Input(format!("{flag} has {found} entries, expected {expected}"))),
+        false => Err(Failure::Input(format!(
+            "{flag} has {found} entries, expected {expected}, one for each {each}"
+        ))),
     }
 }
 

@@ -188,6 +188,9 @@ impl Outcome {
         if bytes {
             header += &format!(" {:>14}", "bits per byte");
         }
+        if has(|text| text.seen.map(f64::from)) {
+            header += &format!(" {:>10}", "trained on");
+        }
         let mut lines =
             vec![columns.iter().fold(header, |line, column| line + &format!(" {:>11}", column.1))];
         for text in self.texts.iter().take(LISTED) {
@@ -224,7 +227,7 @@ impl Outcome {
     fn detected(&self) -> String {
         let line = |of: &Detection| {
             format!(
-                "\n{:>12}: AUROC {}, {} of the texts trained on where {} of the others are taken for such",
+                "\n{:>12}: AUROC {}; finds {} of the texts trained on, with less than {} of the others taken for such",
                 of.name,
                 with_error(of.roc.area(), of.roc.standard_error()),
                 percent(of.found),

@@ -34,7 +34,6 @@ fn verdict(output: &Output) -> (Option<i32>, Vec<String>, [usize; 2]) {
 const SURPRISAL: &str = env!("CARGO_BIN_EXE_surprisal");
 
 #[test]
-#[cfg(unix)]
 fn the_script_finds_the_oracle_right_and_one_wrong_function_wrong() {
     let Some(right) = check(&[SURPRISAL, "oracle"]) else { return };
     let (status, lines, [asked, differ]) = verdict(&right);
@@ -49,13 +48,11 @@ fn the_script_finds_the_oracle_right_and_one_wrong_function_wrong() {
     let (status, lines, [asked_again, differ]) = verdict(&check(&["sh", "-c", &wrong]).unwrap());
     assert_eq!((status, asked_again), (Some(1), asked));
     assert!(differ > 0 && lines.len() == differ + 1, "{lines:#?}");
-    let of_focal =
-        |line: &String| line.contains(" (focal): response.value[") && line.contains("wanted ");
+    let of_focal = |line: &String| line.contains(" (focal): response.") && line.contains("wanted ");
     assert!(lines[..differ].iter().all(of_focal), "{lines:#?}");
 }
 
 #[test]
-#[cfg(unix)]
 fn the_script_takes_no_answer_for_a_right_one() {
     let of = |program: &str| Some(verdict(&check(&["-f", "mae", "sh", "-c", program])?));
     let Some((status, lines, [asked, differ])) = of("exit 3") else { return };
@@ -79,7 +76,6 @@ fn the_script_takes_no_answer_for_a_right_one() {
 }
 
 #[test]
-#[cfg(unix)]
 fn the_script_says_why_it_asks_nothing() {
     let lists_nothing = "while read -r line; do echo '{\"value\":{}}'; done";
     for (arguments, part) in [
@@ -99,7 +95,6 @@ fn the_script_says_why_it_asks_nothing() {
 
 /// `cc` is there wherever Rust is on Unix, which links with it.
 #[test]
-#[cfg(unix)]
 fn the_program_in_c_finds_the_overflow_and_its_repair() {
     let scratch = tempfile::tempdir().unwrap();
     let program = scratch.path().join("fuzz_naive_softmax");

@@ -293,7 +293,7 @@ fn a_table_that_is_wrong_is_refused_by_line_and_column() {
         ("good.csv --law power --predict 0", &["--predict has \"0\"", "above 0"]),
         ("good.csv --law power --predict -1", &["--predict has \"-1\""]),
         ("good.csv --law power --predict 1:2", &["--predict has \"1:2\""]),
-        ("good.csv --law power --target 1", &["loss is 1", "above l_inf"]),
+        ("good.csv --law power --target 1", &["--target: loss is 1", "above l_inf", " nats"]),
         ("good.csv --law power --budget 1", &["--budget goes with --law bivariate or chinchilla"]),
         ("good.csv --law power --lambda 1", &["--lambda goes with --law annealing"]),
         ("good.csv --law bivariate --reference 1", &["--reference", "A:B"]),

@@ -4,6 +4,7 @@ mod bench;
 mod bench_records;
 mod candidates;
 mod class_order;
+#[cfg(unix)]
 mod conformance;
 mod fit;
 mod losses;

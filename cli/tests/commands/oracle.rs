@@ -318,7 +318,10 @@ fn every_function_that_is_listed_gives_the_values_of_its_cases() {
 
 #[test]
 fn a_line_that_is_no_request_is_refused_and_the_next_is_answered() {
-    refused("{\"function\":\"entropy\",", &["cannot read the line", "one JSON object"]);
+    refused(
+        "{\"function\":\"entropy\",",
+        &["cannot read the line", "line 1 column 22", "one JSON object"],
+    );
     refused("entropy", &["line 1 column 1", "expected one JSON object"]);
     refused("[1,2]", &["an array of 2", "expected one JSON object"]);
     refused("null", &["null", "expected one JSON object"]);

@@ -268,11 +268,12 @@ fn bad_inputs_are_refused_in_one_line() {
     let bare = "--hidden e.npy --classifier c.npy --targets y.npy";
     place.refused(&with("--ratio 0"), &["ratio is 0", "above 0 up to 1"]);
     place.refused(&with("--ratio x"), &["--ratio", "expected a number"]);
+    place.refused(&with("--cap 0.1"), &["--reference-counts"]);
     place.refused(&with("--cap -1 --reference-counts counts.npy"), &["cap is -1"]);
     place.refused(&format!("{bare} --texts 0"), &["--texts is 0", "at least 1"]);
     place.refused(&format!("{bare} --texts bytes.npy"), &["--texts has 4 entries", "12"]);
     place.refused(&format!("{bare} --texts none.npy"), &["none.npy"]);
-    place.refused(&with("--bytes t.npy"), &["--bytes has 12 entries", "4"]);
+    place.refused(&with("--bytes t.npy"), &["--bytes has 12 entries", "4, one for each text"]);
     place.refused(&with("--labels t.npy"), &["--labels", "0 and 1"]);
     place.refused(&with("--reference-counts bytes.npy"), &["--reference-counts has 4", "7"]);
     place.refused(&with("--reference-log-probs b.npy"), &["--reference-log-probs"]);
@@ -290,7 +291,10 @@ fn bad_inputs_are_refused_in_one_line() {
         &["targets[2] is -1", "below 7"],
     );
     place.write("same.npy", &[1, 1, 1, 1]);
-    place.refused(&with("--labels same.npy"), &["4 positives and 0 negatives"]);
+    place.refused(
+        &with("--labels same.npy"),
+        &["--labels has 4 texts that were", "0 that were not"],
+    );
     place.write("zero.npy", &[9, 0, 8, 14]);
     place.refused(&with("--bytes zero.npy"), &["--bytes[1] is 0", "at least 1"]);
     let mut none = TARGETS;
