@@ -189,7 +189,7 @@ impl Outcome {
             header += &format!(" {:>14}", "bits per byte");
         }
         if has(|text| text.seen.map(f64::from)) {
-            header += &format!(" {:>10}", "trained on");
+            header += &format!(" {:>12}", "trained on");
         }
         let mut lines =
             vec![columns.iter().fold(header, |line, column| line + &format!(" {:>11}", column.1))];
@@ -209,7 +209,7 @@ impl Outcome {
                 line += &format!(" {:>14}", significant(bits, 4));
             }
             if let Some(seen) = text.seen {
-                line += &format!(" {:>10}", if seen { "yes" } else { "no" });
+                line += &format!(" {:>12}", if seen { "yes" } else { "no" });
             }
             for (.., score) in &columns {
                 let score = score(text).map_or("–".into(), |score| significant(score, 4));
