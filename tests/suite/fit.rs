@@ -381,12 +381,13 @@ fn what_the_data_cannot_tell_is_refused() {
     let noisy = [2.0, 2.2, 1.9, 2.15, 1.95];
     refused(fit(&x, &noisy), &["cannot tell"]);
     // Losses that fall as straight as a logarithm, unless one asks for the law all the same.
-    let straight = Array1::from_shape_fn(8, |i| 5.0 - 0.1 * i as f64 + 0.01 * (i as f64).sin());
+    let wave = |i| if i % 2 == 0 { -0.01 } else { 0.01 };
+    let straight = Array1::from_shape_fn(8, |i| 5.0 - 0.1 * i as f64 + wave(i));
     let x = sizes(1e5, 1e6, 8);
     refused(usual().power_law(&x, &straight), &["cannot tell alpha"]);
     let any = ScalingFit::builder().undetermined(true).build().unwrap();
     let fitted = any.power_law(&x, &straight).unwrap();
-    assert!(fitted.r_squared > 0.99 && fitted.standard_errors[2] > fitted.law.alpha);
+    assert!(fitted.r_squared > 0.99 && fitted.standard_errors[2] >= fitted.law.alpha, "{fitted:?}");
 
     let (n, d) = pairs(&sizes(1e6, 1e9, 4), &sizes(1e8, 1e11, 4));
     let of_n = n.mapv(|n: f64| 1.0 + (1e7 / n).powf(0.3));
