@@ -113,10 +113,25 @@ pub fn add_best(
     report.add("optimum", value, text);
 }
 
-/// What a loss takes, with its key and what people call it.
-pub fn add_target(report: &mut Report, target: f64, (key, name): (&str, &str), found: f64) {
-    let text = format!("{name} = {} for a loss of {} nats", size(found), significant(target, 5));
-    report.add("target", json!({ "loss": number(target), key: number(found) }), text);
+/// What a loss takes, with its key and what people call it, and the factor that is its standard error where that is known.
+pub fn add_target(
+    report: &mut Report,
+    target: f64,
+    (key, name): (&str, &str),
+    found: f64,
+    factor: Option<f64>,
+) {
+    let mut text =
+        format!("{name} = {} for a loss of {} nats", size(found), significant(target, 5));
+    let mut value = json!({ "loss": number(target), key: number(found) });
+    if let Some(factor) = factor {
+        value["factor"] = number(factor);
+        text += &match factor < 1e3 {
+            true => format!(", within a factor of {} (its standard error)", significant(factor, 3)),
+            false => ", which the data does not tell: the loss is too close to L∞".into(),
+        };
+    }
+    report.add("target", value, text);
 }
 
 /// A number that may be large, to four digits of which the last are not 0.

@@ -27,7 +27,10 @@ pub fn power(arguments: &Fit, fit: &ScalingFit, global: &Global) -> Result<(), F
     predictions(&mut report, arguments.confidence, &["x"], &told);
     if let Some(target) = arguments.target {
         let found = reached(fitted.law.x_for(target), fitted.law.l_inf)?;
-        add_target(&mut report, target, ("x", &data.names[0]), found);
+        // How far the law's own error reaches along ln x, on which its slope is −α (L − L∞).
+        let slope = fitted.law.alpha * (target - fitted.law.l_inf);
+        let factor = fitted.predict(found).ok().map(|told| (told.standard_error / slope).exp());
+        add_target(&mut report, target, ("x", &data.names[0]), found, factor);
     }
     if let Some(path) = &arguments.plot {
         let (x, losses) = (&data.sizes[0], &data.losses);
@@ -63,7 +66,7 @@ pub fn bivariate(arguments: &Fit, fit: &ScalingFit, global: &Global) -> Result<(
     }
     if let Some(target) = arguments.target {
         let found = reached(fitted.law.of_budget()?.x_for(target), fitted.law.l_inf)?;
-        add_target(&mut report, target, ("parameters", "parameters"), found);
+        add_target(&mut report, target, ("parameters", "parameters"), found, None);
     }
     if let Some(path) = &arguments.plot {
         let law = &fitted.law;
@@ -93,7 +96,7 @@ pub fn chinchilla(arguments: &Fit, fit: &ScalingFit, global: &Global) -> Result<
     }
     if let Some(target) = arguments.target {
         let found = reached(fitted.law.of_operations()?.x_for(target), fitted.law.e)?;
-        add_target(&mut report, target, ("operations", "operations"), found);
+        add_target(&mut report, target, ("operations", "operations"), found, None);
     }
     if let Some(path) = &arguments.plot {
         let law = &fitted.law;

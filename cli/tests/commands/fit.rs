@@ -94,6 +94,8 @@ fn a_power_law_of_a_table_with_its_errors_and_predictions() {
     assert_eq!(found["huber_delta"], 1e-3);
     assert!(found["condition"].as_f64().unwrap() < 100.0);
     close(&found["target"]["x"], law.x_for(2.3).unwrap(), 1e-6);
+    // The losses are the law's own: nothing is uncertain.
+    close(&found["target"]["factor"], 1.0, 1e-6);
     let told = found["predictions"].as_array().unwrap();
     assert_eq!(told.len(), 2);
     close(&told[1]["x"], 2e11, 0.0);
