@@ -60,6 +60,60 @@ pub(super) fn starts(problem: &Problem) -> Vec<Row> {
     chosen.iter().take(STARTS).map(|candidate| candidate.parameters).collect()
 }
 
+/// Steps of a search along the exponent: so far apart at first, so many outwards, and then inwards.
+const FIRST: f64 = 1.25;
+const OUTWARDS: usize = 60;
+const INWARDS: usize = 60;
+
+/// Of a law with one exponent, the parameters at the minimum of its profile beside some: outwards while it falls, then
+/// by golden sections. None where it is not lower than `lowest`.
+pub(super) fn along_the_exponent(problem: &Problem, near: &Row, lowest: f64) -> Option<Row> {
+    let form = &problem.form;
+    if form.exponents != 1 {
+        return None;
+    }
+    let of = |log: f64| candidate(problem, &[log.exp()]);
+    let value = |log: f64| of(log).map_or(f64::INFINITY, |candidate| candidate.objective);
+    let centre = near[form.exponent(0)].ln();
+    let own = value(centre);
+    let towards = if value(centre - FIRST.ln()) < own { -1.0 } else { 1.0 };
+    // [a, b, c], where b is lower than a, and at last than c.
+    let (mut a, mut b, mut step) = (centre, centre + towards * FIRST.ln(), FIRST.ln());
+    let mut at_b = value(b);
+    if at_b >= own {
+        (a, b, at_b) = (centre - towards * FIRST.ln(), centre, own);
+    }
+    let mut c = b + towards * step;
+    for _ in 0..OUTWARDS {
+        let at_c = value(c);
+        if !(at_c < at_b) {
+            break;
+        }
+        step *= 1.2;
+        (a, b, at_b, c) = (b, c, at_c, c + towards * step);
+    }
+    let golden = 0.5 * (3.0 - 5_f64.sqrt());
+    for _ in 0..INWARDS {
+        // In the larger part.
+        let outer = if (c - b).abs() > (b - a).abs() { c } else { a };
+        let next = b + golden * (outer - b);
+        let at_next = value(next);
+        if at_next < at_b {
+            if outer == c {
+                a = b
+            } else {
+                c = b
+            }
+            (b, at_b) = (next, at_next);
+        } else if outer == c {
+            c = next;
+        } else {
+            a = next;
+        }
+    }
+    of(b).filter(|found| found.objective < lowest).map(|found| found.parameters)
+}
+
 /// Exponents by the spread of the logarithms, so that a power of x has the same ones.
 fn grid(problem: &Problem, which: usize, count: usize) -> Vec<f64> {
     let spread = problem.spread(which);

@@ -21,6 +21,9 @@ const SAMPLE: [usize; 2] = [2048, 512];
 /// The spread of residuals is of those within so many of its own.
 const WITHIN: f64 = 1.5;
 
+/// The least spread of residuals, in units of losses between 1 and 2.
+const ROUNDING: f64 = 2.0 * f64::EPSILON;
+
 /// A power that changes by less than this over all points is none.
 const STILL: f64 = 1e-8;
 
@@ -56,6 +59,9 @@ pub(super) fn solve(
     options: &ScalingFit,
 ) -> Result<Solution> {
     let ScalingFit { huber_delta, residuals, undetermined, .. } = *options;
+    if is_constant(losses) {
+        return Err(does_not_fall(&names.sizes.join(" and ")));
+    }
     let scale = Scale::of(losses, column);
     // The same sums for any order of the points.
     let mut order: Vec<usize> = (0..losses.len()).collect();
@@ -91,6 +97,14 @@ fn does_not_fall(sizes: &str) -> Error {
     Error::Conflict { what }
 }
 
+/// Whether losses are equal but for rounding: every law with nothing of its powers has them.
+fn is_constant(losses: &[f64]) -> bool {
+    let ends = losses.iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[least, most], &loss| {
+        [least.min(loss), most.max(loss)]
+    });
+    ends[1] - ends[0] <= 8.0 * f64::EPSILON * ends[0].abs().max(ends[1].abs())
+}
+
 /// What losses and the column are divided by: powers of two, which keep all digits.
 struct Scale {
     loss: f64,
@@ -115,7 +129,12 @@ fn minimum(problem: &Problem) -> Option<Row> {
     let small = sample.as_ref().unwrap_or(problem);
     let starts = scan::starts(small);
     let ends = starts.into_iter().map(|start| descend(small, start));
-    let (best, _) = ends.min_by(|a, b| a.1.total_cmp(&b.1))?;
+    let (mut best, lowest) = ends.min_by(|a, b| a.1.total_cmp(&b.1))?;
+    // A descent comes forward slowly where exponent and amplitude nearly stand for each other, as over narrow ranges.
+    if let Some(start) = scan::along_the_exponent(small, &best, lowest) {
+        let (end, objective) = descend(small, start);
+        best = if objective < lowest { end } else { best };
+    }
     Some(if sample.is_some() { descend(problem, best).0 } else { best })
 }
 
@@ -157,7 +176,8 @@ fn judged(
     };
     let degrees = points.len() - form.parameters();
     let residuals: Vec<f64> = problem.linear(&fitted).map(|(residual, _)| residual).collect();
-    let scatter = scatter(&residuals, degrees);
+    // Losses that lie on the law are still rounded, and so is the law.
+    let scatter = scatter(&residuals, degrees).max(ROUNDING);
     let variance = scatter * scatter * price(problem.delta, scatter);
     covariance.iter_mut().flatten().for_each(|entry| *entry *= variance);
     for (which, name) in names.exponents.iter().enumerate() {

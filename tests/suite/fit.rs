@@ -375,6 +375,18 @@ fn what_the_data_cannot_tell_is_refused() {
     refused(fit(&x, &[5.0, 4.0, f64::INFINITY, 2.0, 1.0]), &["loss[2] is inf"]);
     refused(fit(&x, &[5.0, 4.0, 3.0, 2.0, -1.0]), &["loss[4] is -1"]);
     refused(fit(&x, &[1e100, 4.0, 3.0, 2.0, 1.0]), &["from 1 to 1e100", "at most 1e60"]);
+    // Whatever the number, and however many.
+    for constant in [2.5, 3.1, 7.77, 0.1] {
+        for count in 4..16 {
+            let x: Vec<f64> = (0..count).map(|k| 1e5 * 3_f64.powi(k)).collect();
+            let same = vec![constant; x.len()];
+            refused(fit(&x, &same), &["does not fall with x"]);
+            let (n, d) = pairs(&arr1(&x[..4]), &arr1(&x[..4]));
+            let same = n.mapv(|_| constant);
+            refused(usual().chinchilla(&n, &d, &same), &["does not fall"]);
+            refused(usual().bivariate(&n, &d, (1.0, 1.0), &same), &["does not fall"]);
+        }
+    }
     // One fall, then nothing: any large α does it.
     refused(fit(&x, &[2.0, 1.0, 1.0, 1.0, 1.0]), &["cannot tell"]);
     // A little fall in much noise.
@@ -510,4 +522,26 @@ fn predictions_are_the_law_with_its_errors() {
     let steep = PowerLaw::new(2.0, 1e5, 2.0).unwrap().losses(&x).unwrap();
     let far = usual().power_law(&x, &steep).unwrap().predict(1e-300);
     refused(far, &["place is one with the loss inf", "finite"]);
+}
+
+#[test]
+fn exact_losses_over_a_narrow_range_give_the_law_and_errors_of_rounding() {
+    let cases = [
+        (2.0, 1.0, 0.5, Array1::from_shape_fn(8, |k| 1.0 + 0.001 * k as f64)),
+        (1.5, 1e-3, 0.1, Array1::from_shape_fn(8, |k| 1.0 + 0.3 / 7.0 * k as f64)),
+        (3.0, 1e-49, 0.035, Array1::from_shape_fn(6, |k| 10.0 + 2.0 * k as f64)),
+        (1.75, 6e4, 0.125, sizes(1e4, 1e9, 8)),
+    ];
+    for (l_inf, x0, alpha, x) in cases {
+        let losses = x.mapv(|x: f64| l_inf + (x0 / x).powf(alpha));
+        let fitted = usual().power_law(&x, &losses).unwrap();
+        // The errors are those of rounding, times what the range leaves of each parameter.
+        assert!(fitted.scatter < 8.0 * f64::EPSILON, "{alpha}: {:e}", fitted.scatter);
+        let wanted = [l_inf, x0, alpha];
+        let found = [fitted.law.l_inf, fitted.law.x0, fitted.law.alpha];
+        for ((found, wanted), error) in found.iter().zip(wanted).zip(&fitted.standard_errors) {
+            assert!((found - wanted).abs() <= 6.0 * error, "{found} for {wanted} ± {error:e}");
+        }
+        assert!(fitted.standard_errors[2] < 1e-6 * alpha, "{alpha}: {:?}", fitted.standard_errors);
+    }
 }
