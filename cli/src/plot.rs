@@ -306,7 +306,8 @@ fn write(
     );
     let (head, body) = svg.split_once(">\n").ok_or_else(|| failed(&"an empty picture"))?;
     let title = escaped(labels.title);
-    std::fs::write(path, format!("{head}>\n<title>{title}</title>\n{body}"))
+    let svg = of_xml(&format!("{head}>\n<title>{title}</title>\n{body}"));
+    std::fs::write(path, svg)
         .map_err(|error| Failure::Other(format!("cannot write {}: {error}", path.display())))
 }
 
@@ -405,6 +406,14 @@ fn shortened(title: &str) -> String {
         short.push('…');
     }
     short
+}
+
+/// With spaces for what XML cannot hold, in any spelling.
+fn of_xml(text: &str) -> String {
+    let held = |letter: char| {
+        matches!(letter, '\t' | '\n' | '\r' | ' '..) && !matches!(letter, '\u{fffe}' | '\u{ffff}')
+    };
+    text.chars().map(|letter| if held(letter) { letter } else { ' ' }).collect()
 }
 
 fn escaped(text: &str) -> String {

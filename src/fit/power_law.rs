@@ -69,7 +69,10 @@ impl PowerLaw {
     pub fn x_for(&self, loss: f64) -> Result<f64> {
         let kl = self.reducible(loss);
         if kl > 0.0 && kl.is_finite() {
-            return self.x_for_kl(kl);
+            return self.x_for_kl(kl).map_err(|_| {
+                let (value, expected) = (short(loss), "one that the law has at an x within f64");
+                Error::Option { name: "loss", value, expected }
+            });
         }
         let (value, expected) =
             (short(loss), "a finite number above l_inf, the loss that no x reaches");

@@ -247,3 +247,25 @@ fn a_place_that_cannot_be_written_is_refused_before_the_work() {
     };
     assert!(message.starts_with("cannot write "), "{message}");
 }
+
+#[test]
+fn names_with_letters_that_no_xml_holds() {
+    let points = points([(1.0, 2.0, None), (2.0, 1.0, None)]);
+    let name = "a\u{1}b\u{0}c\u{1b}[0m\u{fffe}<d>";
+    let svg = picture("letters", |path| {
+        curve(
+            path,
+            &Curve {
+                title: name,
+                x: name,
+                y: name,
+                points: &points,
+                marked: None,
+                limit: None,
+                logarithmic: false,
+            },
+        )
+    });
+    assert!(svg.chars().all(|c| c == '\n' || (c >= ' ' && c != '\u{fffe}')), "{svg:?}");
+    assert!(svg.contains("&lt;d&gt;"));
+}
