@@ -392,8 +392,9 @@ impl RowState {
     }
 
     /// How far the target's ln p is from its mean under p, in standard deviations: (ln p_y + H) / √varentropy, 0
-    /// where the varentropy is. Nothing but a_y − m − a/(1+r) is computed, so it has its digits where ln p_y is
-    /// nearly −H. `None` until its class has been seen. Min-K%++ is a mean of the smallest of them.
+    /// where the varentropy is, as it is too where the largest logit leads by more than 745. Nothing but
+    /// a_y − m − a/(1+r) is computed, so it has its digits where ln p_y is nearly −H. `None` until its class has been
+    /// seen. Min-K%++ is a mean of the smallest of them.
     ///
     /// ```
     #[doc = example!()]
