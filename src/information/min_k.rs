@@ -12,6 +12,8 @@ use crate::matrix::Vector;
 /// score       mean of the k least, k = max(1, ⌊n · ratio⌋)
 /// ```
 ///
+/// The product n · ratio is that of f64: 0.29 of 100 tokens, in f64 below 29, are 28.
+///
 /// The published program of Min-K % returns the negative, and NaN for k = 0. Shi et al. 2024, *Detecting Pretraining
 /// Data from Large Language Models*; Zhang et al. 2025, *Min-K%++: Improved Baseline for Detecting Pre-Training Data
 /// from Large Language Models*.
@@ -52,7 +54,8 @@ impl MinK {
         }
     }
 
-    /// The score of a text, from one number `[n]` for each of its tokens. A NaN among them gives NaN.
+    /// The score of a text, from one number `[n]` for each of its tokens. A NaN among them gives NaN. Of finite numbers
+    /// the score is finite, also where their sum is beyond f64.
     ///
     /// # Errors
     /// [`Error::Shape`] for a text without tokens.
@@ -68,6 +71,19 @@ impl MinK {
         let k = ((numbers.len() as f64 * self.ratio) as usize).clamp(1, numbers.len());
         // In order, so that the sum has the same bits for any order of the tokens.
         numbers.sort_unstable_by(f64::total_cmp);
-        Ok(numbers[..k].iter().sum::<f64>() / k as f64)
+        Ok(mean(&numbers[..k]))
     }
+}
+
+/// The mean of ascending numbers, at least one.
+fn mean(ascending: &[f64]) -> f64 {
+    let count = ascending.len() as f64;
+    let sum: f64 = ascending.iter().sum();
+    if sum.is_finite() || ascending.iter().any(|number| !number.is_finite()) {
+        return sum / count;
+    }
+    // No list is as long as 2⁶⁴. Rounding does not take the mean beyond the numbers.
+    let smaller = |number: &f64| number * (-64_f64).exp2();
+    let mean = ascending.iter().map(smaller).sum::<f64>() / count * 64_f64.exp2();
+    mean.clamp(ascending[0], ascending[ascending.len() - 1])
 }

@@ -165,6 +165,22 @@ fn the_least_of_a_text_are_counted() {
     }
 }
 
+/// The mean of numbers is among them, whatever their sum.
+#[test]
+fn the_least_of_a_text_have_a_mean_beyond_their_sum() {
+    let all = MinK::new(1.0).unwrap();
+    let of = |numbers: &[f64]| all.score(&arr1(numbers)).unwrap();
+    assert_eq!(of(&[-1e308, -1e308]), -1e308);
+    assert_eq!(of(&[f64::MAX; 3]), f64::MAX);
+    assert_eq!(of(&[-f64::MAX; 7]), -f64::MAX);
+    assert!(close(of(&[-1.5e308, -0.5e308, -1e308, 0.0]), -0.75e308, 4.0 * EPSILON, 0.0));
+    assert_eq!(of(&[f64::NEG_INFINITY, -1e308, -1e308]), f64::NEG_INFINITY);
+    assert!(of(&[f64::NEG_INFINITY, f64::INFINITY]).is_nan());
+    // The product is that of f64, below 29.
+    let numbers: Vec<f64> = (0..100).map(f64::from).collect();
+    assert_eq!(MinK::new(0.29).unwrap().score(&arr1(&numbers)).unwrap(), 13.5);
+}
+
 #[test]
 fn z_scores_margins_and_masses_come_out_of_the_fold() {
     let mut random = Stream(5);
