@@ -536,6 +536,55 @@ fn a_tilt_has_the_derivatives_of_its_partition() {
     refused(answers.tilted(f64::INFINITY), &["t is inf", "finite"]);
 }
 
+/// Rewards as far apart as no f64 is, or with squares that are none.
+#[test]
+fn a_tilt_of_rewards_at_the_ends_of_the_range_has_its_moments() {
+    let at = |rewards: &[f64], t: f64| distribution(&[0.5, 0.5], rewards).tilted(t).unwrap();
+    let far = at(&[1e200, 0.0], -1.0);
+    assert_eq!((far.pmf.as_slice(), far.mean_reward, far.variance), (&[0.0, 1.0][..], 0.0, 0.0));
+    assert_eq!((far.kl, far.log_partition), (2_f64.ln(), -2_f64.ln()));
+    let ends = at(&[1e308, -1e308], 1.0);
+    assert_eq!(ends.pmf, [1.0, 0.0]);
+    assert_eq!((ends.mean_reward, ends.variance), (1e308, 0.0));
+    assert_eq!((ends.log_partition, ends.kl), (1e308, 2_f64.ln()));
+    // e^±1 of each: tanh 1.
+    let within = at(&[1e308, -1e308], 1e-308);
+    assert!(close(within.mean_reward, 1e308 * 1_f64.tanh(), 8.0 * EPSILON, 0.0));
+    assert_eq!(within.variance, f64::INFINITY);
+    let level = at(&[f64::MAX, f64::MAX], 2.0);
+    assert_eq!((level.mean_reward, level.variance, level.kl), (f64::MAX, 0.0, 0.0));
+    // A weight of next to nothing times a square beyond f64, and what is close beside what is far.
+    let rare = distribution(&[1.0, 1e-300], &[0.0, 1e200]).tilted(0.0).unwrap();
+    assert!(close(rare.variance, 1e100, 8.0 * EPSILON, 0.0), "{}", rare.variance);
+    let three = distribution(&[0.25, 0.25, 0.5], &[0.0, 1.0, 1e200]).tilted(-1.0).unwrap();
+    let share = 1.0 / (1.0 + 1_f64.exp());
+    assert!(close(three.mean_reward, share, 8.0 * EPSILON, 0.0));
+    assert!(close(three.variance, share * (1.0 - share), 8.0 * EPSILON, 0.0));
+}
+
+/// The tilt of r times the rewards is that of the rewards over r.
+#[test]
+fn a_divergence_has_its_tilt_whatever_the_size_of_the_rewards() {
+    let of = |rewards: &[f64], kl: f64| distribution(&[0.5, 0.5], rewards).tilt_for_kl(kl);
+    let one = of(&[0.0, 1.0], 0.1).unwrap();
+    assert!(close(one, 0.943, 1e-3, 0.0), "{one}");
+    for r in [1e-300, 1e-160, 1e-5, 3.0, 1e160, 1e250, 1e308] {
+        let t = of(&[0.0, r], 0.1).unwrap();
+        assert!(close(t * r, one, 1e-13, 0.0), "{r}: {t}");
+        let found = distribution(&[0.5, 0.5], &[0.0, r]).tilted(t).unwrap().kl;
+        assert!(close(found, 0.1, 1e-12, 0.0), "{r}: {found}");
+    }
+    // By powers of two, to the bit; and over all of the range.
+    for power in [-1000, -3, 200, 1000] {
+        let r = f64::from(power).exp2();
+        assert_eq!(of(&[0.0, r], 0.1).unwrap(), one / r);
+    }
+    let t = of(&[-1e308, 1e308], 0.1).unwrap();
+    assert!(close(t * 1e308 * 2.0, one, 1e-13, 0.0), "{t}");
+    refused(of(&[0.0, 1e-310], 0.1), &["kl is 0.1", "in f64"]);
+    refused(of(&[0.0, 1e308], 1e-60), &["kl is", "in f64"]);
+}
+
 #[test]
 fn a_divergence_has_its_tilt() {
     let mut random = Stream(41);
