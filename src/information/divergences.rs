@@ -6,7 +6,8 @@ use crate::simd::Isa;
 use crate::softmax::RowState;
 use crate::softmax::divergence::{Divergence, PairRow};
 
-/// The divergences of p = softmax(a) from q = softmax(b), in nats.
+/// The divergences of p = softmax(a) from q = softmax(b), in nats: a is the first row that [`of`](Self::of) takes, b the
+/// second.
 ///
 /// | | |
 /// | --- | --- |
@@ -22,6 +23,11 @@ use crate::softmax::divergence::{Divergence, PairRow};
 /// rows are equal. Where p has a class that q has not, KL(p‖q), the cross-entropy, χ² and the Rényi divergence are
 /// +∞. A NaN logit makes them all NaN.
 ///
+/// [`kl`](Self::kl) is the mean of Δ under the first row. The loss
+/// [`KullbackLeibler::forward`](crate::loss::KullbackLeibler::forward), `kl_divergence` with the direction `forward` in the
+/// oracle, is the other one: the mean under the teacher, who comes second there, which is
+/// [`reverse_kl`](Self::reverse_kl) of a student's row and its teacher's.
+///
 /// For the rows of two heads, whose logits are never stored, see [`Divergence`](crate::loss::Divergence).
 ///
 /// ```
@@ -36,9 +42,9 @@ use crate::softmax::divergence::{Divergence, PairRow};
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Divergences {
-    /// KL(p‖q).
+    /// KL(p‖q), the mean under the first row.
     pub kl: f64,
-    /// KL(q‖p).
+    /// KL(q‖p), the mean under the second row.
     pub reverse_kl: f64,
     /// −Σ p ln q.
     pub cross_entropy: f64,

@@ -116,8 +116,8 @@ impl Roc {
         variance.sqrt()
     }
 
-    /// The largest share of positives above a threshold that less than `limit` of the negatives reach; 0 where
-    /// every threshold lets in too many.
+    /// The largest share of positives that reach a threshold at which the share of negatives, the false positive rate, is
+    /// strictly below `limit`: one that is equal to it is too many. 0 where every threshold lets in too many.
     ///
     /// # Errors
     /// [`Error::Option`] for a limit that is not above 0 up to 1.
