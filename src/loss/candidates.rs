@@ -49,6 +49,8 @@ use ndarray::{Array1, Array2, ArrayView2};
 pub struct Candidates<'a> {
     pub(crate) classes: ArrayView2<'a, u32>,
     pub(crate) others: bool,
+    /// What errors call them.
+    pub(crate) argument: &'static str,
 }
 
 impl<'a> Candidates<'a> {
@@ -57,13 +59,18 @@ impl<'a> Candidates<'a> {
 
     /// These classes.
     pub fn new(classes: impl Into<ArrayView2<'a, u32>>) -> Self {
-        Self { classes: classes.into(), others: false }
+        Self { classes: classes.into(), others: false, argument: "candidates" }
     }
 
     /// The logarithm of what all other classes have together, too. Goes with losses of the target, of the
     /// log-sum-exp and of the entropy, and with hard or sparse targets.
     pub fn with_others(self) -> Self {
         Self { others: true, ..self }
+    }
+
+    /// Under another name in errors, a plural.
+    pub(crate) fn called(self, argument: &'static str) -> Self {
+        Self { argument, ..self }
     }
 }
 

@@ -193,10 +193,10 @@ impl ListDivergence {
         let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
         let own = forward.candidates()?;
         let listed = forward.listed.as_ref().filter(|listed| listed.given == teacher.classes);
-        if listed.is_none() {
+        let Some(listed) = listed else {
             return conflict("the forward has other candidates, expected the teacher's classes");
-        }
-        if self.needs_others() && own.log_others.is_empty() {
+        };
+        if self.needs_others() && !listed.others {
             return conflict(
                 "what the list leaves to the others was not asked for, expected \
                  `ListDivergence::candidates`",

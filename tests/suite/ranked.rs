@@ -315,6 +315,37 @@ fn a_row_that_is_no_number_is_alone_with_it() {
     assert_eq!((lost.values[0], lost.gradient.sum()), (f64::INFINITY, 0.0));
 }
 
+/// No row: a sum of nothing. What the lists leave to the others was asked for all the same.
+#[test]
+fn no_rows_have_no_loss() {
+    let rankings = Rankings::new(&Array2::zeros((0, 2)), PlaceWeights::Ones).unwrap();
+    let (hidden, classifier) = (Array2::<f64>::zeros((0, 3)), Array2::<f64>::zeros((4, 3)));
+    let inputs = Inputs::unlabelled(&hidden, &classifier);
+    let head = LinearCrossEntropy::builder().build().unwrap();
+    let forward = head.forward(&inputs.clone().candidates(rankings.candidates())).unwrap();
+    let losses = rows().evaluate(&rankings, &forward).unwrap();
+    assert!(losses.values.is_empty() && losses.loss() == 0.0);
+    let classes = Array2::zeros((0, 2));
+    let forward = head.forward(&inputs.candidates(Candidates::new(&classes))).unwrap();
+    let error = rows().evaluate(&rankings, &forward).unwrap_err().to_string();
+    assert!(error.contains("was not asked for"), "{error}");
+}
+
+#[test]
+fn classes_of_rankings_are_not_called_candidates() {
+    let (hidden, classifier) = (Array2::<f64>::zeros((1, 3)), Array2::<f64>::zeros((4, 3)));
+    let head = LinearCrossEntropy::builder().build().unwrap();
+    for (order, start) in [
+        (arr2(&[[1_u32, 4]]), "the rankings[0, 1] is 4"),
+        (arr2(&[[1, 2], [0, 1]]), "the rankings has shape [2, 2]"),
+    ] {
+        let rankings = Rankings::new(&order, PlaceWeights::Ones).unwrap();
+        let inputs = Inputs::unlabelled(&hidden, &classifier).candidates(rankings.candidates());
+        let error = head.forward(&inputs).unwrap_err().to_string();
+        assert!(error.starts_with(start), "{error}");
+    }
+}
+
 #[test]
 fn what_is_no_ranking_is_refused() {
     let value = |result: Result<Rankings>, at: &[usize]| match result {

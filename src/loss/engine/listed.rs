@@ -31,30 +31,31 @@ impl Listed {
         (sharded, dense): (bool, bool),
     ) -> Result<Self> {
         let (rows, k) = candidates.classes.dim();
-        let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
+        let argument = candidates.argument;
+        let conflict = |what: &str| Err(Error::Conflict { what: format!("{argument} {what}") });
         if rows != outputs {
             return Err(Error::Shape {
-                argument: "candidates",
+                argument,
                 found: vec![rows, k],
                 expected: format!("{outputs} rows, the number of losses"),
             });
         }
         if sharded {
-            return conflict("candidates go with the whole vocabulary, not with a shard");
+            return conflict("go with the whole vocabulary, not with a shard");
         }
         if loss.filter.is_some() {
-            return conflict("candidates go without a filter, which looks at p alone");
+            return conflict("go without a filter, which looks at p alone");
         }
         let needs = &loss.needs;
         if candidates.others && (needs.weighs() || needs.companion || needs.diverges()) {
             return conflict(
-                "the candidates' others go with losses of the target, of the log-sum-exp and of the entropy: \
-                 not with smoothing, a companion, a divergence or a sum over all logits",
+                "with what they leave to the others go with losses of the target, of the log-sum-exp and of the \
+                 entropy: not with smoothing, a companion, a divergence or a sum over all logits",
             );
         }
         if candidates.others && dense {
             return conflict(
-                "the candidates' others go with hard or sparse targets, not with dense soft ones",
+                "with what they leave to the others go with hard or sparse targets, not with dense soft ones",
             );
         }
         let (mut classes, mut starts) =
@@ -67,7 +68,7 @@ impl Listed {
             if let Some(&class) = classes[start..].last().filter(|&&c| c as usize >= vocabulary) {
                 let j = row.iter().position(|&other| other == class).unwrap_or(0);
                 return Err(Error::Value {
-                    argument: "candidates",
+                    argument,
                     index: vec![i, j],
                     value: class.to_string(),
                     expected: "a class of the classifier",

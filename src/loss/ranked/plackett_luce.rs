@@ -131,10 +131,10 @@ impl PlackettLuce {
         let conflict = |what: &str| Err(Error::Conflict { what: what.into() });
         let own = forward.candidates()?;
         let listed = forward.listed.as_ref().filter(|listed| listed.given == rankings.classes);
-        if listed.is_none() {
+        let Some(listed) = listed else {
             return conflict("the forward has other candidates, expected the rankings' classes");
-        }
-        if own.log_others.is_empty() {
+        };
+        if !listed.others {
             return conflict(
                 "what the lists leave to the others was not asked for, expected `Rankings::candidates`",
             );

@@ -329,7 +329,7 @@ impl Rankings {
     /// The classes as [`Inputs::candidates`](crate::Inputs::candidates) takes them, with what they leave to the others.
     /// [`PlackettLuce`](super::PlackettLuce) has the example.
     pub fn candidates(&self) -> Candidates<'_> {
-        Candidates::new(&self.classes).with_others()
+        Candidates::new(&self.classes).with_others().called("the rankings")
     }
 }
 
