@@ -39,6 +39,11 @@ impl Ranked {
                 false => Ok(None),
             };
         };
+        if call.loss.is_none() {
+            return input(
+                "--ranks goes with --loss list_mle, partial_list_mle or pld, but --loss is missing",
+            );
+        }
         if !NAMES.contains(&name.as_str()) {
             return input(format!(
                 "--ranks goes with --loss list_mle, partial_list_mle or pld alone, not with \"{}\"",
@@ -55,6 +60,11 @@ impl Ranked {
             return input("--ranks goes without --class-order: it has no filter");
         }
         let classes = classes_of(&file, "--ranks")?;
+        if classes.dim().0 == 0 {
+            return input(
+                "--ranks has no rows, expected a ranking for each row of hidden states or logits",
+            );
+        }
         let weights = Opened::optional("--rank-weights", call.rank_weights.as_ref())?;
         let rankings = match (name.as_str(), keys, &weights) {
             ("list_mle", _, Some(_)) => {

@@ -120,7 +120,10 @@ fn losses_and_gradients_are_those_of_the_logits() {
 #[test]
 fn what_does_not_go_with_rankings_is_said() {
     let place = Place::new();
-    place.refused(ROWS, &["--ranks goes with --loss list_mle, partial_list_mle or pld"]);
+    place.refused(
+        ROWS,
+        &["--ranks goes with --loss list_mle, partial_list_mle or pld", "is missing"],
+    );
     place.refused(&format!("{ROWS} --loss mae"), &["partial_list_mle or pld", "\"mae\""]);
     place.refused(&format!("{ROWS} --loss pld"), &["--rank-weights [N,K]"]);
     place.refused(&format!("{ROWS} --loss pld:x=1 --rank-weights w.npy"), &["pld has no keys"]);
@@ -135,8 +138,8 @@ fn what_does_not_go_with_rankings_is_said() {
     for (name, order, parts) in [
         ("twice.npy", arr2(&[[1_i64, 1], [0, 1], [0, 1]]), &["a ranking[0, 1] is 1"][..]),
         ("low.npy", arr2(&[[1_i64, -2], [0, 1], [0, 1]]), &["--ranks[0, 1] is -2"]),
-        ("far.npy", arr2(&[[1_i64, 4], [0, 1], [0, 1]]), &["4"]),
-        ("few.npy", arr2(&[[1_i64, 2]]), &["1"]),
+        ("far.npy", arr2(&[[1_i64, 4], [0, 1], [0, 1]]), &["the rankings[0, 1] is 4"]),
+        ("few.npy", arr2(&[[1_i64, 2]]), &["the rankings has shape [1, 2]", "3 rows"]),
     ] {
         write_npy(&place.path(name), order.view()).unwrap();
         let line = format!("--hidden e.npy --classifier c.npy --ranks {name} --loss list_mle");
@@ -145,4 +148,16 @@ fn what_does_not_go_with_rankings_is_said() {
     let weights = arr2(&[[0.5, -0.5], [1.0, 0.0], [1.0, 0.0]]);
     write_npy(&place.path("bad.npy"), weights.view()).unwrap();
     place.refused(&format!("{ROWS} --loss pld --rank-weights bad.npy"), &["[0, 1] is -0.5"]);
+}
+
+/// No row is no fault of what the lists ask for.
+#[test]
+fn rankings_without_rows_are_refused_as_such() {
+    let place = Place::new();
+    write_npy(&place.path("no_rows.npy"), Array2::<f64>::zeros((0, 2)).view()).unwrap();
+    write_npy(&place.path("none.npy"), Array2::<i64>::zeros((0, 2)).view()).unwrap();
+    for loss in ["list_mle", "partial_list_mle"] {
+        let line = "--hidden no_rows.npy --classifier c.npy --ranks none.npy --loss";
+        place.refused(&format!("{line} {loss}"), &["--ranks has no rows, expected a ranking"]);
+    }
 }
