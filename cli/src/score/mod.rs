@@ -232,6 +232,10 @@ impl Arrays {
         let hidden = Opened::new(hidden_flag, hidden)?;
         let targets = Opened::new(targets_flag, targets)?;
         check_rows([(Some(&hidden), 1), (Some(&targets), 0)])?;
+        if hidden.matrix()?.dim().0 == 0 {
+            let what = "expected at least one row of hidden states with its target";
+            return Err(Failure::Input(format!("{hidden_flag} has no rows, {what}")));
+        }
         let cut = Cut::read(texts_flag, texts, &hidden)?;
         let targets = targets.classes()?;
         fits(targets_flag, targets.len(), (hidden.matrix()?.dim().0, "row of hidden states"))?;
@@ -255,6 +259,11 @@ impl Arrays {
             fits("--reference-log-probs", beside.len(), (forward.len(), "row of hidden states"))?;
         }
         let rows = Rows::new(&forward, &self.targets, beside)?;
+        if let Some((row, value)) = rows.no_log_probability() {
+            return Err(Failure::Input(format!(
+                "--reference-log-probs[{row}] is {value}, expected a log-probability of at most 0"
+            )));
+        }
         scorer.score(&rows, &self.cut)
     }
 }

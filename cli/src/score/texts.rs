@@ -88,6 +88,13 @@ impl<'a> Rows<'a> {
             beside,
         })
     }
+
+    /// The first row that counts whose number of another model is no ln p.
+    pub fn no_log_probability(&self) -> Option<(usize, f64)> {
+        let mut counted =
+            self.beside?.iter().copied().enumerate().filter(|&(row, _)| self.kept[row]);
+        counted.find(|(_, value)| value.is_nan() || *value > 0.0)
+    }
 }
 
 /// A text with its scores.
@@ -133,8 +140,12 @@ impl Scorer {
         }
         // A kept target is a class.
         let tokens: Vec<u32> = kept.iter().map(|&row| rows.targets[row] as u32).collect();
-        let dc_pdd =
-            self.reference.as_ref().map(|counts| counts.dc_pdd(&log_probs, &tokens, self.cap));
+        // A row of which nothing is known makes all scores of its text NaN.
+        let unknown = log_probs.iter().any(|log_prob| log_prob.is_nan());
+        let dc_pdd = self.reference.as_ref().map(|counts| match unknown {
+            true => Ok(f64::NAN),
+            false => counts.dc_pdd(&log_probs, &tokens, self.cap),
+        });
         let beside = rows.beside.map(|beside| {
             let beside: Array1<f64> = kept.iter().map(|&row| beside[row]).collect();
             reference_ratio(&log_probs, &beside)

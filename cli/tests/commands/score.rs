@@ -310,3 +310,49 @@ fn bad_inputs_are_refused_in_one_line() {
     place.refused(&with("--labels labels.npy"), &["perplexity of the texts", "scores[1] is NaN"]);
     assert_eq!(place.json(GOOD)["scores"][1]["perplexity"], "nan");
 }
+
+#[test]
+fn what_another_model_gave_is_the_logarithm_of_a_probability() {
+    let place = Place::new();
+    let with = |at: usize, value: f64| {
+        let mut numbers = beside();
+        numbers[at] = value;
+        write_npy(&place.directory.path().join("r.npy"), numbers.view()).unwrap();
+        format!("{GOOD} --reference-log-probs r.npy")
+    };
+    let expected = "expected a log-probability of at most 0";
+    place.refused(&with(3, 0.5), &["--reference-log-probs[3] is 0.5", expected]);
+    place.refused(&with(11, f64::NAN), &["--reference-log-probs[11] is NaN", expected]);
+    let never = place.json(&with(0, f64::NEG_INFINITY));
+    assert_eq!(never["scores"][1]["reference_ratio"], "inf");
+    // Row 5 has no target that counts.
+    let ignored = place.json(&with(5, f64::NAN));
+    assert!(ignored["scores"][0]["reference_ratio"].is_f64(), "{ignored}");
+}
+
+#[test]
+fn no_rows_are_said_to_be_none() {
+    let place = Place::new();
+    let path = |name: &str| place.directory.path().join(name);
+    write_npy(&path("empty.npy"), Array2::<f64>::zeros((0, 4)).view()).unwrap();
+    place.write("nothing.npy", &[]);
+    let rows = "--hidden empty.npy --targets nothing.npy --classifier c.npy";
+    for more in ["", "--texts 2", "--texts nothing.npy"] {
+        place.refused(&format!("{rows} {more}"), &["--hidden has no rows", "at least one row"]);
+    }
+    let seen = "--seen-hidden empty.npy --seen-targets nothing.npy";
+    let line = format!("--hidden e.npy --targets y.npy --classifier c.npy --texts 3 {seen}");
+    place.refused(&line, &["--seen-hidden has no rows"]);
+}
+
+/// A row of hidden states that are no numbers has no scores; the others keep theirs.
+#[test]
+fn a_row_that_is_not_known_has_no_score() {
+    let place = Place::new();
+    let mut hidden = place.hidden.clone();
+    hidden[[0, 0]] = f64::NAN;
+    write_npy(&place.directory.path().join("e.npy"), hidden.view()).unwrap();
+    let found = place.json(&format!("{GOOD} --reference-counts counts.npy"));
+    assert_eq!(found["scores"][1]["dc_pdd"], "nan");
+    assert!(found["scores"][0]["dc_pdd"].is_f64(), "{found}");
+}
