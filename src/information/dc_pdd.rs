@@ -38,8 +38,8 @@ impl ReferenceCounts {
     /// Counts `[V]`, finite and not negative.
     ///
     /// # Errors
-    /// [`Error::Shape`] for no class, [`Error::Value`] for a count that is negative or not finite, or a sum beyond
-    /// all numbers.
+    /// [`Error::Shape`] for no class, [`Error::Value`] for a count that is negative or not finite,
+    /// [`Error::Conflict`] for counts whose sum is beyond f64.
     pub fn new<'a>(counts: impl Into<Vector<'a>>) -> Result<Self> {
         let counts: Vec<f64> = counts.into().to_vec();
         if counts.is_empty() {
@@ -48,8 +48,7 @@ impl ReferenceCounts {
         }
         let mut total = 0.0;
         for (at, &count) in counts.iter().enumerate() {
-            total += count;
-            if !(count >= 0.0 && f64::is_finite(total)) {
+            if !(count >= 0.0 && count.is_finite()) {
                 return Err(Error::Value {
                     argument: "counts",
                     index: vec![at],
@@ -57,6 +56,11 @@ impl ReferenceCounts {
                     expected: "a finite number of at least 0",
                 });
             }
+            total += count;
+        }
+        if !f64::is_finite(total) {
+            let what = "the sum of counts is beyond f64, expected counts with a finite sum".into();
+            return Err(Error::Conflict { what });
         }
         Ok(Self { counts, total })
     }
@@ -95,7 +99,8 @@ impl ReferenceCounts {
     ///
     /// # Errors
     /// [`Error::Shape`] for a text without tokens, or as many of one as not of the other; [`Error::Value`] for a token
-    /// that is no class; [`Error::Option`] for a cap that is not above 0 and finite.
+    /// that is no class, and for a log-probability that is NaN or above 0; [`Error::Option`] for a cap that is not
+    /// above 0 and finite.
     pub fn dc_pdd<'a>(
         &self,
         log_probabilities: impl Into<Vector<'a>>,
@@ -119,10 +124,16 @@ impl ReferenceCounts {
             let Some(log_frequency) = self.log_frequency(token) else {
                 return Err(no_class(at, token));
             };
+            if log_probability.is_nan() || log_probability > 0.0 {
+                return Err(Error::Value {
+                    argument: "log_probabilities",
+                    index: vec![at],
+                    value: short(log_probability),
+                    expected: "a log-probability of at most 0",
+                });
+            }
             if seen.insert(token) {
-                let score = -log_probability.exp() * log_frequency;
-                // `min` would drop a NaN.
-                sum += if score > cap { cap } else { score };
+                sum += (-log_probability.exp() * log_frequency).min(cap);
             }
         }
         Ok(sum / seen.len() as f64)
