@@ -322,7 +322,7 @@ fn no_rows_have_no_loss() {
     let (hidden, classifier) = (Array2::<f64>::zeros((0, 3)), Array2::<f64>::zeros((4, 3)));
     let inputs = Inputs::unlabelled(&hidden, &classifier);
     let head = LinearCrossEntropy::builder().build().unwrap();
-    let forward = head.forward(&inputs.clone().candidates(rankings.candidates())).unwrap();
+    let forward = head.forward(&inputs.candidates(rankings.candidates())).unwrap();
     let losses = rows().evaluate(&rankings, &forward).unwrap();
     assert!(losses.values.is_empty() && losses.loss() == 0.0);
     let classes = Array2::zeros((0, 2));
