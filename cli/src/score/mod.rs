@@ -23,8 +23,8 @@ use crate::{Failure, Global, numerals, plot, teacher};
 /// Texts stand in the order of their numbers, and so do --bytes, --labels and what --json lists. All scores are such
 /// that more means more likely trained on. With --labels, or with --seen-hidden and --seen-targets, texts that are
 /// known to have been trained on, there are the area under the ROC curve of each score (AUROC) with its standard
-/// error, and the share of the texts trained on that are found where 5 % of the others are taken for such. Arrays are
-/// FILE.npy, FILE.npz:NAME, FILE.safetensors:TENSOR or DIR/model.safetensors.index.json:TENSOR.
+/// error, and the share of the texts trained on that are found where fewer than 5 % of the others are taken for such.
+/// Arrays are FILE.npy, FILE.npz:NAME, FILE.safetensors:TENSOR or DIR/model.safetensors.index.json:TENSOR.
 #[derive(Args)]
 pub struct Score {
     /// Hidden states [N,D] or [B,T,D]
