@@ -67,7 +67,7 @@ pub(super) mod sealed {
 pub struct Fitted<L> {
     /// The law.
     pub law: L,
-    /// Σ ρ of the residuals, the number that was made small.
+    /// Σ ρ of the residuals, the number that was made small; +∞ where it leaves f64, as squares of large losses do.
     pub objective: f64,
     /// The share of the losses' variance that the law explains, 1 − Σ(loss − law)²/Σ(loss − mean)².
     pub r_squared: f64,
