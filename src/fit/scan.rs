@@ -86,7 +86,7 @@ pub(super) fn along_the_exponent(problem: &Problem, near: &Row, lowest: f64) -> 
     let mut c = b + towards * step;
     for _ in 0..OUTWARDS {
         let at_c = value(c);
-        if !(at_c < at_b) {
+        if at_c >= at_b {
             break;
         }
         step *= 1.2;
