@@ -23,6 +23,7 @@ pub mod information;
 pub mod io;
 pub mod loss;
 mod matrix;
+mod numerics;
 mod parallel;
 mod pieces;
 pub mod preference;

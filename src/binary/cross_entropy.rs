@@ -5,7 +5,7 @@ use ndarray::Array2;
 use super::given::{Labels, labels, wide};
 use crate::error::{Error, Result, short};
 use crate::matrix::Matrix;
-use crate::preference::numerics::{sigmoid, softplus};
+use crate::numerics::{sigmoid, softplus};
 
 /// The cross-entropy of a logit x with a label y, of which a positive weighs w:
 ///

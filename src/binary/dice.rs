@@ -4,7 +4,7 @@ use super::given::{Labels, labels, wide};
 use super::sets::{Overlap, SetLosses, Sets, losses};
 use crate::error::Result;
 use crate::matrix::Matrix;
-use crate::preference::numerics::{not_negative, sigmoid, softplus};
+use crate::numerics::{not_negative, sigmoid, softplus};
 
 /// 1 less the Dice coefficient of what is predicted and what is labelled, p = σ(x):
 ///

@@ -7,7 +7,7 @@ use super::given::{Labels, labels, wide};
 use crate::error::{Error, Result};
 use crate::loss::{Gradients, Inputs, LinearCrossEntropy, Upstream};
 use crate::matrix::Matrix;
-use crate::preference::numerics::not_negative;
+use crate::numerics::not_negative;
 
 /// Multi-aspect distillation: a classifier of C classes that has Q logits more, for questions about the input (its aspects)
 /// that a larger model has answered with probabilities q.

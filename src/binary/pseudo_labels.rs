@@ -4,7 +4,7 @@ use ndarray::Array1;
 
 use crate::error::{Error, Result};
 use crate::matrix::Vector;
-use crate::preference::numerics::sigmoid;
+use crate::numerics::sigmoid;
 
 /// The mean over models of their cosines of each pair, which a cross-encoder learns with
 /// [`BinaryCrossEntropy`](super::BinaryCrossEntropy) of its logit.

@@ -4,7 +4,7 @@ use super::given::{Labels, labels, wide};
 use super::sets::{Overlap, SetLosses, Sets, losses};
 use crate::error::Result;
 use crate::matrix::Matrix;
-use crate::preference::numerics::{not_negative, sigmoid, sigmoid_slope};
+use crate::numerics::{not_negative, sigmoid, sigmoid_slope};
 
 /// 1 less the Tversky index of what is predicted and what is labelled, p = σ(x): the Dice loss with a price for false
 /// positives and one for misses.

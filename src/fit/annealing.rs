@@ -2,9 +2,7 @@
 
 use ndarray::Array1;
 
-use super::checks::{
-    at_least, check, distinct, finite, finite_numbers, positive, positive_numbers, same_length,
-};
+use super::checks::{at_least, distinct, finite_numbers, positive_numbers, same_length};
 use super::design::Form;
 use super::fitted::{Fitted, Law, Shape, beyond, fit, sealed};
 use super::options::ScalingFit;
@@ -13,6 +11,7 @@ use super::solution::Names;
 use super::triangle::MOST;
 use crate::error::{Error, Result};
 use crate::matrix::Vector;
+use crate::numerics::{check, finite, positive};
 
 /// The loss after a number of steps, by the area under the learning rates and how far they have come down.
 ///

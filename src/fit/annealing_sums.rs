@@ -1,8 +1,8 @@
 //! What a schedule of learning rates has done up to a step.
 
-use super::checks::check;
 use crate::error::{Error, Result, short};
 use crate::matrix::Vector;
+use crate::numerics::check;
 
 /// The decay that Tissue et al. take.
 const LAMBDA: f64 = 0.999;

@@ -2,7 +2,7 @@
 
 use ndarray::Array1;
 
-use super::checks::{distinct, finite, positive, positive_numbers, same_length};
+use super::checks::{distinct, positive_numbers, same_length};
 use super::design::Form;
 use super::fitted::{Fitted, Law, Shape, beyond, fit, sealed};
 use super::options::ScalingFit;
@@ -11,6 +11,7 @@ use super::solution::Names;
 use super::triangle::MOST;
 use crate::error::Result;
 use crate::matrix::Vector;
+use crate::numerics::{finite, positive};
 
 /// A loss that falls with two sizes, the parameters of an encoder and of a decoder.
 ///

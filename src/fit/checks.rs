@@ -3,28 +3,6 @@
 use crate::error::{Error, Result, short};
 use crate::matrix::Vector;
 
-/// # Errors
-/// [`Error::Option`] unless the option is good.
-pub(super) fn check(
-    name: &'static str,
-    value: f64,
-    good: bool,
-    expected: &'static str,
-) -> Result<f64> {
-    match good && value.is_finite() {
-        true => Ok(value),
-        false => Err(Error::Option { name, value: short(value), expected }),
-    }
-}
-
-pub(super) fn positive(name: &'static str, value: f64) -> Result<f64> {
-    check(name, value, value > 0.0, "a finite number above 0")
-}
-
-pub(super) fn finite(name: &'static str, value: f64) -> Result<f64> {
-    check(name, value, true, "a finite number")
-}
-
 /// The numbers of an argument, all of them finite.
 pub(super) fn finite_numbers(argument: &'static str, numbers: Vector<'_>) -> Result<Vec<f64>> {
     let numbers: Vec<f64> = numbers.to_vec();

@@ -2,9 +2,9 @@
 
 use ndarray::Array1;
 
-use super::checks::positive;
 use crate::error::Result;
 use crate::matrix::Vector;
+use crate::numerics::positive;
 
 /// Huber's loss of each residual.
 ///

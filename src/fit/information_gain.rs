@@ -1,7 +1,7 @@
 //! What a condition tells of an item, from the losses with it and without.
 
-use super::checks::{finite, positive};
 use crate::error::{Error, Result, short};
+use crate::numerics::{finite, positive};
 
 /// The information that one thing has about another, a text about its picture, by the losses of models.
 ///

@@ -1,8 +1,8 @@
 //! How a law is fitted.
 
-use super::checks::{check, positive};
 use super::problem::Residuals;
 use crate::error::Result;
+use crate::numerics::{check, positive};
 
 /// A fit of a scaling law by Huber's loss of the residuals, with its options.
 ///

@@ -2,7 +2,7 @@
 
 use ndarray::Array1;
 
-use super::checks::{distinct, finite, positive, positive_numbers};
+use super::checks::{distinct, positive_numbers};
 use super::design::Form;
 use super::fitted::{Fitted, Law, Shape, beyond, fit, sealed};
 use super::options::ScalingFit;
@@ -10,6 +10,7 @@ use super::solution::Names;
 use super::triangle::MOST;
 use crate::error::{Error, Result, short};
 use crate::matrix::Vector;
+use crate::numerics::{finite, positive};
 
 /// A loss that falls with x, the parameters, tokens or operations of a model, towards a constant.
 ///

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result, short};
 use crate::matrix::Vector;
-use crate::preference::numerics::exp_beyond_line;
+use crate::numerics::exp_beyond_line;
 
 /// How far from 1 the sum may be.
 const TOLERANCE: f64 = 1e-9;

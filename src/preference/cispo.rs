@@ -1,7 +1,7 @@
 //! The surrogate of CISPO.
 
-use super::numerics::{check, not_negative, positive};
 use crate::error::Result;
+use crate::numerics::{check, not_negative, positive};
 
 /// Clipped importance sampling (CISPO): every token keeps its gradient, with a clipped weight.
 ///

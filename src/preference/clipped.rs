@@ -1,7 +1,7 @@
 //! The clipped surrogate of PPO and its kin.
 
-use super::numerics::{check, not_negative, positive};
 use crate::error::Result;
+use crate::numerics::{check, not_negative, positive};
 
 /// The clipped surrogate of proximal policy optimization (PPO).
 ///

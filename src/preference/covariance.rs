@@ -2,10 +2,10 @@
 
 use ndarray::Array2;
 
-use super::numerics::{check, positive};
 use super::rollout::Rollout;
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
+use crate::numerics::{check, positive};
 use crate::random::Generator;
 
 /// What each token of a batch adds to the covariance of log π and the advantage.

@@ -1,9 +1,9 @@
 //! Contrastive preference optimization.
 
-use super::numerics::{not_negative, positive};
 use super::objective::Objective;
 use super::pairs::{PairLoss, PairTerm};
 use crate::error::Result;
+use crate::numerics::{not_negative, positive};
 
 /// Contrastive preference optimization (CPO): DPO without a reference, beside the likelihood of what is chosen.
 ///

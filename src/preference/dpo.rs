@@ -1,9 +1,9 @@
 //! Direct preference optimization and its kin.
 
-use super::numerics::{check, positive};
 use super::objective::Objective;
 use super::pairs::{PairLoss, PairTerm};
 use crate::error::Result;
+use crate::numerics::{check, positive};
 
 /// Direct preference optimization (DPO), with the other functions of its margin.
 ///

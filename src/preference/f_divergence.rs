@@ -1,7 +1,7 @@
 //! f-divergences from tokens that the reference has drawn.
 
-use super::numerics::{check, exp_beyond_line, softplus};
 use crate::error::Result;
+use crate::numerics::{check, exp_beyond_line, softplus};
 use std::f64::consts::LN_2;
 
 /// Estimates a divergence of a policy π from its reference, from tokens that the reference has drawn.

@@ -3,9 +3,9 @@
 use ndarray::{Array1, Array2};
 
 use super::labelled::LabelledLoss;
-use super::numerics::{positive, sigmoid, softplus};
 use super::sequences::{NAMES, Sequences};
 use crate::error::{Error, Result};
+use crate::numerics::{positive, sigmoid, softplus};
 
 /// The implicit process reward model (implicit PRM): a policy that is trained on labels of whole answers gives a
 /// reward to each token.

@@ -1,6 +1,6 @@
 //! Estimators of a Kullback–Leibler divergence from single tokens.
 
-use super::numerics::exp_beyond_line;
+use crate::numerics::exp_beyond_line;
 
 /// Estimates KL(π‖π_ref) from tokens that π has drawn.
 ///

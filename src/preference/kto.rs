@@ -1,8 +1,8 @@
 //! Kahneman–Tversky optimization.
 
 use super::labelled::LabelledLoss;
-use super::numerics::{check, not_negative, positive, sigmoid, sigmoid_slope};
 use crate::error::Result;
+use crate::numerics::{check, not_negative, positive, sigmoid, sigmoid_slope};
 
 /// Kahneman–Tversky optimization (KTO): labels in place of pairs.
 ///

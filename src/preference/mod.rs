@@ -70,7 +70,6 @@ mod kl_estimator;
 mod kto;
 pub(crate) mod labelled;
 mod mask;
-pub(crate) mod numerics;
 mod objective;
 mod orpo;
 pub(crate) mod pairs;

@@ -1,8 +1,8 @@
 //! What DPO and CPO make of the margin of a pair.
 
-use super::numerics::{check, sigmoid, sigmoid_slope, softplus};
 use super::pairs::PairTerm;
 use crate::error::{Error, Result};
+use crate::numerics::{check, sigmoid, sigmoid_slope, softplus};
 
 /// A function of two scores.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,8 +1,8 @@
 //! Odds-ratio preference optimization.
 
-use super::numerics::{log_one_minus_exp, not_negative, sigmoid, softplus};
 use super::pairs::{PairLoss, PairTerm};
 use crate::error::Result;
+use crate::numerics::{log_one_minus_exp, not_negative, sigmoid, softplus};
 
 /// Odds-ratio preference optimization (ORPO): the likelihood of what is chosen, and the odds of both.
 ///

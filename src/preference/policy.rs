@@ -6,7 +6,6 @@ use super::cispo::Cispo;
 use super::clipped::Clipped;
 use super::gspo::Gspo;
 use super::kl_estimator::KlEstimator;
-use super::numerics::{check, positive};
 use super::reduction::{EmptySequences, TokenReduction};
 use super::rollout::{Rollout, Tokens};
 use super::sapo::Sapo;
@@ -14,6 +13,7 @@ use super::sequences::check_shape;
 use super::surrogate::Surrogate;
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
+use crate::numerics::{check, positive};
 
 /// A policy-gradient loss of tokens.
 ///

@@ -2,8 +2,8 @@
 
 use ndarray::Array2;
 
-use super::numerics::positive;
 use crate::error::Result;
+use crate::numerics::positive;
 
 /// How the losses of a batch's tokens become one number.
 ///

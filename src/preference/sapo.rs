@@ -1,7 +1,7 @@
 //! The surrogate of SAPO.
 
-use super::numerics::{positive, sigmoid, sigmoid_slope};
 use crate::error::Result;
+use crate::numerics::{positive, sigmoid, sigmoid_slope};
 
 /// Soft adaptive policy optimization (SAPO): a sigmoid of the ratio in place of clipping.
 ///

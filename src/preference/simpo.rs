@@ -1,9 +1,9 @@
 //! Simple preference optimization.
 
-use super::numerics::{check, not_negative, positive};
 use super::objective::smoothed_sigmoid;
 use super::pairs::{PairLoss, PairTerm};
 use crate::error::Result;
+use crate::numerics::{check, not_negative, positive};
 
 /// Simple preference optimization (SimPO): the mean log-probability of a token is the reward, with a margin and
 /// without a reference.

@@ -3,9 +3,9 @@
 use ndarray::Array2;
 
 use super::mask::Mask;
-use super::numerics::check;
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
+use crate::numerics::check;
 
 /// STEER: weights λ of the tokens' policy losses, small where |Ω|, the change of entropy, is large.
 ///

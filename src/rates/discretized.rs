@@ -6,6 +6,7 @@ use std::f64::consts::LN_2;
 use super::{gaussian, logistic};
 use crate::error::{Error, Result, short};
 use crate::matrix::Vector;
+use crate::numerics::positive;
 
 /// A distribution with a mean μ and a scale, of which a number y gets the mass of [y − ½, y + ½]:
 ///
@@ -93,7 +94,7 @@ impl Discretized {
     /// # Errors
     /// [`Error::Option`] for a minimum that is not finite and above 0.
     pub fn minimum_scale(self, minimum: f64) -> Result<Self> {
-        check_positive("minimum_scale", minimum)?;
+        positive("minimum_scale", minimum)?;
         Ok(Self { minimum: Some(minimum), ..self })
     }
 
@@ -197,11 +198,4 @@ impl Rates {
 /// −ln p in bits, never −0.
 fn bits(log_prob: f64) -> f64 {
     0.0 - log_prob / LN_2
-}
-
-pub(super) fn check_positive(name: &'static str, value: f64) -> Result<()> {
-    if value > 0.0 && value.is_finite() {
-        return Ok(());
-    }
-    Err(Error::Option { name, value: short(value), expected: "a finite number above 0" })
 }

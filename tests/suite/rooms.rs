@@ -11,6 +11,7 @@ use std::path::Path;
 const FLOORS: &[&[&str]] = &[
     &["gpu_failure", "matrix", "parallel", "pieces", "printable", "quotient", "random"],
     &["error"],
+    &["numerics"],
     &["simd"],
     &["gemm"],
     &["element"],

@@ -3,7 +3,7 @@
 use super::rewards::RewardDistribution;
 use crate::error::{Error, Result, short};
 use crate::information::probabilities::divergence_term;
-use crate::preference::numerics::exp_beyond_line;
+use crate::numerics::exp_beyond_line;
 
 /// The distribution of the best of N independent draws; what [`RewardDistribution::best_of`] returns.
 ///

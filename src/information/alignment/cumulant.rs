@@ -1,6 +1,6 @@
 //! The cumulant generating function of a number under a distribution.
 
-use crate::preference::numerics::exp_beyond_line;
+use crate::numerics::exp_beyond_line;
 
 /// v with the centre taken off, for numbers that may be as far apart as no f64 is: of a quarter of each, where they are.
 pub(super) struct Deviations {

@@ -2,6 +2,7 @@
 
 use super::next_token::{NextToken, in_bits};
 use crate::error::{Error, Result, short};
+use crate::numerics::finite;
 
 /// Of what the surprise of a drawn token is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,12 +204,5 @@ impl NextToken {
         let k = ((mu * std::f64::consts::LN_2 - sum.ln()) / exponent).exp();
         // Of one token the sum is 0.
         if k.is_nan() { n } else { k.clamp(1.0, n) }
-    }
-}
-
-fn finite(name: &'static str, value: f64) -> Result<()> {
-    match value.is_finite() {
-        true => Ok(()),
-        false => Err(Error::Option { name, value: short(value), expected: "a finite number" }),
     }
 }

@@ -1,6 +1,6 @@
 //! The Plackett–Luce loss of one ranking, from the scores of its places.
 
-use crate::preference::numerics::{sigmoid, softplus};
+use crate::numerics::{sigmoid, softplus};
 
 /// A place of a ranking: the score of the class there, and its weight.
 #[derive(Clone, Copy, Debug)]

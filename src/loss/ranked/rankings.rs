@@ -5,7 +5,7 @@ use ndarray::{Array2, ArrayView1, ArrayView2};
 use crate::error::{Error, Result, short};
 use crate::loss::candidates::Candidates;
 use crate::matrix::Matrix;
-use crate::preference::numerics::positive;
+use crate::numerics::positive;
 
 /// What a place of a ranking weighs, for [`Rankings::new`]. K is the number of classes that a row names.
 ///

@@ -1,4 +1,4 @@
-//! Functions of one number that keep small things small.
+//! Functions of one number that keep small things small, and what options that are one must be.
 
 use crate::error::{Error, Result, short};
 
@@ -39,7 +39,7 @@ pub(crate) fn exp_beyond_line(x: f64) -> f64 {
 
 /// # Errors
 /// [`Error::Option`] unless the option is good.
-pub(super) fn check(
+pub(crate) fn check(
     name: &'static str,
     value: f64,
     good: bool,
@@ -53,6 +53,10 @@ pub(super) fn check(
 
 pub(crate) fn positive(name: &'static str, value: f64) -> Result<f64> {
     check(name, value, value > 0.0, "a finite number above 0")
+}
+
+pub(crate) fn finite(name: &'static str, value: f64) -> Result<f64> {
+    check(name, value, true, "a finite number")
 }
 
 pub(crate) fn not_negative(name: &'static str, value: f64) -> Result<f64> {
