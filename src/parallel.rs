@@ -1,10 +1,11 @@
-//! Tasks over a fixed set of scratch slots.
+//! Tasks over a fixed set of scratch.
 //!
 //! What a task computes depends on the task alone, never on who runs it: the number of threads
-//! changes the time and nothing else. The number of slots bounds the memory.
+//! changes the time and nothing else. The number of scratches bounds the memory.
 
+use std::sync::Mutex;
 #[cfg(feature = "parallel")]
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
 /// How many threads the ambient pool has: 1 where none can be started.
 pub(crate) fn threads() -> usize {
@@ -43,29 +44,40 @@ fn start_global_pool() -> bool {
     }
 }
 
-/// Gives each of `tasks` to `work` once, at most `slots.len()` of them at a time.
+/// Gives each of `tasks` to `work` once, at most `scratches.len()` of them at a time.
 pub(crate) fn for_each<S: Send, T: Send>(
-    slots: &mut [S],
+    scratches: &mut [S],
     tasks: Vec<T>,
     work: impl Fn(&mut S, T) + Sync,
 ) {
+    let at_once = scratches.len().min(tasks.len());
+    assert!(at_once > 0 || tasks.is_empty(), "a task needs a scratch");
+    let free = Mutex::new(scratches.iter_mut());
+    let queue = Mutex::new(tasks.into_iter());
+    let next = || queue.lock().expect("no task panics while it takes the next").next();
+    run(at_once, &|| {
+        let scratch = free.lock().expect("no task panics while it takes its scratch").next();
+        let Some(scratch) = scratch else { return };
+        while let Some(task) = next() {
+            work(scratch, task);
+        }
+    });
+}
+
+/// Runs `job` so many times, on as many threads as there are. It is one for all types of tasks: what `rayon` makes
+/// of a closure was a quarter of this library's code.
+fn run(times: usize, job: &(dyn Fn() + Sync)) {
     #[cfg(feature = "parallel")]
-    if slots.len() > 1 && tasks.len() > 1 && threads() > 1 {
-        let queue = Mutex::new(tasks.into_iter());
-        let next = || queue.lock().expect("no task panics while it takes the next").next();
-        let (next, work) = (&next, &work);
+    if times > 1 && threads() > 1 {
         rayon::scope(|scope| {
-            for slot in slots {
-                scope.spawn(move |_| {
-                    while let Some(task) = next() {
-                        work(slot, task);
-                    }
-                });
+            for _ in 0..times {
+                scope.spawn(|_| job());
             }
         });
         return;
     }
-    for task in tasks {
-        work(&mut slots[0], task);
+    // One takes all tasks.
+    if times > 0 {
+        job();
     }
 }

@@ -42,8 +42,8 @@ pub(crate) fn product<T: Real>(isa: Isa, a: ArrayView2<'_, T>, b: ArrayView2<'_,
     let mut to = Array2::from_elem((a.dim().0, b.dim().1), T::ZERO);
     let operations = a.dim().0.saturating_mul(a.dim().1).saturating_mul(b.dim().1);
     let threads = if operations < FEW { 1 } else { parallel::threads() };
-    let mut slots: Vec<_> = (0..threads).map(|_| Scratch::new()).collect();
-    multiply(isa, &mut slots, a, b, Target::Zeros, to.view_mut());
+    let mut scratches: Vec<_> = (0..threads).map(|_| Scratch::new()).collect();
+    multiply(isa, &mut scratches, a, b, Target::Zeros, to.view_mut());
     to
 }
 
@@ -116,7 +116,7 @@ struct Tile<'a, T> {
 /// `to = A·B`, or added to it, over as many threads as there is scratch. Its bits do not depend on their number.
 pub(crate) fn multiply<T: Real>(
     isa: Isa,
-    slots: &mut [Scratch<T>],
+    scratches: &mut [Scratch<T>],
     a: ArrayView2<'_, T>,
     b: ArrayView2<'_, T>,
     target: Target,
@@ -142,7 +142,7 @@ pub(crate) fn multiply<T: Real>(
         _ => (a, left),
     };
     let (a, b) = (a.view(), b.view());
-    let mut packed = std::mem::replace(&mut slots[0].right, Buffer::new());
+    let mut packed = std::mem::replace(&mut scratches[0].right, Buffer::new());
     let height = padded_rows(depth);
     let panels = columns.div_ceil(PANEL);
     let length = match right {
@@ -151,7 +151,7 @@ pub(crate) fn multiply<T: Real>(
     };
     let right_factor = packed.sized(panels * length);
     let tasks = right_factor.chunks_mut(length).enumerate().collect();
-    parallel::for_each(slots, tasks, |_, (q, to): (usize, &mut [T])| {
+    parallel::for_each(scratches, tasks, |_, (q, to): (usize, &mut [T])| {
         let own = q * PANEL..columns.min((q + 1) * PANEL);
         match right {
             Order::Rows => {
@@ -178,7 +178,7 @@ pub(crate) fn multiply<T: Real>(
         }
     }
     let names: Vec<u32> = (0..TILE_ROWS as u32).collect();
-    parallel::for_each(slots, tiles, |scratch, Tile { row: first, column, mut to }| {
+    parallel::for_each(scratches, tiles, |scratch, Tile { row: first, column, mut to }| {
         let (count, width) = to.dim();
         match (left, right) {
             (Order::Rows, _) => {
@@ -194,8 +194,8 @@ pub(crate) fn multiply<T: Real>(
                     let right = (Panels::new(right_factor, height), 0);
                     let own = column..column + width;
                     let names = &names[..count];
-                    let soon = Prefetch::nothing();
-                    add_rows(isa, left, 0, depth, right, own, names, soon, &mut to);
+                    let prefetch = Prefetch::nothing();
+                    add_rows(isa, left, 0, depth, right, own, names, prefetch, &mut to);
                 } else {
                     let right = &right_factor[column / PANEL * length..];
                     let right = (right, Prefetch::nothing());
@@ -226,5 +226,5 @@ pub(crate) fn multiply<T: Real>(
             }
         }
     });
-    slots[0].right = packed;
+    scratches[0].right = packed;
 }

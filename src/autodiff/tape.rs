@@ -351,17 +351,17 @@ impl<'t, T: Real> Variable<'t, T> {
                 what: "the value depends on no leaf, so it has no gradient".into(),
             });
         }
-        let slots = (0..=self.index).map(|_| None).collect();
-        let mut flow = Flow { isa: self.tape.isa, nodes: &nodes, slots };
+        let gradients = (0..=self.index).map(|_| None).collect();
+        let mut flow = Flow { isa: self.tape.isa, nodes: &nodes, gradients };
         flow.add(self.index, seed);
         for index in (0..=self.index).rev() {
             if let Role::Inner(backward) = &nodes[index].role
-                && let Some(gradient) = flow.slots[index].take()
+                && let Some(gradient) = flow.gradients[index].take()
             {
                 backward(gradient, &mut flow)?;
             }
         }
-        Ok(LeafGradients { tape: self.tape.id, slots: flow.slots })
+        Ok(LeafGradients { tape: self.tape.id, gradients: flow.gradients })
     }
 }
 
@@ -369,7 +369,7 @@ impl<'t, T: Real> Variable<'t, T> {
 pub(super) struct Flow<'n, T> {
     pub(super) isa: Isa,
     nodes: &'n [Node<T>],
-    slots: Vec<Option<Shared<T>>>,
+    gradients: Vec<Option<Shared<T>>>,
 }
 
 impl<T: Real> Flow<'_, T> {
@@ -385,8 +385,8 @@ impl<T: Real> Flow<'_, T> {
         }
         debug_assert_eq!(self.nodes[index].value.shape(), gradient.shape());
         let gradient = lanes::standard(gradient);
-        match &mut self.slots[index] {
-            slot @ None => *slot = Some(gradient),
+        match &mut self.gradients[index] {
+            empty @ None => *empty = Some(gradient),
             Some(sum) => {
                 let to = sum.as_slice_mut().expect("standard layout");
                 let from = gradient.as_slice().expect("standard layout");
@@ -400,8 +400,9 @@ impl<T: Real> Flow<'_, T> {
         if self.wants(index) {
             let shape = self.nodes[index].value.raw_dim();
             // Copied here, over the threads, where others hold it.
-            let old = self.slots[index].take().map(lanes::own);
-            add(self.slots[index].insert(old.unwrap_or_else(|| Shared::from_elem(shape, T::ZERO))));
+            let old = self.gradients[index].take().map(lanes::own);
+            add(self.gradients[index]
+                .insert(old.unwrap_or_else(|| Shared::from_elem(shape, T::ZERO))));
         }
     }
 }
@@ -420,12 +421,12 @@ impl<T: Real> Flow<'_, T> {
 /// ```
 pub struct LeafGradients<T> {
     tape: u64,
-    slots: Vec<Option<Shared<T>>>,
+    gradients: Vec<Option<Shared<T>>>,
 }
 
 impl<T> fmt::Debug for LeafGradients<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LeafGradients({} leaves)", self.slots.iter().flatten().count())
+        write!(f, "LeafGradients({} leaves)", self.gradients.iter().flatten().count())
     }
 }
 
@@ -444,8 +445,9 @@ impl<T: Real> LeafGradients<T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn of(&self, leaf: Variable<'_, T>) -> Option<ArrayViewD<'_, T>> {
-        let slot = if leaf.tape.id == self.tape { self.slots.get(leaf.index) } else { None };
-        slot?.as_ref().map(|gradient| gradient.view())
+        let gradient =
+            if leaf.tape.id == self.tape { self.gradients.get(leaf.index) } else { None };
+        gradient?.as_ref().map(|gradient| gradient.view())
     }
 
     /// As [`of`](Self::of), and gives the array away.
@@ -459,8 +461,9 @@ impl<T: Real> LeafGradients<T> {
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     pub fn take(&mut self, leaf: Variable<'_, T>) -> Option<Shared<T>> {
-        let slot = if leaf.tape.id == self.tape { self.slots.get_mut(leaf.index) } else { None };
-        slot?.take()
+        let gradient =
+            if leaf.tape.id == self.tape { self.gradients.get_mut(leaf.index) } else { None };
+        gradient?.take()
     }
 }
 

@@ -157,11 +157,11 @@ impl Tree {
     {
         let mut answers = vec![empty; self.rows.len()];
         let tasks: Vec<_> = answers.chunks_mut(ROWS).enumerate().collect();
-        let mut slots: Vec<S> = (0..parallel::threads()).map(|_| S::default()).collect();
-        parallel::for_each(&mut slots, tasks, |slot, (task, answers)| {
+        let mut scratches: Vec<S> = (0..parallel::threads()).map(|_| S::default()).collect();
+        parallel::for_each(&mut scratches, tasks, |scratch, (task, answers)| {
             // Neighbours in this order are near each other, and so are the nodes they visit.
             for (at, answer) in (task * ROWS..).zip(answers) {
-                *answer = query(slot, self.points.row(at), self.rows[at]);
+                *answer = query(scratch, self.points.row(at), self.rows[at]);
             }
         });
         let mut ordered = answers.clone();

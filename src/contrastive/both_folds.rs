@@ -58,11 +58,11 @@ pub(super) fn fold<F: Operand>(
         pairs: vec![f64::NAN; problem.columns],
     };
     let mut partial = Vec::with_capacity(wave * spans.len());
-    let mut slots = Scratch::<F>::several(plan.slots);
+    let mut scratches = Scratch::<F>::several(plan.workers);
     for start in (0..count).step_by(wave.max(1)) {
         let at = start..(start + wave).min(count);
         let rows = &problem.rows[at.clone()];
-        hidden.pack(problem, rows, plan.slots);
+        hidden.pack(problem, rows, plan.workers);
         partial.clear();
         partial.resize(rows.len() * spans.len(), RowState::new());
         let height = kept.as_ref().map_or(0, |kept| kept.height);
@@ -80,8 +80,8 @@ pub(super) fn fold<F: Operand>(
                     .expect("panels of the span"),
             });
         }
-        parallel::for_each(&mut slots, tasks, |slot, span| {
-            fold_span(problem, hidden, rows, span, height, moments, plan.tile_columns, slot);
+        parallel::for_each(&mut scratches, tasks, |scratch, span| {
+            fold_span(problem, hidden, rows, span, height, moments, plan.tile_columns, scratch);
         });
         for partial in partial.chunks(rows.len()) {
             for (state, partial) in folds.rows[at.clone()].iter_mut().zip(partial) {
@@ -101,12 +101,12 @@ fn fold_span<F: Operand>(
     height: usize,
     moments: Moments,
     tile_columns: usize,
-    slot: &mut Scratch<F>,
+    scratch: &mut Scratch<F>,
 ) {
     let isa = problem.loss.isa;
     let Span { columns: all, rows: of_rows, own, pairs, kept } = span;
     let length = steps_length::<F>(problem.width);
-    let Scratch { packed, lines, tile, .. } = slot;
+    let Scratch { packed, lines, tile, .. } = scratch;
     for start in all.clone().step_by(tile_columns) {
         let columns = start..(start + tile_columns).min(all.end);
         let width = columns.len();

@@ -152,20 +152,20 @@ fn from_kept<F: Operand>(
     gradients: Gradients<'_>,
 ) {
     let (isa, rows, columns) = (problem.loss.isa, &problem.rows[..], problem.columns);
-    hidden.pair(isa, plan.slots);
+    hidden.pair(isa, plan.workers);
     let mut sinks = Sinks::new(gradients, rows.len(), problem.width, columns);
-    let mut slots = Scratch::<F>::several(plan.slots);
+    let mut scratches = Scratch::<F>::several(plan.workers);
     let height = g.height;
     let tasks = g.products().chunks_mut(TILE_COLUMNS * height).enumerate().collect();
-    parallel::for_each(&mut slots, tasks, |slot, (i, panels): (usize, &mut [F::Sum])| {
+    parallel::for_each(&mut scratches, tasks, |scratch, (i, panels): (usize, &mut [F::Sum])| {
         let own = i * TILE_COLUMNS..((i + 1) * TILE_COLUMNS).min(columns);
         let panels = (panels, height);
-        turn_panels::<F>(isa, own.clone(), panels, &mut slot.tile, |first, to| {
+        turn_panels::<F>(isa, own.clone(), panels, &mut scratch.tile, |first, to| {
             let group = first.min(rows.len())..(first + GROUP).min(rows.len());
             slopes.make::<F>(problem, &rows[group], own.clone(), to);
         });
     });
-    put_strip(problem, 0..rows.len(), (&g, false), hidden, &mut sinks, &mut slots);
+    put_strip(problem, 0..rows.len(), (&g, false), hidden, &mut sinks, &mut scratches);
     sinks.put(0..columns);
     sinks.finish(rows);
 }
@@ -181,7 +181,7 @@ fn anew<F: Operand>(
     let (rows, chunk) = (&problem.rows[..], plan.rows_at_once.min(problem.rows.len()));
     let block_columns = plan.block_columns.min(columns.next_multiple_of(PANEL)).max(PANEL);
     let mut sinks = Sinks::new(gradients, rows.len(), width, block_columns);
-    let mut slots = Scratch::<F>::several(plan.slots);
+    let mut scratches = Scratch::<F>::several(plan.workers);
     let (length, height) = (steps_length::<F>(width), padded_rows(block_columns));
     let mut steps = Buffer::<F>::zeros(block_columns / PANEL * length);
     let mut classes = Buffer::<F>::zeros(panels_length(height, width));
@@ -189,8 +189,8 @@ fn anew<F: Operand>(
     let mut g = Derivatives::<F>::new(chunk, block_columns);
     let size = TaskSize { hidden: PANEL, classifier: PANEL, classes: TILE_COLUMNS };
     let pack = |hidden: &mut Hidden<F>, rows| {
-        hidden.pack(problem, rows, plan.slots);
-        hidden.pair(isa, plan.slots);
+        hidden.pack(problem, rows, plan.workers);
+        hidden.pair(isa, plan.workers);
     };
     if rows.len() <= chunk {
         pack(&mut hidden, rows);
@@ -199,7 +199,7 @@ fn anew<F: Operand>(
         let block = start..(start + block_columns).min(columns);
         let steps = steps.sized(block.len().div_ceil(PANEL) * length);
         let classes = classes.sized(panels_length(height, width));
-        pack_block(problem, &block, steps, classes, height, false, &mut slots);
+        pack_block(problem, &block, steps, classes, height, false, &mut scratches);
         let block = Block { columns: block, steps, classes, height };
         for first in (0..rows.len()).step_by(chunk) {
             let at = first..(first + chunk).min(rows.len());
@@ -215,12 +215,12 @@ fn anew<F: Operand>(
                 &hidden,
                 &block,
                 &mut g,
-                &mut slots,
+                &mut scratches,
                 nothing,
                 |part, (), to, _| slopes.make::<F>(problem, &own[part.rows], part.columns, to),
             );
             let tasks = sinks.tasks(rows, at, block.columns.clone(), size);
-            put_block(isa, (&g, &g), &hidden, &block, own.len(), tasks, &mut slots);
+            put_block(isa, (&g, &g), &hidden, &block, own.len(), tasks, &mut scratches);
         }
         sinks.put(block.columns);
     }

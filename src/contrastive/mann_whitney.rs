@@ -133,12 +133,12 @@ impl MannWhitney {
         let points: Vec<f64> = (0..rows).map(|i| scores.at(i, i) / self.temperature).collect();
         let sums = self.sums(Isa::current()?, &points)?;
         let mut groups = sums.groups();
-        let mut slots = slots(rows, columns);
+        let mut scratches = for_threads(rows, columns);
         let mut gradient = copied::<f64>(&scores);
         for (block, scores) in split(gradient.view_mut(), Axis(0), BLOCK).into_iter().enumerate() {
-            self.ask(&sums, &mut groups, &mut slots, block * BLOCK, scores);
+            self.ask(&sums, &mut groups, &mut scratches, block * BLOCK, scores);
         }
-        let totals = sums.totals(&groups, slots.len());
+        let totals = sums.totals(&groups, scratches.len());
         for (i, of_point) in totals.of_points.iter().enumerate() {
             gradient[[i, i]] = -of_point;
         }
@@ -152,20 +152,20 @@ impl MannWhitney {
         &self,
         sums: &PairSums,
         groups: &mut [Asked],
-        slots: &mut [Slot],
+        scratches: &mut [ThreadScratch],
         first: usize,
         scores: ArrayViewMut2<'_, R>,
     ) {
         // Which group counts a score depends on nothing but its row.
         let rows = BLOCK.div_ceil(groups.len());
         let parts = split(scores, Axis(0), rows).into_iter().enumerate();
-        let work = |slot: &mut Slot, ((i, part), asked): ((usize, _), &mut Asked)| {
+        let work = |scratch: &mut ThreadScratch, ((i, part), asked): ((usize, _), &mut Asked)| {
             let part: ArrayViewMut2<'_, R> = part;
             let first = first + i * rows;
             let at_once = (AT_ONCE / part.ncols()).max(1);
             for (k, mut scores) in split(part, Axis(0), at_once).into_iter().enumerate() {
                 let first = first + k * at_once;
-                let Slot { xs, sorting } = &mut *slot;
+                let ThreadScratch { xs, sorting } = &mut *scratch;
                 xs.clear();
                 for (i, row) in (first..).zip(scores.rows()) {
                     let others = row.iter().enumerate().filter(|(j, _)| *j != i);
@@ -181,7 +181,7 @@ impl MannWhitney {
                 }
             }
         };
-        parallel::for_each(slots, parts.zip(groups).collect(), work);
+        parallel::for_each(scratches, parts.zip(groups).collect(), work);
     }
 
     fn sums(&self, isa: Isa, points: &[f64]) -> Result<PairSums> {
@@ -249,8 +249,8 @@ impl MannWhitney {
             (0..rows).map(|i| dot(&queries, i, &keys, i) / self.temperature).collect();
         let sums = self.sums(isa, &points)?;
         let mut groups = sums.groups();
-        let mut slots = slots(rows, columns);
-        let mut scratch: Vec<_> = slots.iter().map(|_| Scratch::new()).collect();
+        let mut scratches = for_threads(rows, columns);
+        let mut products: Vec<_> = scratches.iter().map(|_| Scratch::new()).collect();
         let mut block = Array2::from_elem((BLOCK.min(rows), columns), R::ZERO);
         let wanted = gradients.is_some();
         let zeros =
@@ -260,16 +260,16 @@ impl MannWhitney {
             let own = first..rows.min(first + BLOCK);
             let some: ArrayView2<'_, R> = queries.slice(s![own.clone(), ..]);
             let mut scores = block.slice_mut(s![..own.len(), ..]);
-            multiply(isa, &mut scratch, some, keys.t(), Target::Old, scores.view_mut());
-            self.ask(&sums, &mut groups, &mut slots, first, scores.view_mut());
+            multiply(isa, &mut products, some, keys.t(), Target::Old, scores.view_mut());
+            self.ask(&sums, &mut groups, &mut scratches, first, scores.view_mut());
             if wanted {
                 let to = by_queries.slice_mut(s![own, ..]);
-                multiply(isa, &mut scratch, scores.view(), keys.view(), Target::Old, to);
+                multiply(isa, &mut products, scores.view(), keys.view(), Target::Old, to);
                 let to = by_keys.view_mut();
-                multiply(isa, &mut scratch, scores.t(), some, Target::Sum, to);
+                multiply(isa, &mut products, scores.t(), some, Target::Sum, to);
             }
         }
-        let totals = sums.totals(&groups, slots.len());
+        let totals = sums.totals(&groups, scratches.len());
         let divisor = self.divisor(rows, columns);
         if let Some(gradients) = gradients {
             let factor = 1.0 / (self.temperature * divisor);
@@ -294,15 +294,15 @@ impl MannWhitney {
 
 /// What a thread asks with.
 #[derive(Default)]
-struct Slot {
+struct ThreadScratch {
     xs: Vec<f64>,
     sorting: Sorting,
 }
 
 /// For as many threads as so many scores are worth.
-fn slots(rows: usize, columns: usize) -> Vec<Slot> {
+fn for_threads(rows: usize, columns: usize) -> Vec<ThreadScratch> {
     let threads = if rows.saturating_mul(columns) < FEW { 1 } else { parallel::threads() };
-    (0..threads).map(|_| Slot::default()).collect()
+    (0..threads).map(|_| ThreadScratch::default()).collect()
 }
 
 fn check_count(

@@ -48,8 +48,8 @@ pub(crate) fn for_each_row(
     let rows = matrix.as_slice_mut().expect("standard layout");
     let tasks: Vec<(usize, RowBlock<'_>)> =
         rows.chunks_mut(BLOCK * n).zip(of_rows.chunks_mut(BLOCK)).enumerate().collect();
-    let mut slots = vec![(); parallel::threads().clamp(1, tasks.len().max(1))];
-    parallel::for_each(&mut slots, tasks, |(), (index, (rows, numbers))| {
+    let mut workers = vec![(); parallel::threads().clamp(1, tasks.len().max(1))];
+    parallel::for_each(&mut workers, tasks, |(), (index, (rows, numbers))| {
         for (i, (row, number)) in rows.chunks_exact_mut(n).zip(numbers).enumerate() {
             work(index * BLOCK + i, row, number);
         }

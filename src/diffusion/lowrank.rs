@@ -140,9 +140,9 @@ impl Factor {
         // What is left of the candidates' columns of K, 32 numbers for each row.
         let mut block = vec![0.0; rows.next_multiple_of(BLOCK) * PANEL];
         let tasks: Vec<(usize, &mut [f64])> = block.chunks_mut(BLOCK * PANEL).enumerate().collect();
-        let mut slots = vec![(); parallel::threads().clamp(1, tasks.len())];
+        let mut workers = vec![(); parallel::threads().clamp(1, tasks.len())];
         let columns = &self.columns;
-        parallel::for_each(&mut slots, tasks, |(), (index, part)| {
+        parallel::for_each(&mut workers, tasks, |(), (index, part)| {
             let first = index * BLOCK;
             let range = first..rows.min(first + BLOCK);
             let height = range.len();
@@ -207,8 +207,8 @@ impl Factor {
         let factor = MatRef::from_column_major_slice(&self.columns, rows, rank);
         let tasks: Vec<(usize, &mut [f64])> =
             gram.chunks_mut((rank * 64).max(1)).enumerate().collect();
-        let mut slots = vec![(); parallel::threads().clamp(1, tasks.len().max(1))];
-        parallel::for_each(&mut slots, tasks, |(), (index, part)| {
+        let mut workers = vec![(); parallel::threads().clamp(1, tasks.len().max(1))];
+        parallel::for_each(&mut workers, tasks, |(), (index, part)| {
             let width = part.len() / rank;
             let right = factor.subcols(index * 64, width);
             let to = MatMut::from_column_major_slice_mut(part, rank, width);

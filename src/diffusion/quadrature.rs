@@ -209,8 +209,8 @@ fn inner_products(basis: &[Vec<f64>], vectors: &[f64], width: usize) -> Vec<f64>
     let length = basis.len() * width;
     let mut sums = vec![0.0; parts * length];
     let tasks: Vec<(usize, &mut [f64])> = sums.chunks_mut(length).enumerate().collect();
-    let mut slots = vec![(); parallel::threads().clamp(1, parts)];
-    parallel::for_each(&mut slots, tasks, |(), (part, sums)| {
+    let mut workers = vec![(); parallel::threads().clamp(1, parts)];
+    parallel::for_each(&mut workers, tasks, |(), (part, sums)| {
         let start = part * CHUNK * width;
         let end = vectors.len().min(start + CHUNK * width);
         let vectors = &vectors[start..end];
@@ -234,8 +234,8 @@ fn inner_products(basis: &[Vec<f64>], vectors: &[f64], width: usize) -> Vec<f64>
 /// w[i, p] −= Σ_k q_k[i, p]·h[k, p].
 fn subtract(basis: &[Vec<f64>], products: &[f64], vectors: &mut [f64], width: usize) {
     let tasks: Vec<(usize, &mut [f64])> = vectors.chunks_mut(CHUNK * width).enumerate().collect();
-    let mut slots = vec![(); parallel::threads().clamp(1, tasks.len())];
-    parallel::for_each(&mut slots, tasks, |(), (part, vectors)| {
+    let mut workers = vec![(); parallel::threads().clamp(1, tasks.len())];
+    parallel::for_each(&mut workers, tasks, |(), (part, vectors)| {
         let start = part * CHUNK * width;
         for (block, products) in basis.iter().zip(products.chunks_exact(width)) {
             let rows = block[start..start + vectors.len()].chunks_exact(width);

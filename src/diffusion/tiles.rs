@@ -45,7 +45,7 @@ pub(crate) fn for_each_tile<S: Send>(
     let rows = points.rows();
     let count = blocks(rows);
     assert_eq!(states.len(), count, "a state for each block");
-    let mut slots = vec![vec![0.0; BLOCK * BLOCK]; parallel::threads().clamp(1, count)];
+    let mut scratches = vec![vec![0.0; BLOCK * BLOCK]; parallel::threads().clamp(1, count)];
     let players = count.next_multiple_of(2);
     for round in 0..players {
         let mut free: Vec<Option<&mut S>> = states.iter_mut().map(Some).collect();
@@ -58,7 +58,7 @@ pub(crate) fn for_each_tile<S: Send>(
                 .map(|(first, second)| (first, second, take(first), Some(take(second))))
                 .collect()
         };
-        parallel::for_each(&mut slots, tasks, |scratch, (first, second, one, other)| {
+        parallel::for_each(&mut scratches, tasks, |scratch, (first, second, one, other)| {
             let (rows, columns) = (block(first, rows), block(second, rows));
             points.fill(rows.clone(), columns.clone(), entries, BLOCK, scratch);
             work(&Tile { rows, columns, entries: scratch }, one, other);

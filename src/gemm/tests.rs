@@ -168,13 +168,13 @@ fn products<F: Operand>(isa: Isa) {
         let expected = expected.slice(s![..;-1, ..]).to_owned();
         check(&format!("reversed add_rows {name}"), &sums, &expected, depth);
 
-        // The same from the rows of a matrix as it stands, and few rows without packing.
+        // The same from the rows of a matrix as it matrix, and few rows without packing.
         if depth.is_multiple_of(F::DEPTH) && width.is_multiple_of(PANEL) {
             let mut sums = Array2::from_elem((rows, width), F::Sum::ONE);
             let names: Vec<u32> = (0..rows as u32).collect();
-            let stands = (d.as_slice().unwrap(), width);
+            let matrix = (d.as_slice().unwrap(), width);
             let to = &mut sums.view_mut();
-            add_rows_of_matrix(isa, panels, 0, depth, stands, 0..width, &names, to);
+            add_rows_of_matrix(isa, panels, 0, depth, matrix, 0..width, &names, to);
             let expected = exact(&a, &d) + 1.0;
             check(&format!("add_rows_of_matrix {name}"), &sums, &expected, depth);
         }

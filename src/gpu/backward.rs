@@ -57,7 +57,7 @@ pub(super) struct ActiveRows {
     /// Beside a second head, the same rows as it takes them.
     swept: Option<SweptRows>,
     /// What label smoothing takes from every class, where a filter leaves classes out.
-    spread: Option<SmoothingTerm<f32>>,
+    smoothing: Option<SmoothingTerm<f32>>,
     /// Entries of G of single classes, row after row: the place among the active rows, the class and the
     /// value.
     entries: Vec<(usize, u32, f32)>,
@@ -78,7 +78,7 @@ impl Call<'_, '_> {
             Some(_) => pairs::<f32>(problem, states, second, &problem.rows, upstream),
             None => Vec::new(),
         };
-        let spread = match self.filtered() {
+        let smoothing = match self.filtered() {
             true => SmoothingTerm::new(
                 problem,
                 &mut active,
@@ -140,7 +140,7 @@ impl Call<'_, '_> {
         words.append(&mut more);
         words.append(&mut of_pairs);
         let swept = self.second.as_ref().map(|head| head.swept(active.iter().map(|row| row.index)));
-        ActiveRows { words: self.words(&words), active, swept, spread, entries }
+        ActiveRows { words: self.words(&words), active, swept, smoothing, entries }
     }
 
     /// w of a class in the smoothing of a row, or its weight as a soft target.
@@ -155,11 +155,11 @@ impl Call<'_, '_> {
     /// What a class has of a row's gradient for itself: `picked` is of hard or sparse targets.
     fn entry(&self, row: &Active<f32>, class: u32, picked: f64, companion: f64) -> Entry {
         let own = row.weights * self.weight(row, class);
-        let (picked, spread) = match self.problem.targets {
+        let (picked, smoothing) = match self.problem.targets {
             Targets::Soft(_) => (picked + own, 0.0),
             _ => (picked, own),
         };
-        Entry { picked, listed: false, spread, companion }
+        Entry { picked, listed: false, smoothing, companion }
     }
 
     /// The number beside a logit, where the row's gradient depends on it.
@@ -474,17 +474,18 @@ impl Call<'_, '_> {
         let (sums, totals, last) = recorded?;
         context.wait(last, waiting).await?;
 
-        let (width, spread) = (self.problem.width, active.spread.as_ref());
+        let (width, smoothing) = (self.problem.width, active.smoothing.as_ref());
         if let (Some(mut sink), Some(pieces)) = (gradients.hidden, &sums.hidden) {
             if !sink.accumulate {
                 clear(&mut sink.array);
             }
             let mut kept = active.active.iter().map(|active| active.row.hidden).peekable();
-            let mut coefficients = spread.map_or(&[][..], |spread| &spread.coefficients).iter();
+            let mut coefficients =
+                smoothing.map_or(&[][..], |smoothing| &smoothing.coefficients).iter();
             self.download(pieces, waiting, |row, values| {
                 if kept.next_if_eq(&row).is_some() {
-                    if let (Some(spread), Some(k)) = (spread, coefficients.next()) {
-                        add_scaled(values, -k, &spread.classes);
+                    if let (Some(smoothing), Some(k)) = (smoothing, coefficients.next()) {
+                        add_scaled(values, -k, &smoothing.classes);
                     }
                     put_row(&mut sink.array, row, 0..width, values, sink.accumulate);
                 }
@@ -496,8 +497,8 @@ impl Call<'_, '_> {
                 clear(&mut sink.array);
             }
             self.download(pieces, waiting, |row, values| {
-                if let Some(spread) = spread {
-                    add_scaled(values, -self.problem.class_weight(row), &spread.hidden);
+                if let Some(smoothing) = smoothing {
+                    add_scaled(values, -self.problem.class_weight(row), &smoothing.hidden);
                 }
                 put_row(&mut sink.array, row, 0..width, values, sink.accumulate);
             })
@@ -506,7 +507,7 @@ impl Call<'_, '_> {
         if let (Some(mut sink), Some(part)) = (gradients.bias, &sums.bias) {
             let values = self.values(part, waiting).await?;
             let columns = self.problem.columns;
-            let total = spread.map_or(0.0, |spread| spread.total);
+            let total = smoothing.map_or(0.0, |smoothing| smoothing.total);
             let weighed = |class| total * self.problem.class_weight(class);
             let values = values[..columns].iter().enumerate();
             let values: Vec<f64> = values.map(|(v, &x)| f64::from(x) - weighed(v)).collect();

@@ -10,7 +10,7 @@ use super::shader::{Beside, Divergences, Kernel, Kind, Params, Weighing};
 use super::singles::Singles;
 use crate::error::{Error, Result};
 use crate::gpu_failure::Failure;
-use crate::loss::engine::cut::Cut;
+use crate::loss::engine::filter_rule::FilterRule;
 use crate::loss::engine::grid::TILE_COLUMNS;
 use crate::loss::engine::problem::{Problem, Row};
 use crate::loss::engine::tile::Weights;
@@ -222,7 +222,7 @@ impl<'c, 'a> Call<'c, 'a> {
             scales: problem.rows.iter().any(|row| scale_of(row) != scale),
             weighing,
             beside: beside(&problem),
-            filter: problem.cut.is_some(),
+            filter: problem.filter.is_some(),
             zero_at_target: problem.zero_at_target,
             immediates: context.immediates,
         };
@@ -291,9 +291,9 @@ impl<'c, 'a> Call<'c, 'a> {
     /// What all kernels read alike.
     pub(super) fn params(&self) -> Params {
         let transform = &self.problem.loss.transform;
-        let threshold = match self.problem.cut {
-            Some(Cut::Below(threshold)) => threshold,
-            Some(Cut::Mass(_)) | None => 0.0,
+        let threshold = match self.problem.filter {
+            Some(FilterRule::Below(threshold)) => threshold,
+            Some(FilterRule::Mass(_)) | None => 0.0,
         };
         Params {
             width: self.problem.width as u32,

@@ -394,14 +394,14 @@ impl Call<'_, '_> {
         if !(sparse || listed) {
             return;
         }
-        let spread = problem.loss.needs.smoothing() / problem.vocabulary as f64;
+        let smoothing = problem.loss.needs.smoothing() / problem.vocabulary as f64;
         for (i, (state, row)) in states.iter_mut().zip(&problem.rows).enumerate() {
             let logits = self.logits_of(i, logits).iter().map(|[logit, _]| f64::from(*logit));
             let singles = self.singles.of(i).iter().zip(logits);
             if sparse {
                 let targets = problem.sparse_of(row, 0..problem.columns);
                 let own = singles.clone().filter(|(single, _)| single.weight.is_some());
-                weigh_sparse(state, spread, targets, own.map(|(_, logit)| logit));
+                weigh_sparse(state, smoothing, targets, own.map(|(_, logit)| logit));
             }
             if listed && state.maximum.is_finite() {
                 for (single, logit) in singles {

@@ -58,8 +58,8 @@ impl Call<'_, '_> {
             return 0.0;
         }
         let mut logit = [0.0_f32];
-        let slot = &mut Scratch::<f32>::several(1)[0];
-        self.problem.logits_at(row, &[class as u32], slot, &mut logit);
+        let scratch = &mut Scratch::<f32>::several(1)[0];
+        self.problem.logits_at(row, &[class as u32], scratch, &mut logit);
         f64::from(logit[0])
     }
 

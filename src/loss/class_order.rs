@@ -166,12 +166,12 @@ impl ClassOrder {
         let mut classes: Vec<u32> = (0..logits.dim().0 as u32).collect();
         let mut groups = vec![&mut classes[..]];
         while !groups.is_empty() {
-            let mut slots: Vec<Vec<&mut [u32]>> = Vec::new();
-            slots.resize_with(parallel::threads(), Vec::new);
-            parallel::for_each(&mut slots, groups, |slot, group| {
-                slot.extend(halved(&logits, group))
+            let mut workers: Vec<Vec<&mut [u32]>> = Vec::new();
+            workers.resize_with(parallel::threads(), Vec::new);
+            parallel::for_each(&mut workers, groups, |worker, group| {
+                worker.extend(halved(&logits, group))
             });
-            groups = slots.into_iter().flatten().collect();
+            groups = workers.into_iter().flatten().collect();
         }
         Self::new(&classes)
     }
@@ -337,10 +337,10 @@ fn sampled_logits(
         Array2::from_shape_fn((width, count), |(k, i)| view[[i * rows / count, k]].to_f64() as f32)
     });
     let mut logits = Array2::zeros((classifier.dim().0, count));
-    let mut slots = vec![(); parallel::threads()];
+    let mut workers = vec![(); parallel::threads()];
     let tasks = logits.axis_chunks_iter_mut(Axis(0), AT_ONCE).enumerate().collect();
     parallel::for_each(
-        &mut slots,
+        &mut workers,
         tasks,
         |_, (i, mut to): (usize, ndarray::ArrayViewMut2<'_, f32>)| {
             let first = i * AT_ONCE;

@@ -92,8 +92,8 @@ impl LinearCrossEntropy {
         let problem = Problem::<R>::new(self, inputs)?;
         let mut folded = in_format!(problem, fold_heads(&problem, &plan));
         let record = folded.record.take();
-        let cut = ActiveFilter::new(&problem, record.as_ref(), &folded.states, plan.slots);
-        let dropped = cut.map(|cut| cut.dropped);
+        let filter = ActiveFilter::new(&problem, record.as_ref(), &folded.states, plan.workers);
+        let dropped = filter.map(|filter| filter.dropped);
         let forward = Forward::new(problem, folded, dropped);
         Ok(Fold { forward: Forward { record, ..forward } })
     }
@@ -293,8 +293,8 @@ impl LinearCrossEntropy {
         let seen = Seen { states, second, candidates };
         let active = active_rows(&problem, seen, &problem.rows, upstream);
         let pairs = pairs(&problem, states, second, &problem.rows, upstream);
-        let cut = ActiveFilter::new(&problem, forward.record.as_ref(), states, plan.slots);
-        in_format!(problem, recompute(&problem, &plan, active, &pairs, cut.as_ref(), gradients));
+        let filter = ActiveFilter::new(&problem, forward.record.as_ref(), states, plan.workers);
+        in_format!(problem, recompute(&problem, &plan, active, &pairs, filter.as_ref(), gradients));
         Ok(())
     }
 
@@ -354,13 +354,16 @@ impl LinearCrossEntropy {
                 let mut folded = in_format!(problem, fold_heads(&problem, &forward));
                 let record = folded.record.take();
                 let Folded { states, second, candidates, .. } = &folded;
-                let cut = ActiveFilter::new(&problem, record.as_ref(), states, plan.slots);
+                let filter = ActiveFilter::new(&problem, record.as_ref(), states, plan.workers);
                 let seen = Seen { states, second, candidates };
                 let active = active_rows(&problem, seen, &problem.rows, upstream);
                 let pairs = pairs(&problem, states, second, &problem.rows, upstream);
-                let cut_of = cut.as_ref();
-                in_format!(problem, recompute(&problem, &plan, active, &pairs, cut_of, gradients));
-                let dropped = cut.map(|cut| cut.dropped);
+                let filter_of = filter.as_ref();
+                in_format!(
+                    problem,
+                    recompute(&problem, &plan, active, &pairs, filter_of, gradients)
+                );
+                let dropped = filter.map(|filter| filter.dropped);
                 (folded, dropped)
             }
         };

@@ -4,7 +4,7 @@ use ndarray::Array2;
 use std::fmt::Debug;
 
 use super::pairs::{SequenceLosses, weighted_sum, weights};
-use super::sequences::{NAMES, Sequences, spread};
+use super::sequences::{NAMES, Sequences, put_on_tokens};
 use crate::error::{Error, Result};
 use crate::matrix::Vector;
 
@@ -120,7 +120,7 @@ impl Slopes {
         let mut gradient = Array2::zeros(self.kept.dim());
         for (row, (&weight, &slope)) in weights.iter().zip(&self.slopes).enumerate() {
             if weight != 0.0 {
-                spread(&self.kept, row, weight * slope, &mut gradient);
+                put_on_tokens(&self.kept, row, weight * slope, &mut gradient);
             }
         }
         gradient

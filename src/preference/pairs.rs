@@ -3,7 +3,7 @@
 use ndarray::{Array1, Array2};
 use std::fmt::Debug;
 
-use super::sequences::{Checked, NAMES, Names, Sequences, spread};
+use super::sequences::{Checked, NAMES, Names, Sequences, put_on_tokens};
 use crate::error::{Error, Result, short};
 use crate::matrix::Vector;
 
@@ -405,7 +405,7 @@ impl Slopes {
         };
         for ((&[row, _], slope), &weight) in rows.iter().zip(&self.by_chosen).zip(weights) {
             let slope = if weight == 0.0 { 0.0 } else { weight * slope };
-            spread(kept, row, slope + by_likelihood, to);
+            put_on_tokens(kept, row, slope + by_likelihood, to);
         }
     }
 
@@ -418,7 +418,7 @@ impl Slopes {
     ) {
         for ((&[_, row], slope), &weight) in rows.iter().zip(&self.by_rejected).zip(weights) {
             if weight != 0.0 {
-                spread(kept, row, weight * slope, to);
+                put_on_tokens(kept, row, weight * slope, to);
             }
         }
     }

@@ -134,7 +134,7 @@ impl Checked<'_> {
 }
 
 /// Adds `slope` to the gradient of every token of a sequence that counts.
-pub(super) fn spread(kept: &Array2<bool>, row: usize, slope: f64, to: &mut Array2<f64>) {
+pub(super) fn put_on_tokens(kept: &Array2<bool>, row: usize, slope: f64, to: &mut Array2<f64>) {
     for (kept, to) in kept.row(row).iter().zip(to.row_mut(row)) {
         if *kept {
             *to += slope;

@@ -171,12 +171,12 @@ impl Floor {
     }
 
     /// Puts −∞ in the place of the logits below, of the classes from `first_class` on. A NaN stays.
-    pub(crate) fn cut<R: Real>(&self, isa: Isa, first_class: usize, logits: &mut [R]) {
+    pub(crate) fn apply<R: Real>(&self, isa: Isa, first_class: usize, logits: &mut [R]) {
         if self.is_none() {
             return;
         }
         let threshold = R::from_f64(self.threshold);
-        isa.dispatch(Cut { logits: &mut *logits, threshold });
+        isa.dispatch(ApplyFloor { logits: &mut *logits, threshold });
         let beyond = (self.last as usize).saturating_add(1).saturating_sub(first_class);
         for x in logits.iter_mut().skip(beyond).filter(|x| **x == threshold) {
             *x = R::NEG_INFINITY;
@@ -184,12 +184,12 @@ impl Floor {
     }
 }
 
-struct Cut<'a, R> {
+struct ApplyFloor<'a, R> {
     logits: &'a mut [R],
     threshold: R,
 }
 
-impl<R: Real> Kernel for Cut<'_, R> {
+impl<R: Real> Kernel for ApplyFloor<'_, R> {
     type Output = ();
 
     #[inline(always)]
@@ -279,14 +279,14 @@ mod tests {
                 };
                 let mut room = vec![0.0; columns];
                 let mut cut = logits.clone();
-                rule.floor(isa, &logits, &mut room).cut(isa, 0, &mut cut);
+                rule.floor(isa, &logits, &mut room).apply(isa, 0, &mut cut);
                 let found: Vec<bool> = cut.iter().map(|x| *x > f64::NEG_INFINITY).collect();
                 assert_eq!(found, kept(&rule, &logits), "{columns} {trial} {rule:?}");
                 // In pieces it is the same.
                 let floor = rule.floor(isa, &logits, &mut room);
                 let mut pieces = logits.clone();
                 for (i, piece) in pieces.chunks_mut(5).enumerate() {
-                    floor.cut(isa, 5 * i, piece);
+                    floor.apply(isa, 5 * i, piece);
                 }
                 assert_eq!(pieces, cut);
             }

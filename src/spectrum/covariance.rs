@@ -355,8 +355,8 @@ mod tests {
         let own = rate("products of f64", operations, || {
             for _ in 0..rows / BLOCK {
                 let strips = product.axis_chunks_iter_mut(Axis(0), PANEL).enumerate().collect();
-                let mut slots = vec![(); parallel::threads()];
-                parallel::for_each(&mut slots, strips, |(), (q, mut to)| {
+                let mut workers = vec![(); parallel::threads()];
+                parallel::for_each(&mut workers, strips, |(), (q, mut to)| {
                     let right = Panels::new(panels.get(), BLOCK);
                     let left = &panels.get()[q * BLOCK * PANEL..][..BLOCK * PANEL];
                     let isa = Isa::current().expect("set");

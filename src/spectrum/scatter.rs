@@ -122,16 +122,16 @@ impl Scatter {
         let weight = ((all - count) * count / all).sqrt();
         let (pending, columns, isa) = (self.pending, self.columns, self.isa);
         let length = gemm::panels_length(HEIGHT, columns);
-        let mut slots = vec![(); parallel::threads()];
+        let mut workers = vec![(); parallel::threads()];
         let panels = self.block.sized(length).chunks_mut(HEIGHT * PANEL);
         let tasks = panels.zip(self.mean.chunks_mut(PANEL)).collect();
-        parallel::for_each(&mut slots, tasks, |(), (panel, mean)| {
+        parallel::for_each(&mut workers, tasks, |(), (panel, mean)| {
             center(panel, pending, mean, weight, count / all);
         });
         let block = self.block.get();
         let strips: Vec<_> = self.products.axis_chunks_iter_mut(Axis(0), PANEL).collect();
         let tasks: Vec<(usize, ArrayViewMut2<'_, f64>)> = strips.into_iter().enumerate().collect();
-        parallel::for_each(&mut slots, tasks, |(), (q, strip)| {
+        parallel::for_each(&mut workers, tasks, |(), (q, strip)| {
             let mut to = strip.slice_move(s![.., q * PANEL..]);
             let left = &block[q * HEIGHT * PANEL..][..(pending + 1) * PANEL];
             gemm::add_columns(

@@ -12,7 +12,7 @@ mod record;
 mod resident;
 mod roofline;
 mod sparsity;
-mod spread;
+mod summary;
 mod tables;
 mod trained;
 
@@ -33,7 +33,7 @@ use self::profile::{LARGE, SMALL};
 use self::resident::Resident;
 use self::roofline::{Roof, Streams};
 use self::sparsity::Sparsity;
-use self::spread::Spread;
+use self::summary::Summary;
 use crate::device::{Device, Place};
 use crate::output::note;
 use crate::{Failure, Global, parallel};
@@ -136,12 +136,12 @@ impl Bench {
         };
         steps.end();
 
-        let peak = Spread::of(&mut peaks).median;
+        let peak = Summary::of(&mut peaks).median;
         let mut outcome = Outcome {
             dtype: T::NAME,
             isa,
             place: &place,
-            seconds: Spread::of(&mut seconds),
+            seconds: Summary::of(&mut seconds),
             // The peak is the processor's.
             peak: (!on_device).then_some(peak),
             operations: plan.operations as f64,
@@ -150,7 +150,7 @@ impl Bench {
             last,
             errors,
             sparsity,
-            baseline: baseline.map(|_| Spread::of(&mut baseline_seconds).median),
+            baseline: baseline.map(|_| Summary::of(&mut baseline_seconds).median),
             roof: None,
         };
         let shape = [sizes.tokens, sizes.hidden, sizes.vocabulary];

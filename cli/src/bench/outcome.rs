@@ -7,7 +7,7 @@ use super::machine::caches;
 use super::passes::Timed;
 use super::roofline::Roof;
 use super::sparsity::Sparsity;
-use super::spread::Spread;
+use super::summary::Summary;
 use crate::device::Place;
 use crate::loss::of_strategy;
 use crate::output::{number, optional};
@@ -19,7 +19,7 @@ pub struct Outcome<'a> {
     pub dtype: &'static str,
     pub isa: Isa,
     pub place: &'a Place,
-    pub seconds: Spread,
+    pub seconds: Summary,
     /// Operations a second of the processor; `None` where another device computes.
     pub peak: Option<f64>,
     pub operations: f64,
@@ -76,7 +76,7 @@ impl Outcome<'_> {
     }
 
     fn times(&self, asked: &Bench, report: &mut Report) {
-        let Spread { median, least, most, deviation } = self.seconds;
+        let Summary { median, least, most, deviation } = self.seconds;
         let text = format!(
             "{} ({} to {} over {} passes)",
             duration(median),

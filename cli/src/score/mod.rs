@@ -11,7 +11,7 @@ use surprisal::io::TensorView;
 use surprisal::{Inputs, LinearCrossEntropy};
 
 use self::outcome::Outcome;
-use self::texts::{Cut, Rows, Scorer, Text};
+use self::texts::{Rows, Scorer, Text, TextRows};
 use crate::arrays::{Opened, check_rows};
 use crate::{Failure, Global, numerals, plot, teacher};
 
@@ -190,7 +190,7 @@ impl Score {
             texts.iter_mut().zip(labels).for_each(|(text, seen)| text.seen = Some(seen));
         }
         if let (Some(hidden), Some(targets)) = (&self.seen_hidden, &self.seen_targets) {
-            if self.texts.as_ref().is_some_and(|texts| Cut::length(texts).is_none()) {
+            if self.texts.as_ref().is_some_and(|texts| TextRows::length(texts).is_none()) {
                 let what = "--texts is a file beside --seen-hidden, expected a number of rows, by which both are cut";
                 return Err(Failure::Input(what.into()));
             }
@@ -221,7 +221,7 @@ struct Head {
 struct Arrays {
     hidden: Opened,
     targets: Vec<i64>,
-    cut: Cut,
+    text_rows: TextRows,
 }
 
 impl Arrays {
@@ -236,10 +236,10 @@ impl Arrays {
             let what = "expected at least one row of hidden states with its target";
             return Err(Failure::Input(format!("{hidden_flag} has no rows, {what}")));
         }
-        let cut = Cut::read(texts_flag, texts, &hidden)?;
+        let text_rows = TextRows::read(texts_flag, texts, &hidden)?;
         let targets = targets.classes()?;
         fits(targets_flag, targets.len(), (hidden.matrix()?.dim().0, "row of hidden states"))?;
-        Ok(Self { hidden, targets: targets.to_vec(), cut })
+        Ok(Self { hidden, targets: targets.to_vec(), text_rows })
     }
 
     fn score(
@@ -264,7 +264,7 @@ impl Arrays {
                 "--reference-log-probs[{row}] is {value}, expected a log-probability of at most 0"
             )));
         }
-        scorer.score(&rows, &self.cut)
+        scorer.score(&rows, &self.text_rows)
     }
 }
 

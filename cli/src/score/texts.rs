@@ -10,14 +10,14 @@ use crate::Failure;
 use crate::arrays::Opened;
 
 /// Which text each row is of.
-pub enum Cut {
+pub enum TextRows {
     /// The number of each row's text.
     Numbers(Vec<i64>),
     /// So many rows are a text.
     Length(usize),
 }
 
-impl Cut {
+impl TextRows {
     /// A number of rows, where the argument is one.
     pub fn length(argument: &str) -> Option<usize> {
         argument.parse().ok()
@@ -119,8 +119,8 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    pub fn score(&self, rows: &Rows<'_>, cut: &Cut) -> Result<Vec<Text>, Failure> {
-        let texts = cut.texts(rows.targets.len()).into_iter();
+    pub fn score(&self, rows: &Rows<'_>, text_rows: &TextRows) -> Result<Vec<Text>, Failure> {
+        let texts = text_rows.texts(rows.targets.len()).into_iter();
         texts.map(|(number, of)| self.text(rows, number, &of)).collect()
     }
 

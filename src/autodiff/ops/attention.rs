@@ -80,11 +80,16 @@ impl<'t, T: Real> Variable<'t, T> {
         let mut value = Array3::from_elem((batch, length, width), T::ZERO);
         let views = inputs.each_ref().map(|input| three(input));
         let tasks = attention.tasks([&mut value], &mut logs);
-        let mut slots = attention.slots();
-        parallel::for_each(&mut slots, tasks, |slot, Task { batch, columns, to: [to], logs }| {
-            let [q, k, v] = views.each_ref().map(|view| view.slice(s![batch, .., columns.clone()]));
-            attention.forward(slot, q, k, v, to, logs);
-        });
+        let mut scratches = attention.for_threads();
+        parallel::for_each(
+            &mut scratches,
+            tasks,
+            |scratch, Task { batch, columns, to: [to], logs }| {
+                let [q, k, v] =
+                    views.each_ref().map(|view| view.slice(s![batch, .., columns.clone()]));
+                attention.forward(scratch, q, k, v, to, logs);
+            },
+        );
         let value = value.into_dyn().into_shared();
         let operands = [self.index, keys.index, values.index];
         let y = value.clone();
@@ -95,12 +100,16 @@ impl<'t, T: Real> Variable<'t, T> {
             let (y, g) = (three(&y), three(&gradient));
             let mut logs = logs.clone();
             let tasks = attention.tasks(gradients.each_mut(), &mut logs);
-            let mut slots = attention.slots();
-            parallel::for_each(&mut slots, tasks, |slot, Task { batch, columns, to, logs }| {
-                let of = |view| head(view, batch, columns.clone());
-                let inputs = [of(&views[0]), of(&views[1]), of(&views[2])];
-                attention.backward(slot, inputs, of(&y), of(&g), to, logs);
-            });
+            let mut scratches = attention.for_threads();
+            parallel::for_each(
+                &mut scratches,
+                tasks,
+                |scratch, Task { batch, columns, to, logs }| {
+                    let of = |view| head(view, batch, columns.clone());
+                    let inputs = [of(&views[0]), of(&views[1]), of(&views[2])];
+                    attention.backward(scratch, inputs, of(&y), of(&g), to, logs);
+                },
+            );
             for (operand, gradient) in operands.into_iter().zip(gradients) {
                 flow.add(operand, gradient.into_dyn().into_shared());
             }
@@ -140,18 +149,19 @@ struct Task<'a, T, const N: usize> {
 }
 
 /// The memory of one thread.
-struct Slot<T> {
-    scratch: Scratch<T>,
+struct ThreadScratch<T> {
+    product: Scratch<T>,
     scores: Vec<T>,
     upstream: Vec<T>,
 }
 
 impl Attention {
-    fn slots<T: Real>(&self) -> Vec<Slot<T>> {
+    fn for_threads<T: Real>(&self) -> Vec<ThreadScratch<T>> {
         let work = self.batch * self.length * self.length * self.width;
         let threads = if work < 1 << 17 { 1 } else { parallel::threads() };
-        let slot = |_| Slot { scratch: Scratch::new(), scores: Vec::new(), upstream: Vec::new() };
-        (0..threads).map(slot).collect()
+        let scratch =
+            |_| ThreadScratch { product: Scratch::new(), scores: Vec::new(), upstream: Vec::new() };
+        (0..threads).map(scratch).collect()
     }
 
     fn tasks<'a, T: Real, const N: usize>(
@@ -185,7 +195,7 @@ impl Attention {
 
     fn forward<T: Real>(
         &self,
-        slot: &mut Slot<T>,
+        scratch: &mut ThreadScratch<T>,
         q: ArrayView2<'_, T>,
         k: ArrayView2<'_, T>,
         v: ArrayView2<'_, T>,
@@ -195,11 +205,11 @@ impl Attention {
         let (isa, scale) = (self.isa, self.scale::<T>());
         for first in (0..self.length).step_by(BLOCK) {
             let end = (first + BLOCK).min(self.length);
-            let mut scores = block(&mut slot.scores, end - first, end);
+            let mut scores = block(&mut scratch.scores, end - first, end);
             let (keys, values) = (k.slice(s![..end, ..]), v.slice(s![..end, ..]));
             let queries = q.slice(s![first..end, ..]);
-            let scratch = &mut slot.scratch;
-            multiply_here(isa, scratch, queries, keys.t(), Target::Old, scores.view_mut());
+            let product = &mut scratch.product;
+            multiply_here(isa, product, queries, keys.t(), Target::Old, scores.view_mut());
             for (i, mut row) in (first..end).zip(scores.rows_mut()) {
                 let row = row.as_slice_mut().expect("a contiguous row");
                 let (seen, hidden) = row.split_at_mut(i + 1);
@@ -209,7 +219,7 @@ impl Attention {
                 hidden.fill(T::ZERO);
             }
             let to = to.slice_mut(s![first..end, ..]);
-            multiply_here(isa, scratch, scores.view(), values, Target::Zeros, to);
+            multiply_here(isa, product, scores.view(), values, Target::Zeros, to);
         }
     }
 
@@ -217,7 +227,7 @@ impl Attention {
     /// dK = dSᵀ·Q/√d.
     fn backward<T: Real>(
         &self,
-        slot: &mut Slot<T>,
+        scratch: &mut ThreadScratch<T>,
         [q, k, v]: [ArrayView2<'_, T>; 3],
         y: ArrayView2<'_, T>,
         g: ArrayView2<'_, T>,
@@ -225,7 +235,7 @@ impl Attention {
         logs: &[T],
     ) {
         let (isa, scale) = (self.isa, self.scale::<T>());
-        let Slot { scratch, scores, upstream } = slot;
+        let ThreadScratch { product, scores, upstream } = scratch;
         for first in (0..self.length).step_by(BLOCK) {
             let end = (first + BLOCK).min(self.length);
             let mut weights = block(scores, end - first, end);
@@ -233,8 +243,8 @@ impl Attention {
             let (keys, values) = (k.slice(s![..end, ..]), v.slice(s![..end, ..]));
             let (queries, g) = (q.slice(s![first..end, ..]), g.slice(s![first..end, ..]));
             let y = y.slice(s![first..end, ..]);
-            multiply_here(isa, scratch, queries, keys.t(), Target::Old, weights.view_mut());
-            multiply_here(isa, scratch, g, values.t(), Target::Old, upstream.view_mut());
+            multiply_here(isa, product, queries, keys.t(), Target::Old, weights.view_mut());
+            multiply_here(isa, product, g, values.t(), Target::Old, upstream.view_mut());
             let rows = weights.rows_mut().into_iter().zip(upstream.rows_mut());
             for (at, (mut weights, mut upstream)) in rows.enumerate() {
                 let seen = first + at + 1;
@@ -254,11 +264,11 @@ impl Attention {
             }
             let (weights, upstream) = (weights.view(), upstream.view());
             let dv = dv.slice_mut(s![..end, ..]);
-            multiply_here(isa, scratch, weights.reversed_axes(), g, Target::Sum, dv);
+            multiply_here(isa, product, weights.reversed_axes(), g, Target::Sum, dv);
             let dq = dq.slice_mut(s![first..end, ..]);
-            multiply_here(isa, scratch, upstream, keys, Target::Zeros, dq);
+            multiply_here(isa, product, upstream, keys, Target::Zeros, dq);
             let dk = dk.slice_mut(s![..end, ..]);
-            multiply_here(isa, scratch, upstream.reversed_axes(), queries, Target::Sum, dk);
+            multiply_here(isa, product, upstream.reversed_axes(), queries, Target::Sum, dk);
         }
     }
 }

@@ -140,9 +140,9 @@ fn batched<T: Real>(isa: Isa, a: ArrayView3<'_, T>, b: ArrayView3<'_, T>) -> Arr
         }
         return to;
     }
-    let mut slots: Vec<_> = (0..parallel::threads()).map(|_| Scratch::new()).collect();
+    let mut scratches: Vec<_> = (0..parallel::threads()).map(|_| Scratch::new()).collect();
     let tasks: Vec<_> = to.axis_iter_mut(Axis(0)).enumerate().collect();
-    parallel::for_each(&mut slots, tasks, |scratch, (i, to)| {
+    parallel::for_each(&mut scratches, tasks, |scratch, (i, to)| {
         let (a, b) = (a.index_axis(Axis(0), i), b.index_axis(Axis(0), i));
         multiply_here(isa, scratch, a, b, Target::Zeros, to);
     });

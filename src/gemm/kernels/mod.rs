@@ -141,7 +141,7 @@ pub(super) trait Left<T>: Copy {
     /// Row and step are within what it was made for.
     unsafe fn at(self, i: usize, k: usize) -> *const T;
     /// What is read some steps after step k; any address.
-    fn soon(self, k: usize) -> *const T;
+    fn ahead(self, k: usize) -> *const T;
 }
 
 /// Rows of a panel that follow each other, and where the same rows of the next panel stand.
@@ -167,7 +167,7 @@ impl<T: Format> Left<T> for Rows<T> {
         unsafe { self.0.add(i * PANEL + k * T::DEPTH) }
     }
     #[inline(always)]
-    fn soon(self, k: usize) -> *const T {
+    fn ahead(self, k: usize) -> *const T {
         self.1.wrapping_add(k * (LINE / size_of::<T>()))
     }
 }
@@ -179,7 +179,7 @@ impl<T: Format, const M: usize> Left<T> for Gathered<T, M> {
         unsafe { self.0[i].add(k * T::DEPTH) }
     }
     #[inline(always)]
-    fn soon(self, k: usize) -> *const T {
+    fn ahead(self, k: usize) -> *const T {
         self.0[0].wrapping_add(k * T::DEPTH)
     }
 }
@@ -191,7 +191,7 @@ impl<T: Format, const M: usize> Left<T> for Lines<T, M> {
         unsafe { self.0[i].add(k * T::DEPTH) }
     }
     #[inline(always)]
-    fn soon(self, k: usize) -> *const T {
+    fn ahead(self, k: usize) -> *const T {
         // A line of every row, each at a step of its own, in the steps of a line of f32.
         let (row, line) = (k % LINE_STEPS, k / LINE_STEPS * LINE_STEPS * T::DEPTH);
         self.0[row.min(M - 1)].wrapping_add(line + LINES_AHEAD / size_of::<T>())
@@ -205,7 +205,7 @@ impl<T: Format> Left<T> for Columns<T> {
         unsafe { self.0.add((k * PANEL + i) * T::DEPTH) }
     }
     #[inline(always)]
-    fn soon(self, k: usize) -> *const T {
+    fn ahead(self, k: usize) -> *const T {
         self.0.wrapping_add((k + AHEAD) * PANEL * T::DEPTH)
     }
 }
@@ -329,7 +329,7 @@ pub(super) unsafe fn accumulate<L: Lanes, const M: usize>(
             // SAFETY: the step is below `steps`, the row below M.
             unsafe {
                 let [b0, b1] = right.at(lanes, $k);
-                lanes.prefetch(left.soon($k));
+                lanes.prefetch(left.ahead($k));
                 for (i, row) in tile.iter_mut().enumerate() {
                     let a = lanes.broadcast(left.at(i, $k));
                     row[0] = lanes.multiply_add(a, b0, row[0]);

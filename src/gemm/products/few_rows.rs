@@ -143,9 +143,9 @@ impl<F: Format> LineProducts<'_, F> {
         let once = columns <= wide;
         for first in (0..to.rows).step_by(M) {
             let next = (first + M) * stride;
-            let soon = &left[next.min(left.len())..(next + M * stride).min(left.len())];
-            let soon = if once { &[] } else { soon };
-            let mut far = Prefetch::piece(soon).over(places);
+            let following = &left[next.min(left.len())..(next + M * stride).min(left.len())];
+            let following = if once { &[] } else { following };
+            let mut fetched = Prefetch::piece(following).over(places);
             // Where there are fewer, the last is taken again.
             let mut bases = [left.as_ptr(); M];
             for (i, base) in bases.iter_mut().enumerate() {
@@ -167,23 +167,23 @@ impl<F: Format> LineProducts<'_, F> {
                     let tile = match (half, once) {
                         (true, true) => {
                             let over = over_panels::<L, _, _, M>;
-                            let tile = over(lanes, none, panels, depth, lines, right, &mut far);
+                            let tile = over(lanes, none, panels, depth, lines, right, &mut fetched);
                             finish_half::<L, M>(lanes, tile, to);
                             continue;
                         }
                         (true, false) => {
                             let over = over_panels::<L, _, _, M>;
-                            let tile = over(lanes, none, panels, depth, left, right, &mut far);
+                            let tile = over(lanes, none, panels, depth, left, right, &mut fetched);
                             finish_half::<L, M>(lanes, tile, to);
                             continue;
                         }
                         (false, true) => {
                             let over = over_panels::<L, _, _, M>;
-                            over(lanes, none, panels, depth, lines, right, &mut far)
+                            over(lanes, none, panels, depth, lines, right, &mut fetched)
                         }
                         (false, false) => {
                             let over = over_panels::<L, _, _, M>;
-                            over(lanes, none, panels, depth, left, right, &mut far)
+                            over(lanes, none, panels, depth, left, right, &mut fetched)
                         }
                     };
                     finish::<L, M>(lanes, tile, to);

@@ -28,7 +28,7 @@ pub(crate) fn add_rows<F: Dispatch>(
     (right, row): (Panels<'_, F>, usize),
     columns: Range<usize>,
     names: Named<'_>,
-    soon: Prefetch<'_, F>,
+    prefetch: Prefetch<'_, F>,
     to: &mut ArrayViewMut2<'_, F::Sum>,
 ) {
     check_left(&left, first, depth, names, to.dim().0);
@@ -36,7 +36,7 @@ pub(crate) fn add_rows<F: Dispatch>(
     check_right(&right, row + depth, &columns, to.dim().1);
     let (panels, to) = (0..depth.div_ceil(PANEL), Target::new(to));
     let right = RightRows::Panels(right, row);
-    F::dispatch(isa, AddRows { left, first, panels, depth, right, columns, names, soon, to });
+    F::dispatch(isa, AddRows { left, first, panels, depth, right, columns, names, prefetch, to });
 }
 
 /// As [`add_rows`], where the right factor is rows of a matrix as it stands, each `stride` numbers
@@ -58,8 +58,8 @@ pub(crate) fn add_rows_of_matrix<F: Dispatch>(
     assert!(columns.len().is_multiple_of(PANEL), "whole panels");
     assert!(depth == 0 || right.len() >= (depth - 1) * stride + columns.end, "rows of the matrix");
     let (panels, to) = (0..depth.div_ceil(PANEL), Target::new(to));
-    let (right, soon) = (RightRows::Matrix(right, stride), Prefetch::nothing());
-    F::dispatch(isa, AddRows { left, first, panels, depth, right, columns, names, soon, to });
+    let (right, prefetch) = (RightRows::Matrix(right, stride), Prefetch::nothing());
+    F::dispatch(isa, AddRows { left, first, panels, depth, right, columns, names, prefetch, to });
 }
 
 fn check_left<F: Format>(
@@ -106,7 +106,7 @@ struct AddRows<'a, F: Format> {
     right: RightRows<'a, F>,
     columns: Range<usize>,
     names: Named<'a>,
-    soon: Prefetch<'a, F>,
+    prefetch: Prefetch<'a, F>,
     to: Target<F::Sum>,
 }
 
@@ -122,10 +122,10 @@ impl<F: Format> AddRows<'_, F> {
     fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
         let (rows, all) = (self.names.len(), self.panels.len());
         let tiles = self.to.columns.div_ceil(kernels::columns::<L>()) * rows.div_ceil(M);
-        let mut far = self.soon.over(tiles * all);
+        let mut lines = self.prefetch.over(tiles * all);
         let at_once = row_depth::<F>(Caches::in_use()) / PANEL;
         if !L::CUT || all <= at_once {
-            return self.part::<L, M>(lanes, 0..self.to.columns, 0..rows, 0..all, None, &mut far);
+            return self.part::<L, M>(lanes, 0..self.to.columns, 0..rows, 0..all, None, &mut lines);
         }
         // The sums of the panels before wait here: added to the destination one by one they
         // would have other bits.
@@ -138,7 +138,7 @@ impl<F: Format> AddRows<'_, F> {
                 for begin in (0..all).step_by(at_once) {
                     let (columns, rows) = (columns.clone(), rows.clone());
                     let panels = begin..(begin + at_once).min(all);
-                    self.part::<L, M>(lanes, columns, rows, panels, Some(waiting), &mut far);
+                    self.part::<L, M>(lanes, columns, rows, panels, Some(waiting), &mut lines);
                 }
             }
         }
@@ -154,7 +154,7 @@ impl<F: Format> AddRows<'_, F> {
         rows: Range<usize>,
         panels: Range<usize>,
         waiting: Option<Target<Real<L>>>,
-        far: &mut PrefetchLines<F>,
+        lines: &mut PrefetchLines<F>,
     ) {
         let Self { left, first, depth, right, ref columns, names, to, .. } = *self;
         let wide = kernels::columns::<L>();
@@ -187,12 +187,12 @@ impl<F: Format> AddRows<'_, F> {
                             let from = right.at(at / PANEL, row) + at % PANEL * F::DEPTH;
                             let from = right.data.as_ptr().add(from);
                             let right = |k| Steps(from.add(k * PANEL));
-                            over_panels::<L, _, _, M>(lanes, tile, over, depth, left, right, far)
+                            over_panels::<L, _, _, M>(lanes, tile, over, depth, left, right, lines)
                         }
                         RightRows::Matrix(right, stride) => {
                             let from = right.as_ptr().add(at);
                             let right = |k| Apart(from.add(k * stride), stride);
-                            over_panels::<L, _, _, M>(lanes, tile, over, depth, left, right, far)
+                            over_panels::<L, _, _, M>(lanes, tile, over, depth, left, right, lines)
                         }
                     };
                     match wait {

@@ -27,7 +27,7 @@ pub(crate) fn row_products<F: Dispatch>(
     left: Panels<'_, F>,
     rows: Rows<'_>,
     depth: usize,
-    (right, soon): (&[F], Prefetch<'_, F>),
+    (right, prefetch): (&[F], Prefetch<'_, F>),
     to: &mut ArrayViewMut2<'_, F::Sum>,
 ) {
     let count = rows.len();
@@ -45,7 +45,7 @@ pub(crate) fn row_products<F: Dispatch>(
             assert!(names.iter().all(|&row| (row as usize) < left.height), "rows of the panels");
         }
     }
-    F::dispatch(isa, RowProducts { left, rows, depth, right, soon, to: Target::new(to) });
+    F::dispatch(isa, RowProducts { left, rows, depth, right, prefetch, to: Target::new(to) });
 }
 
 struct RowProducts<'a, F: Format> {
@@ -53,7 +53,7 @@ struct RowProducts<'a, F: Format> {
     rows: Rows<'a>,
     depth: usize,
     right: &'a [F],
-    soon: Prefetch<'a, F>,
+    prefetch: Prefetch<'a, F>,
     to: Target<F::Sum>,
 }
 
@@ -67,10 +67,10 @@ impl<F: Format> Job<F> for RowProducts<'_, F> {
 impl<F: Format> RowProducts<'_, F> {
     #[inline(always)]
     fn tiles<L: Lanes<Format = F>, const M: usize>(self, lanes: L) {
-        let Self { left, rows, depth, right, soon, to } = self;
+        let Self { left, rows, depth, right, prefetch, to } = self;
         let wide = kernels::columns::<L>();
         let tiles = to.columns.div_ceil(wide) * to.rows.div_ceil(M);
-        let mut far = soon.over(tiles * depth.div_ceil(PANEL));
+        let mut lines = prefetch.over(tiles * depth.div_ceil(PANEL));
         let steps = steps_length::<F>(depth);
         let all = depth.div_ceil(PANEL);
         let caches = Caches::in_use();
@@ -111,7 +111,7 @@ impl<F: Format> RowProducts<'_, F> {
                                     depth,
                                     |q| left.rows(q, row + first, &panels),
                                     right,
-                                    &mut far,
+                                    &mut lines,
                                 ),
                                 Rows::Named(names) => over_panels::<L, _, _, M>(
                                     lanes,
@@ -128,7 +128,7 @@ impl<F: Format> RowProducts<'_, F> {
                                         Gathered(bases)
                                     },
                                     right,
-                                    &mut far,
+                                    &mut lines,
                                 ),
                             };
                             finish::<L, M>(lanes, tile, to);

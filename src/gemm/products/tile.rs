@@ -80,11 +80,11 @@ pub(super) unsafe fn over_panels<L: Lanes, A: Left<L::Format>, B: Right<L>, cons
     depth: usize,
     left: impl Fn(usize) -> A,
     right: impl Fn(usize) -> B,
-    far: &mut PrefetchLines<L::Format>,
+    prefetch: &mut PrefetchLines<L::Format>,
 ) -> Tile<L, M> {
     let step = <L::Format as Format>::DEPTH;
     for q in panels {
-        far.fetch(lanes);
+        prefetch.fetch(lanes);
         let k = q * PANEL;
         let steps = PANEL.min(depth - k).div_ceil(step);
         // SAFETY: the caller's promise for this panel.

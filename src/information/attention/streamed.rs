@@ -33,16 +33,16 @@ pub(crate) struct Head<'a, T> {
     pub(crate) keys: ArrayView2<'a, T>,
 }
 
-struct Slot<T> {
-    scratch: Scratch<T>,
+struct ThreadScratch<T> {
+    product: Scratch<T>,
     scores: Vec<T>,
 }
 
-fn slots<T: Real>(heads: &[Head<'_, T>], most: usize) -> Vec<Slot<T>> {
+fn for_threads<T: Real>(heads: &[Head<'_, T>], most: usize) -> Vec<ThreadScratch<T>> {
     let work: usize =
         heads.iter().map(|head| head.queries.len().saturating_mul(head.keys.nrows())).sum();
     let threads = if work < LEAST_FOR_THREADS { 1 } else { parallel::threads().min(most.max(1)) };
-    (0..threads).map(|_| Slot { scratch: Scratch::new(), scores: Vec::new() }).collect()
+    (0..threads).map(|_| ThreadScratch { product: Scratch::new(), scores: Vec::new() }).collect()
 }
 
 impl Rule {
@@ -61,12 +61,12 @@ impl Rule {
         isa: Isa,
         head: &Head<'_, T>,
         queries: Range<usize>,
-        slot: &mut Slot<T>,
+        scratch: &mut ThreadScratch<T>,
         mut work: impl FnMut(Range<usize>, ArrayViewMut2<'_, T>, &mut Scratch<T>),
     ) {
         let all = head.keys.nrows();
         let seen = self.visible(queries.end - 1, all);
-        let Slot { scratch, scores } = slot;
+        let ThreadScratch { product, scores } = scratch;
         if scores.is_empty() {
             scores.resize(QUERIES * KEYS, T::ZERO);
         }
@@ -77,8 +77,8 @@ impl Rule {
             let scores = &mut scores[..shape.0 * shape.1];
             let mut scores = ArrayViewMut2::from_shape(shape, scores).expect("its size");
             let of = head.keys.slice(s![keys.clone(), ..]);
-            multiply_here(isa, scratch, own, of.t(), Target::Old, scores.view_mut());
-            work(keys, scores, scratch);
+            multiply_here(isa, product, own, of.t(), Target::Old, scores.view_mut());
+            work(keys, scores, product);
         }
     }
 }
@@ -95,10 +95,10 @@ pub(crate) fn fold<T: Real>(isa: Isa, rule: Rule, heads: &[Head<'_, T>]) -> Vec<
     }
     // The longest first: those behind them fill the gaps.
     tasks.reverse();
-    let mut slots = slots(heads, tasks.len());
-    parallel::for_each(&mut slots, tasks, |slot, (head, first, states)| {
+    let mut scratches = for_threads(heads, tasks.len());
+    parallel::for_each(&mut scratches, tasks, |scratch, (head, first, states)| {
         let queries = first..first + states.len();
-        rule.blocks(isa, head, queries, slot, |keys, mut scores, _| {
+        rule.blocks(isa, head, queries, scratch, |keys, mut scores, _| {
             for (i, (mut row, state)) in scores.rows_mut().into_iter().zip(&mut *states).enumerate()
             {
                 let row = row.as_slice_mut().expect("a contiguous row");
@@ -131,16 +131,16 @@ pub(crate) fn gradients<T: Real>(
     to: Vec<HeadGradient<'_, T>>,
 ) {
     let count = heads.first().map_or(0, |head| head.queries.nrows());
-    let mut slots = slots(heads, heads.len());
+    let mut scratches = for_threads(heads, heads.len());
     let tasks: Vec<_> = heads.iter().zip(to).enumerate().collect();
-    parallel::for_each(&mut slots, tasks, |slot, (i, (head, mut to))| {
+    parallel::for_each(&mut scratches, tasks, |scratch, (i, (head, mut to))| {
         let own = i * count..(i + 1) * count;
         let (states, upstream) = (&states[own.clone()], &upstream[own]);
         for first in (0..count).step_by(QUERIES) {
             let queries = first..(first + QUERIES).min(count);
             let rows: Vec<RowGradient<T>> =
                 queries.clone().map(|query| of_entropy(&states[query], upstream[query])).collect();
-            rule.blocks(isa, head, queries.clone(), slot, |keys, mut scores, scratch| {
+            rule.blocks(isa, head, queries.clone(), scratch, |keys, mut scores, product| {
                 for (i, (mut row, of)) in scores.rows_mut().into_iter().zip(&rows).enumerate() {
                     let row = row.as_slice_mut().expect("a contiguous row");
                     let seen = rule.visible(first + i, head.keys.nrows());
@@ -158,10 +158,10 @@ pub(crate) fn gradients<T: Real>(
                 let g = scores.view();
                 let of_keys = head.keys.slice(s![keys.clone(), ..]);
                 let to_queries = to.queries.slice_mut(s![queries.clone(), ..]);
-                multiply_here(isa, scratch, g, of_keys, Target::Sum, to_queries);
+                multiply_here(isa, product, g, of_keys, Target::Sum, to_queries);
                 let of_queries = head.queries.slice(s![queries.clone(), ..]);
                 let to_keys = to.keys.slice_mut(s![keys, ..]);
-                multiply_here(isa, scratch, g.t(), of_queries, Target::Sum, to_keys);
+                multiply_here(isa, product, g.t(), of_queries, Target::Sum, to_keys);
             });
         }
     });

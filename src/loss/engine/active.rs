@@ -42,7 +42,7 @@ pub(crate) struct Active<R> {
     /// A without what the arg-max alone is weighed with: summed without it, not by a difference.
     pub(crate) others: f64,
     /// What smoothing takes from the arg-max.
-    pub(crate) spread_of_argmax: f64,
+    pub(crate) smoothing_of_argmax: f64,
     /// k, the coefficient of the weights.
     pub(crate) weights: f64,
     pub(crate) entropy: f64,
@@ -67,7 +67,7 @@ pub(crate) struct Entry {
     /// Whether it is a candidate.
     pub(crate) listed: bool,
     /// Its share of the smoothing.
-    pub(crate) spread: f64,
+    pub(crate) smoothing: f64,
     /// The number beside its logit.
     pub(crate) companion: f64,
 }
@@ -163,7 +163,7 @@ fn active_row<R: Real>(
     let companion = slope(|slopes| slopes.companion, &[weight]);
     let by_deviation = slope(|slopes| slopes.deviation, &[weight]);
     let smoothing = problem.loss.needs.smoothing();
-    let spread = |weight: f64| match hard {
+    let smoothed = |weight: f64| match hard {
         true => {
             let factors = [terms.smoothing, 1.0 / problem.vocabulary as f64, weight];
             let own = problem.share(above, factors, -exponent);
@@ -175,28 +175,28 @@ fn active_row<R: Real>(
     let (picked, weights) = match &problem.targets {
         Targets::Hard(_) => {
             let picked = by_surprisal(&[weight]);
-            others += spread(state.other_weight);
+            others += smoothed(state.other_weight);
             if state.argmax != i64::from(row.target) {
                 others += picked;
             }
-            (picked, spread(1.0))
+            (picked, smoothed(1.0))
         }
         Targets::Sparse { .. } => {
             let targets = problem.sparse_of(row, 0..problem.columns);
             let sum: f64 = targets.iter().map(|&(_, weight)| weight).sum();
             others += by_surprisal(&[state.other_weight]);
-            (by_surprisal(&[sum]), spread(1.0))
+            (by_surprisal(&[sum]), smoothed(1.0))
         }
         Targets::Soft(_) => {
             others += by_surprisal(&[state.other_weight]);
             (by_surprisal(&[state.weight]), by_surprisal(&[]))
         }
     };
-    let mut spread_of_argmax = 0.0;
+    let mut smoothing_of_argmax = 0.0;
     if !matches!(problem.targets, Targets::Soft(_)) {
-        rest += spread(problem.total_in_deviation());
+        rest += smoothed(problem.total_in_deviation());
         let argmax = usize::try_from(state.argmax).ok().filter(|&v| v < problem.vocabulary);
-        spread_of_argmax = weights * argmax.map_or(0.0, |v| problem.weight_in_deviation(v));
+        smoothing_of_argmax = weights * argmax.map_or(0.0, |v| problem.weight_in_deviation(v));
     }
     rest += picked_of_argmax;
     let scaled = |value: f64| times_power(value, -exponent);
@@ -234,7 +234,7 @@ fn active_row<R: Real>(
         picked_of_argmax,
         rest,
         others,
-        spread_of_argmax,
+        smoothing_of_argmax,
         weights,
         entropy,
         companion,
@@ -277,7 +277,7 @@ impl<R: Real> Active<R> {
     /// Whether the row has no gradient but that of divergences.
     pub(crate) fn is_nothing(&self) -> bool {
         let all = [self.picked, self.rest, self.others, self.soft, self.weights, self.entropy];
-        let rest = [self.companion, self.picked_of_argmax, self.spread_of_argmax];
+        let rest = [self.companion, self.picked_of_argmax, self.smoothing_of_argmax];
         let none = !self.candidates.any;
         none && all.iter().chain(&rest).all(|&coefficient| coefficient == 0.0)
     }
@@ -324,7 +324,7 @@ impl<R: Real> Active<R> {
 
     /// dL/da of one class in f64.
     pub(crate) fn exact_gradient(&self, class: usize, logit: f64, entry: Entry) -> f64 {
-        let Entry { picked, listed, spread, companion } = entry;
+        let Entry { picked, listed, smoothing, companion } = entry;
         if !self.maximum.is_finite() {
             return f64::NAN;
         }
@@ -342,10 +342,10 @@ impl<R: Real> Active<R> {
         let whole = |value: f64| times_power(value, self.exponent);
         if is_argmax {
             // p (A − own) + (p − 1) own, where p − 1 = −r/(1+r) keeps the digits of a confident row.
-            let own = picked + self.picked_of_argmax + self.spread_of_argmax;
+            let own = picked + self.picked_of_argmax + self.smoothing_of_argmax;
             let p = if self.carried { self.carried_probability(u) } else { u.exp() / (1.0 + r) };
             let mut value = p * (self.others - rise) - whole(own * (r / (1.0 + r)));
-            value += whole(self.spread_of_argmax - spread);
+            value += whole(self.smoothing_of_argmax - smoothing);
             return value + 0.0;
         }
         if self.carried {
@@ -355,12 +355,12 @@ impl<R: Real> Active<R> {
             let outside = if listed { 0.0 } else { self.of_others(logit) };
             return p * (self.picked - picked + self.rest - rise)
                 - whole(picked * q)
-                - whole(spread)
+                - whole(smoothing)
                 + outside;
         }
         let p = u.exp() / (1.0 + r);
         let outside = if listed { 0.0 } else { self.candidates.outside };
-        p * (self.picked + self.rest + outside - rise) - picked - spread + 0.0
+        p * (self.picked + self.rest + outside - rise) - picked - smoothing + 0.0
     }
 
     /// dL/da of a class that has nothing for itself, weighed with `weight`, where the coefficients leave the
@@ -377,8 +377,8 @@ impl<R: Real> Active<R> {
         if self.companion != 0.0 {
             coefficient += self.companion * (companion - self.companion_mean);
         }
-        let spread = if self.weights == 0.0 { 0.0 } else { self.weights * weight };
-        self.carried_probability(u) * coefficient - times_power(spread, self.exponent)
+        let smoothing = if self.weights == 0.0 { 0.0 } else { self.weights * weight };
+        self.carried_probability(u) * coefficient - times_power(smoothing, self.exponent)
             + self.of_others(logit)
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn pack_block<F: Operand>(
     classes: &mut [F],
     height: usize,
     rows_only: bool,
-    slots: &mut [Scratch<F>],
+    scratches: &mut [Scratch<F>],
 ) {
     enum Pack<'a, F> {
         Steps(Range<usize>, &'a mut [F]),
@@ -54,10 +54,10 @@ pub(crate) fn pack_block<F: Operand>(
         let first = i * STRIP_COLUMNS;
         tasks.push(Pack::Rows(first..problem.width.min(first + STRIP_COLUMNS), to));
     }
-    parallel::for_each(slots, tasks, |slot, task| match task {
-        Pack::Steps(classes, to) => problem.pack_classes(classes, &mut slot.lines, to),
+    parallel::for_each(scratches, tasks, |scratch, task| match task {
+        Pack::Steps(classes, to) => problem.pack_classes(classes, &mut scratch.lines, to),
         Pack::Rows(columns, to) => {
-            problem.pack_class_rows(block.clone(), columns, height, &mut slot.lines, to);
+            problem.pack_class_rows(block.clone(), columns, height, &mut scratch.lines, to);
         }
     });
 }

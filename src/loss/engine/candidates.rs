@@ -249,7 +249,7 @@ impl<R: Real> Problem<'_, R> {
 /// Adds the candidates to rows whose columns have all been folded: their logits, which the others' sums are without.
 pub(crate) fn add_candidates<F: Operand>(
     problem: &Problem<'_, F::Sum>,
-    slots: &mut [Scratch<F>],
+    scratches: &mut [Scratch<F>],
     rows: &[Row],
     (states, tops): (&mut [RowState], &mut [Entry]),
     candidates: &mut CandidateRows,
@@ -264,13 +264,13 @@ pub(crate) fn add_candidates<F: Operand>(
     let tasks = tasks.map(|task| (task, tops.next().unwrap_or_default())).collect();
     type Task<'t> =
         (((&'t mut [RowState], &'t [Row]), &'t mut [(Vec<f64>, OtherClasses)]), &'t mut [Entry]);
-    parallel::for_each(slots, tasks, |slot, (((states, rows), found), top): Task<'_>| {
+    parallel::for_each(scratches, tasks, |scratch, (((states, rows), found), top): Task<'_>| {
         let mut logits = Vec::new();
         for (i, ((state, row), (to, others))) in states.iter_mut().zip(rows).zip(found).enumerate()
         {
             let classes = listed.of(row.output);
             logits.resize(classes.len(), F::Sum::ZERO);
-            problem.logits_at(row, classes, slot, &mut logits);
+            problem.logits_at(row, classes, scratch, &mut logits);
             to.extend(logits.iter().map(|logit| logit.to_f64()));
             if listed.others {
                 let list = &mut top[i * k..(i + 1) * k];
@@ -327,14 +327,14 @@ pub(crate) fn log_probabilities<F: Operand>(
     candidates: ArrayView2<'_, u32>,
     to: &mut Array2<f64>,
 ) {
-    let mut slot = Scratch::<F>::several(1);
+    let mut scratch = Scratch::<F>::several(1);
     let k = candidates.dim().1;
     let (mut columns, mut logits) = (vec![0; k], vec![F::Sum::ZERO; k]);
     for (row, state) in problem.rows.iter().zip(states) {
         for (column, &class) in columns.iter_mut().zip(candidates.row(row.output)) {
             *column = class - problem.first_class as u32;
         }
-        problem.logits_at(row, &columns, &mut slot[0], &mut logits);
+        problem.logits_at(row, &columns, &mut scratch[0], &mut logits);
         for (to, logit) in to.row_mut(row.output).iter_mut().zip(&logits) {
             *to = 0.0 - state.surprisal_of(logit.to_f64());
         }

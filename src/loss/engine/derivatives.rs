@@ -247,7 +247,7 @@ impl<R: Real> Problem<'_, R> {
                 Slope::Each(slopes)
             }
         };
-        active.row.floor.cut(loss.isa, self.first_class + columns.start, products);
+        active.row.floor.apply(loss.isa, self.first_class + columns.start, products);
         let divergences = beside.and_then(|BesideRow { second, pair }| {
             let to = &mut sized(divergences, TILE_COLUMNS)[..width];
             to.fill(R::ZERO);
@@ -274,12 +274,12 @@ impl<R: Real> Problem<'_, R> {
             let at = class.wrapping_sub(first);
             let logit = products.get(at)?.to_f64();
             let own = active.weights * each.map_or(1.0, |weights| weights[at].to_f64());
-            let (picked, spread) = match &self.targets {
+            let (picked, smoothing) = match &self.targets {
                 Targets::Soft(_) => (picked + own, 0.0),
                 _ => (picked, own),
             };
             let companion = companions.map_or(0.0, |values| values[at].to_f64());
-            let entry = Entry { picked, listed, spread, companion };
+            let entry = Entry { picked, listed, smoothing, companion };
             let value = active.exact_gradient(class, logit, entry);
             Some((at, R::from_f64(value * slope.at(at).to_f64())))
         };

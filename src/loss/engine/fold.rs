@@ -26,15 +26,19 @@ pub(crate) fn owned_target_logits<F: Operand>(
 ) -> Vec<F::Sum> {
     let mut logits = vec![F::Sum::from_f64(f64::NAN); problem.rows.len()];
     let tasks = logits.chunks_mut(TILE_ROWS).zip(problem.rows.chunks(TILE_ROWS)).collect();
-    let mut slots = Scratch::<F>::several(plan.slots);
-    parallel::for_each(&mut slots, tasks, |slot, (logits, rows): (&mut [F::Sum], &[Row])| {
-        for (logit, row) in logits.iter_mut().zip(rows) {
-            let column = (row.target as usize).wrapping_sub(problem.first_class);
-            if column < problem.columns {
-                problem.logits_at(row, &[column as u32], slot, std::slice::from_mut(logit));
+    let mut scratches = Scratch::<F>::several(plan.workers);
+    parallel::for_each(
+        &mut scratches,
+        tasks,
+        |scratch, (logits, rows): (&mut [F::Sum], &[Row])| {
+            for (logit, row) in logits.iter_mut().zip(rows) {
+                let column = (row.target as usize).wrapping_sub(problem.first_class);
+                if column < problem.columns {
+                    problem.logits_at(row, &[column as u32], scratch, std::slice::from_mut(logit));
+                }
             }
-        }
-    });
+        },
+    );
     logits
 }
 
@@ -126,19 +130,19 @@ pub(crate) fn fold_rows_drawing<F: Operand>(
     mut drawing: Option<&mut Drawing>,
 ) -> Folded {
     let mut folded = Folded::new::<F>(problem, plan);
-    let mut slots = Scratch::several(plan.slots);
+    let mut scratches = Scratch::several(plan.workers);
     let (mut hidden, mut second_hidden) = (Hidden::<F>::new(), Hidden::<F>::new());
     let second = problem.second_in_fold();
     let mut partial = Partial::new(problem, plan);
     let (kept, wave) = (problem.rows.len(), plan.rows_at_once);
     let mut record =
-        problem.cut.map(|_| Record::new(kept, wave, problem.columns, plan.tile_columns));
+        problem.filter.map(|_| Record::new(kept, wave, problem.columns, plan.tile_columns));
     for start in (0..kept).step_by(wave) {
         let at = start..(start + wave).min(kept);
         let rows = &problem.rows[at.clone()];
         let few = FewRows::new(problem, rows);
         if few.is_none() {
-            hidden.pack(problem, rows, plan.slots);
+            hidden.pack(problem, rows, plan.workers);
         }
         let mut tasks = partial.tasks(&folded.states[at.clone()]);
         if let Some(record) = &mut record {
@@ -154,12 +158,12 @@ pub(crate) fn fold_rows_drawing<F: Operand>(
             tasks.iter_mut().zip(parts).for_each(|(task, part)| task.draws = Some(part));
         }
         if let Some(second) = &second {
-            second_hidden.pack(second, rows, plan.slots);
+            second_hidden.pack(second, rows, plan.workers);
         }
         let second = second.map(|_| &second_hidden);
         let from = PackedRows { hidden: &hidden, few: few.as_ref(), second };
-        parallel::for_each(&mut slots, tasks, |slot, task| {
-            problem.fold_span(from, rows, task, plan.tile_columns, slot, |_, _, _| {});
+        parallel::for_each(&mut scratches, tasks, |scratch, task| {
+            problem.fold_span(from, rows, task, plan.tile_columns, scratch, |_, _, _| {});
         });
         if let Some(drawing) = &mut drawing {
             drawing.merge(at.clone());
@@ -167,8 +171,8 @@ pub(crate) fn fold_rows_drawing<F: Operand>(
         folded.merge(at, &partial.states, &partial.top);
     }
     let seen = (&mut folded.states[..], &mut folded.top[..]);
-    add_candidates(problem, &mut slots, &problem.rows, seen, &mut folded.candidates);
-    add_sparse_targets(problem, &mut slots, &mut folded.states, &problem.rows);
+    add_candidates(problem, &mut scratches, &problem.rows, seen, &mut folded.candidates);
+    add_sparse_targets(problem, &mut scratches, &mut folded.states, &problem.rows);
     folded.record = record;
     folded
 }
@@ -239,24 +243,24 @@ impl Partial {
 /// smoothing, so that it means the same as with dense targets.
 pub(crate) fn add_sparse_targets<F: Operand>(
     problem: &Problem<'_, F::Sum>,
-    slots: &mut [Scratch<F>],
+    scratches: &mut [Scratch<F>],
     states: &mut [RowState],
     rows: &[Row],
 ) {
     if !matches!(problem.targets, Targets::Sparse { .. }) {
         return;
     }
-    let spread = problem.loss.needs.smoothing() / problem.vocabulary as f64;
+    let smoothing = problem.loss.needs.smoothing() / problem.vocabulary as f64;
     let tasks = states.chunks_mut(TILE_ROWS).zip(rows.chunks(TILE_ROWS)).collect();
-    parallel::for_each(slots, tasks, |slot, (states, rows): (&mut [RowState], &[Row])| {
+    parallel::for_each(scratches, tasks, |scratch, (states, rows): (&mut [RowState], &[Row])| {
         let (mut columns, mut logits) = (Vec::new(), Vec::new());
         for (state, row) in states.iter_mut().zip(rows) {
             let targets = problem.sparse_of(row, 0..problem.columns);
             columns.clear();
             columns.extend(targets.iter().map(|&(class, _)| class));
             logits.resize(columns.len(), F::Sum::ZERO);
-            problem.logits_at(row, &columns, slot, &mut logits);
-            weigh_sparse(state, spread, targets, logits.iter().map(|logit| logit.to_f64()));
+            problem.logits_at(row, &columns, scratch, &mut logits);
+            weigh_sparse(state, smoothing, targets, logits.iter().map(|logit| logit.to_f64()));
         }
     });
 }
@@ -264,13 +268,13 @@ pub(crate) fn add_sparse_targets<F: Operand>(
 /// Adds a row's sparse targets to what its state has of the smoothing.
 pub(crate) fn weigh_sparse(
     state: &mut RowState,
-    spread: f64,
+    smoothing: f64,
     targets: &[(u32, f64)],
     logits: impl Iterator<Item = f64>,
 ) {
-    state.deviation = scaled(spread, state.deviation);
-    state.weight *= spread;
-    state.other_weight *= spread;
+    state.deviation = scaled(smoothing, state.deviation);
+    state.weight *= smoothing;
+    state.other_weight *= smoothing;
     for (&(class, weight), logit) in targets.iter().zip(logits) {
         state.weight += weight;
         if state.argmax != i64::from(class) {
@@ -294,7 +298,7 @@ impl<R: Real> Problem<'_, R> {
         rows: &[Row],
         task: FoldTask<'_>,
         tile_columns: usize,
-        slot: &mut Scratch<F>,
+        scratch: &mut Scratch<F>,
         mut keep: impl FnMut(Range<usize>, Range<usize>, &[R]),
     ) {
         let FoldTask { columns, states, top, mut record, mut draws } = task;
@@ -303,7 +307,7 @@ impl<R: Real> Problem<'_, R> {
         for (t, start) in columns.clone().step_by(tile_columns).enumerate() {
             let columns = start..(start + tile_columns).min(columns.end);
             let width = columns.len();
-            let Scratch { packed, lines, tile, second_packed, second_tile, row } = &mut *slot;
+            let Scratch { packed, lines, tile, second_packed, second_tile, row } = &mut *scratch;
             let second = second.map(|hidden| {
                 let head = self.second.as_deref().expect("packed rows of a second head");
                 let length = width.div_ceil(PANEL) * steps_length::<F>(head.width);
@@ -385,7 +389,7 @@ impl<R: Real> Problem<'_, R> {
         let moments = self.loss.moments();
         let first_class = self.first_class + columns.start;
         transform.apply(isa, self.bias_of(columns.clone()), products, None);
-        row.floor.cut(isa, first_class, products);
+        row.floor.apply(isa, first_class, products);
         self.hide_candidates(row, &columns, products);
         let logits = products;
         let companions = self.companions_of(row, columns.clone(), second, &mut scratch.companions);

@@ -30,7 +30,7 @@ pub(crate) fn given<F: Operand>(
     if active.is_empty() {
         return clear_bias(&mut bias);
     }
-    let mut slots = Scratch::<F>::several(plan.slots);
+    let mut scratches = Scratch::<F>::several(plan.workers);
     let (columns, chunk) = (problem.columns, plan.rows_at_once);
     let rows: Vec<Row> = active.iter().map(|active| active.row).collect();
     let hidden = Hidden::<F>::new();
@@ -42,25 +42,26 @@ pub(crate) fn given<F: Operand>(
         let width = block.len();
         sums.fill(0.0);
         if let Some(second) = &mut second {
-            second.pack_classes(&block, &mut slots);
+            second.pack_classes(&block, &mut scratches);
         }
         for first in (0..active.len()).step_by(chunk) {
             let at = first..(first + chunk).min(active.len());
             if let Some(second) = &mut second {
-                second.hidden.pack(second.head, &rows[at.clone()], plan.slots);
+                second.hidden.pack(second.head, &rows[at.clone()], plan.workers);
             }
             let second = second.as_ref();
             let g = &mut g[..at.len() * width];
             let tasks = g.chunks_mut(GROUP * width).enumerate().collect();
-            parallel::for_each(&mut slots, tasks, |slot, (i, g): (usize, &mut [F::Sum])| {
+            parallel::for_each(&mut scratches, tasks, |scratch, (i, g): (usize, &mut [F::Sum])| {
                 let from = at.start + i * GROUP;
                 let group = from..from + g.len() / width;
                 let tile = (&mut *g, width);
                 let none = (&[][..], Prefetch::nothing());
                 problem.products(&hidden, &rows, group.clone(), block.clone(), none, tile);
-                let (row, sums) = (&mut slot.row, &mut []);
+                let (row, sums) = (&mut scratch.row, &mut []);
                 let beside = second.map(|second| {
-                    let tile = &mut sized(&mut slot.second_tile, GROUP * TILE_COLUMNS)[..g.len()];
+                    let tile =
+                        &mut sized(&mut scratch.second_tile, GROUP * TILE_COLUMNS)[..g.len()];
                     let group = i * GROUP..i * GROUP + g.len() / width;
                     let to = (&mut *tile, width);
                     second.logits(&rows[at.clone()], group, block.clone(), 0, to);

@@ -50,7 +50,7 @@ pub struct Plan {
     /// divergences from it 4·N·D′·V and 2·N·D·V to the forward, and 2·N·D′·V to a backward.
     pub operations: u128,
     /// How many tasks run at a time at most.
-    pub(crate) slots: usize,
+    pub(crate) workers: usize,
     /// Columns of a tile of logits.
     pub(crate) tile_columns: usize,
     /// Whether a strip keeps its logits in 16 bits.
@@ -64,8 +64,8 @@ pub struct Plan {
 impl Plan {
     /// The forward before a backward that recomputes.
     pub(crate) fn of_forward(&self) -> Self {
-        let (rows_at_once, slots) = self.forward;
-        Self { strategy: None, rows_at_once, slots, ..*self }
+        let (rows_at_once, workers) = self.forward;
+        Self { strategy: None, rows_at_once, workers, ..*self }
     }
 }
 
@@ -102,19 +102,19 @@ impl Bytes {
 #[derive(Clone, Copy)]
 struct Need {
     fixed: usize,
-    slot: usize,
+    per_worker: usize,
 }
 
 impl Need {
-    fn new(fixed: Bytes, slot: Bytes) -> Result<Self> {
-        let need = Self { fixed: fixed.get()?, slot: slot.get()? };
-        fixed.plus(slot).get()?;
+    fn new(fixed: Bytes, per_worker: Bytes) -> Result<Self> {
+        let need = Self { fixed: fixed.get()?, per_worker: per_worker.get()? };
+        fixed.plus(per_worker).get()?;
         Ok(need)
     }
 
     /// With one task at a time.
     fn least(self) -> usize {
-        self.fixed + self.slot
+        self.fixed + self.per_worker
     }
 }
 
@@ -345,11 +345,11 @@ impl Sizes<'_> {
             .plus(of_row.times(rows).times(diverges))
             .plus(at_once.times(rows_at_once))
             .plus(Bytes::product(&[spans, TASK]));
-        let slot = Bytes::product(&[TILE_GROUPS * GROUP, tile_columns, real_bytes])
+        let per_worker = Bytes::product(&[TILE_GROUPS * GROUP, tile_columns, real_bytes])
             .plus(self.steps_of(width, tile_columns))
             .plus(lines.times(2))
             .plus(Bytes::product(&[2 * TILE_COLUMNS, real_bytes]));
-        [fixed, slot]
+        [fixed, per_worker]
     }
 
     /// Operations of a second head and of the sweep for its divergences, of a forward or of what the backward
@@ -376,7 +376,7 @@ impl Sizes<'_> {
     }
 
     /// A tile of logits with its companions, for one task.
-    fn tile_slot(&self, columns: usize) -> Bytes {
+    fn tile_per_worker(&self, columns: usize) -> Bytes {
         let Shapes { hidden, real_bytes, sparse_targets, .. } = *self.shapes;
         let companions = usize::from(self.loss.needs.companion);
         let sparse_targets = sparse_targets.max(self.shapes.candidates);
@@ -391,8 +391,8 @@ impl Sizes<'_> {
             .plus(Bytes(Some(SLOT_BOOKKEEPING)))
     }
 
-    /// The plan with as many slots as the budget holds.
-    fn with_slots(
+    /// The plan with as many workers as the budget holds.
+    fn with_workers(
         &self,
         strategy: Option<Strategy>,
         factor: u128,
@@ -408,19 +408,19 @@ impl Sizes<'_> {
         let small = operations.saturating_add(beside) < least_for_threads(strategy);
         let free = self.loss.memory_budget.saturating_sub(need.fixed);
         let threads = if small { 1 } else { self.threads };
-        let slots = threads.min(free / need.slot.max(1)).max(1);
-        let workspace_bytes = need.fixed + slots * need.slot;
+        let workers = threads.min(free / need.per_worker.max(1)).max(1);
+        let workspace_bytes = need.fixed + workers * need.per_worker;
         let (tile_columns, block_columns) = (self.tile_columns(), self.tile_columns());
         Plan {
             workspace_bytes,
             strategy,
             rows_at_once,
             operations,
-            slots,
+            workers,
             tile_columns,
             narrow_strip: strategy == Some(Strategy::Strip) && self.narrow_strip(),
             block_columns,
-            forward: (rows_at_once, slots),
+            forward: (rows_at_once, workers),
         }
     }
 
@@ -460,18 +460,19 @@ impl Sizes<'_> {
             .plus(few)
             .plus(self.state().times(wave).times(spans))
             .plus(Bytes::product(&[spans, TASK]));
-        let slot = self.tile_slot(tile).plus(self.steps(tile)).plus(self.lines(tile)).plus(scratch);
-        let [second, second_slot] = self.second(wave, tile, spans);
-        let slot = slot.plus(self.deciding());
-        let (fixed, slot) = (fixed.plus(second), slot.plus(second_slot));
-        Need::new(fixed, slot)
+        let per_worker =
+            self.tile_per_worker(tile).plus(self.steps(tile)).plus(self.lines(tile)).plus(scratch);
+        let [second, second_per_worker] = self.second(wave, tile, spans);
+        let per_worker = per_worker.plus(self.deciding());
+        let (fixed, per_worker) = (fixed.plus(second), per_worker.plus(second_per_worker));
+        Need::new(fixed, per_worker)
     }
 
     fn forward(&self) -> Result<Plan> {
         let rows = self.shapes.rows.clamp(1, WAVE);
         let waves = halves(rows, GROUP).chain([1]);
         let (wave, need) = self.fitting(waves, |wave| self.forward_need(wave))?;
-        Ok(self.with_slots(None, 2, need, wave))
+        Ok(self.with_workers(None, 2, need, wave))
     }
 
     fn truncation_need(&self, rows: usize) -> Result<Need> {
@@ -483,15 +484,15 @@ impl Sizes<'_> {
             .plus(Bytes::product(&[rows, vocabulary, real_bytes]))
             .plus(Bytes::product(&[rows + spans_count(vocabulary, tile), TASK]))
             .plus(Bytes::product(&[all, size_of::<Floor>() + size_of::<Option<(Floor, f64)>>()]));
-        let slot = self.tile_slot(tile).plus(self.steps(tile)).plus(self.lines(tile));
-        Need::new(fixed, slot.plus(Bytes::product(&[2, vocabulary, real_bytes])))
+        let per_worker = self.tile_per_worker(tile).plus(self.steps(tile)).plus(self.lines(tile));
+        Need::new(fixed, per_worker.plus(Bytes::product(&[2, vocabulary, real_bytes])))
     }
 
     fn truncation(&self) -> Result<Plan> {
         let rows = self.shapes.rows.clamp(1, WAVE);
         let sizes = halves(rows, GROUP).chain([1]);
         let (rows, need) = self.fitting(sizes, |rows| self.truncation_need(rows))?;
-        Ok(self.with_slots(None, 2, need, rows))
+        Ok(self.with_workers(None, 2, need, rows))
     }
 
     /// The coefficients of each row, the accumulators of rounded gradients, the lists of views.
@@ -540,11 +541,11 @@ impl Sizes<'_> {
         let steps = Bytes::product(&[filters]).times(self.steps(PANEL).0.unwrap_or(usize::MAX));
         let line = line.plus(steps);
         let line = line.plus(Bytes::product(&[tail, 4 * padded_rows(PANEL), PANEL, real_bytes]));
-        let [second, second_slot] = self.second(chunk, TILE_COLUMNS, 0);
+        let [second, second_per_worker] = self.second(chunk, TILE_COLUMNS, 0);
         let steps = self.shapes.second_head.map_or(Bytes(Some(0)), |d| self.steps_of(d, block));
         let line = line.plus(self.deciding());
-        let (fixed, line) = (fixed.plus(second).plus(steps), line.plus(second_slot));
-        Need::new(fixed, self.tile_slot(TILE_COLUMNS).plus(self.lines(block)).plus(line))
+        let (fixed, line) = (fixed.plus(second).plus(steps), line.plus(second_per_worker));
+        Need::new(fixed, self.tile_per_worker(TILE_COLUMNS).plus(self.lines(block)).plus(line))
     }
 
     fn recompute(&self) -> Result<Plan> {
@@ -563,7 +564,7 @@ impl Sizes<'_> {
         let (size, need) = self
             .fitting(sizes, |size| self.recompute_need(size))
             .map_err(|error| self.named(error, Strategy::Recompute))?;
-        let plan = self.with_slots(Some(Strategy::Recompute), 6, need, size.0);
+        let plan = self.with_workers(Some(Strategy::Recompute), 6, need, size.0);
         Ok(Plan { block_columns: size.1, ..plan })
     }
 
@@ -584,7 +585,7 @@ impl Sizes<'_> {
         let (forward, backward) = (self.forward()?, self.recompute()?);
         let workspace_bytes = backward.workspace_bytes.max(forward.workspace_bytes);
         let operations = forward.operations.saturating_add(backward.operations);
-        let forward = (forward.rows_at_once, forward.slots);
+        let forward = (forward.rows_at_once, forward.workers);
         Ok(Plan { workspace_bytes, operations, forward, ..backward })
     }
 
@@ -623,17 +624,18 @@ impl Sizes<'_> {
         // Where G is kept once, a task makes the pairs of its classes.
         let pairs = Bytes::product(&[usize::from(narrow), height, TILE_COLUMNS, self.stored()]);
         let backward = packed.0.unwrap_or(usize::MAX).max(pairs.0.unwrap_or(usize::MAX));
-        let slot = self
-            .tile_slot(TILE_COLUMNS)
+        let per_worker = self
+            .tile_per_worker(TILE_COLUMNS)
             .plus(scratch)
             .plus(Bytes(Some(forward.max(backward))))
             .plus(Bytes::product(&[3 * STRIP_COLUMNS, self.stored()]))
             .plus(copied);
-        let [second, second_slot] = self.second(strip, tile, spans);
+        let [second, second_per_worker] = self.second(strip, tile, spans);
         let kept = usize::from(self.shapes.second_head.is_some());
         let kept = Bytes::product(&[kept, height, panels, PANEL, real_bytes]);
-        let (fixed, slot) = (fixed.plus(second).plus(kept), slot.plus(second_slot));
-        Need::new(fixed, slot)
+        let (fixed, per_worker) =
+            (fixed.plus(second).plus(kept), per_worker.plus(second_per_worker));
+        Need::new(fixed, per_worker)
     }
 
     /// As many rows as the budget holds, if they are at least `least`.
@@ -658,7 +660,7 @@ impl Sizes<'_> {
             if fits(middle) { good = middle } else { bad = middle }
         }
         let strip = rows.div_ceil(rows.div_ceil(good));
-        Ok(self.with_slots(Some(Strategy::Strip), 6, self.strip_need(strip)?, strip))
+        Ok(self.with_workers(Some(Strategy::Strip), 6, self.strip_need(strip)?, strip))
     }
 }
 

@@ -7,7 +7,7 @@ use super::checks::{
     Domain, check_companion, check_options, check_second_head, check_source, check_targets,
     check_temperatures, check_vector, expect_length,
 };
-use super::cut::Cut;
+use super::filter_rule::FilterRule;
 use super::floors::{check_floors, floor_of};
 use super::listed::Listed;
 use super::selected::Selected;
@@ -88,7 +88,7 @@ pub(crate) struct Problem<'a, R> {
     /// Whether the products are computed in the narrower format.
     pub(crate) narrow: bool,
     /// Where a filter that has something to leave out cuts.
-    pub(crate) cut: Option<Cut>,
+    pub(crate) filter: Option<FilterRule>,
     /// The number of classes of this shard.
     pub(crate) columns: usize,
     pub(crate) first_class: usize,
@@ -299,7 +299,7 @@ impl<'a, R: Real> Problem<'a, R> {
             outputs,
             width,
             narrow: loss.narrow(&Shapes::of(inputs)),
-            cut: Cut::new(loss, inputs)?,
+            filter: FilterRule::new(loss, inputs)?,
             columns,
             first_class,
             vocabulary,
@@ -345,7 +345,7 @@ impl<'a, R: Real> Problem<'a, R> {
             outputs: self.outputs,
             width: head.source.sizes().1,
             narrow: self.narrow,
-            cut: None,
+            filter: None,
             columns: self.columns,
             first_class: self.first_class,
             vocabulary: self.vocabulary,

@@ -33,7 +33,7 @@ pub(crate) fn recompute<F: Operand>(
     plan: &Plan,
     mut active: Vec<Active<F::Sum>>,
     pairs: &[Pair<F::Sum>],
-    cut: Option<&ActiveFilter<'_>>,
+    filter: Option<&ActiveFilter<'_>>,
     gradients: Gradients<'_>,
 ) {
     if let Source::Given(_) = problem.source {
@@ -51,8 +51,8 @@ pub(crate) fn recompute<F: Operand>(
         return;
     }
     let rows: Vec<Row> = active.iter().map(|active| active.row).collect();
-    let mut slots = Scratch::<F>::several(plan.slots);
-    let spread = cut.and_then(|_| SmoothingTerm::new(problem, &mut active, &mut slots));
+    let mut scratches = Scratch::<F>::several(plan.workers);
+    let smoothing = filter.and_then(|_| SmoothingTerm::new(problem, &mut active, &mut scratches));
     let active = &active[..];
     let length = steps_length::<F>(width);
     let height = padded_rows(block_columns);
@@ -63,19 +63,19 @@ pub(crate) fn recompute<F: Operand>(
     let mut g = Derivatives::<F>::new(at_once, block_columns);
     let mut masked = Derivatives::<F>::new(0, 0);
     let mut lists =
-        Lists::with_capacity(if cut.is_some() { at_once } else { 0 }, block_columns / PANEL);
-    let stands = StoredClassifier::<F>::new(problem);
-    let mut tail = Tail::new(problem, cut.filter(|_| !mixed), at_once);
+        Lists::with_capacity(if filter.is_some() { at_once } else { 0 }, block_columns / PANEL);
+    let stored = StoredClassifier::<F>::new(problem);
+    let mut tail = Tail::new(problem, filter.filter(|_| !mixed), at_once);
     // A tail is the same for all classes of the block: it is computed once.
     let classes_at_once = if tail.is_some() { block_columns } else { TILE_COLUMNS };
     let size = TaskSize { hidden: PANEL, classifier: PANEL, classes: classes_at_once };
     let mut partial_sums = Vec::new();
     let mut second = SecondBlock::new(problem, block_columns);
     if active.len() <= chunk {
-        hidden.pack(problem, &rows, plan.slots);
-        hidden.pair(isa, plan.slots);
+        hidden.pack(problem, &rows, plan.workers);
+        hidden.pair(isa, plan.workers);
         if let Some(second) = &mut second {
-            second.hidden.pack(second.head, &rows, plan.slots);
+            second.hidden.pack(second.head, &rows, plan.workers);
         }
     }
     for start in (0..columns).step_by(block_columns) {
@@ -86,33 +86,33 @@ pub(crate) fn recompute<F: Operand>(
         let classes = classes.sized(panels_length(height, width));
         let mut packed = false;
         if let Some(second) = &mut second {
-            second.pack_classes(&block, &mut slots);
+            second.pack_classes(&block, &mut scratches);
         }
         for first in (0..active.len()).step_by(chunk) {
             let at = first..(first + chunk).min(active.len());
             let (active, chunk_rows) = (&active[at.clone()], &rows[at.clone()]);
             if rows.len() > chunk {
-                hidden.pack(problem, chunk_rows, plan.slots);
-                hidden.pair(isa, plan.slots);
+                hidden.pack(problem, chunk_rows, plan.workers);
+                hidden.pair(isa, plan.workers);
                 if let Some(second) = &mut second {
-                    second.hidden.pack(second.head, chunk_rows, plan.slots);
+                    second.hidden.pack(second.head, chunk_rows, plan.workers);
                 }
             }
             let mut sparse = false;
-            if let Some(cut) = cut {
-                cut.list(active.iter().map(|active| active.index), &block, &mut lists);
+            if let Some(filter) = filter {
+                filter.list(active.iter().map(|active| active.index), &block, &mut lists);
                 let kept: usize = lists.counts.iter().sum();
                 // Where most is kept, gathering it is no gain.
                 sparse = !mixed && 2 * kept < active.len() * panels;
             }
-            // Where little is kept, the classifier is read as it stands.
-            let as_it_stands = sparse && stands.is_some();
+            // Where little is kept, the classifier is read as it stored.
+            let as_it_stands = sparse && stored.is_some();
             if !packed && !as_it_stands {
-                pack_block(problem, &block, steps, classes, height, sparse, &mut slots);
+                pack_block(problem, &block, steps, classes, height, sparse, &mut scratches);
                 packed = !sparse;
             }
             let block = Block { columns: block.clone(), steps, classes, height };
-            if let (Some(cut), true) = (cut, sparse) {
+            if let (Some(filter), true) = (filter, sparse) {
                 g.resize_to(&lists);
                 fill_kept(
                     problem,
@@ -122,15 +122,22 @@ pub(crate) fn recompute<F: Operand>(
                     &lists,
                     &mut g,
                     &mut sinks.sums,
-                    &mut slots,
+                    &mut scratches,
                 );
                 if let Some(tail) = &mut tail {
-                    tail.fill(problem, cut, active, &block.columns, &mut sinks.sums, &mut slots);
+                    tail.fill(
+                        problem,
+                        filter,
+                        active,
+                        &block.columns,
+                        &mut sinks.sums,
+                        &mut scratches,
+                    );
                 }
                 let (tasks, store) = sinks.tasks(&rows, at, block.columns.clone(), size);
-                let (tail, stands) = (tail.as_ref(), stands.as_ref().filter(|_| as_it_stands));
-                parallel::for_each(&mut slots, tasks, |_, mut task| {
-                    put_kept(problem, &g, &hidden, &block, &lists, stands, store, &mut task);
+                let (tail, stored) = (tail.as_ref(), stored.as_ref().filter(|_| as_it_stands));
+                parallel::for_each(&mut scratches, tasks, |_, mut task| {
+                    put_kept(problem, &g, &hidden, &block, &lists, stored, store, &mut task);
                     if let Some(tail) = tail {
                         tail.put(problem, &hidden, &block, active.len(), task);
                     }
@@ -141,29 +148,37 @@ pub(crate) fn recompute<F: Operand>(
             let partial = (&mut sinks.sums[..], &mut partial_sums);
             let beside = second.as_ref().map(|second| (second, pairs));
             fill_gradient(
-                problem, active, chunk_rows, &hidden, &block, beside, &mut g, partial, &mut slots,
+                problem,
+                active,
+                chunk_rows,
+                &hidden,
+                &block,
+                beside,
+                &mut g,
+                partial,
+                &mut scratches,
             );
-            if cut.is_some() && mixed {
+            if filter.is_some() && mixed {
                 masked.mask(&g, &lists, active.len());
             }
-            let of = |filtered: bool| match cut.is_some() && mixed && filtered {
+            let of = |filtered: bool| match filter.is_some() && mixed && filtered {
                 true => &masked,
                 false => &g,
             };
             let g = (of(filtered.hidden), of(filtered.classifier));
             let (count, tasks) = (at.len(), sinks.tasks(&rows, at, block.columns.clone(), size));
-            put_block(isa, g, &hidden, &block, count, tasks, &mut slots);
+            put_block(isa, g, &hidden, &block, count, tasks, &mut scratches);
         }
-        if let Some(spread) = &spread {
+        if let Some(smoothing) = &smoothing {
             let view = sinks.classifier.part(block.clone(), width);
-            spread.put_classes(problem, &block, view, &mut sinks.sums);
+            smoothing.put_classes(problem, &block, view, &mut sinks.sums);
         }
         sinks.put(block);
     }
-    if let Some(spread) = &spread {
+    if let Some(smoothing) = &smoothing {
         for at in (0..rows.len()).step_by(chunk) {
             let part = at..rows.len().min(at + chunk);
-            sinks.each_hidden_row(&rows, part, |part| spread.put_hidden(at, part));
+            sinks.each_hidden_row(&rows, part, |part| smoothing.put_hidden(at, part));
         }
     }
     sinks.finish(&rows);
@@ -180,25 +195,34 @@ fn fill_gradient<F: Operand>(
     beside: Option<BesideBlock<'_, '_, '_, F>>,
     g: &mut Derivatives<F>,
     (sums, partial): (&mut [f64], &mut Vec<f64>),
-    slots: &mut [Scratch<F>],
+    scratches: &mut [Scratch<F>],
 ) {
     let rows_of_parts = g.height.div_ceil(PART_ROWS);
     let parts = rows_of_parts * block.columns.len().div_ceil(TILE_COLUMNS);
     partial.clear();
     partial.resize(parts * TILE_COLUMNS, 0.0);
     let own_sums = partial.chunks_mut(TILE_COLUMNS);
-    fill_block(problem, rows, hidden, block, g, slots, own_sums, |part, sums, to, beside_tile| {
-        let BlockPart { rows: all, columns, start } = part;
-        let (tile, stride) = to;
-        let (second_tile, row) = beside_tile;
-        let beside = beside.map(|(second, pairs)| {
-            let tile = &mut sized(second_tile, PART_ROWS * TILE_COLUMNS)[..tile.len()];
-            second.logits(rows, all.clone(), columns.clone(), start, (&mut *tile, stride));
-            BesideTile { second: &*tile, pairs }
-        });
-        let of = |i| active[all.clone()].get(i);
-        gradient_group::<F>(problem, of, columns, (tile, stride), beside, row, sums);
-    });
+    fill_block(
+        problem,
+        rows,
+        hidden,
+        block,
+        g,
+        scratches,
+        own_sums,
+        |part, sums, to, beside_tile| {
+            let BlockPart { rows: all, columns, start } = part;
+            let (tile, stride) = to;
+            let (second_tile, row) = beside_tile;
+            let beside = beside.map(|(second, pairs)| {
+                let tile = &mut sized(second_tile, PART_ROWS * TILE_COLUMNS)[..tile.len()];
+                second.logits(rows, all.clone(), columns.clone(), start, (&mut *tile, stride));
+                BesideTile { second: &*tile, pairs }
+            });
+            let of = |i| active[all.clone()].get(i);
+            gradient_group::<F>(problem, of, columns, (tile, stride), beside, row, sums);
+        },
+    );
     for (i, partial) in partial.chunks(TILE_COLUMNS).enumerate() {
         let start = i / rows_of_parts * TILE_COLUMNS;
         for (sum, value) in sums[start..].iter_mut().zip(partial) {
@@ -228,7 +252,7 @@ pub(crate) fn fill_block<F: Operand, B: Send>(
     hidden: &Hidden<F>,
     block: &Block<'_, F>,
     g: &mut Derivatives<F>,
-    slots: &mut [Scratch<F>],
+    scratches: &mut [Scratch<F>],
     beside: impl Iterator<Item = B>,
     make: impl Fn(BlockPart, B, (&mut [F::Sum], usize), (&mut Vec<F::Sum>, &mut RowScratch<F::Sum>))
     + Sync,
@@ -238,9 +262,9 @@ pub(crate) fn fill_block<F: Operand, B: Send>(
     let rows_of_parts = g.height.div_ceil(PART_ROWS);
     let parts = g.parts(PART_ROWS, TILE_COLUMNS / PANEL);
     let tasks = parts.into_iter().zip(beside).enumerate().collect();
-    let work = |slot: &mut Scratch<F>,
+    let work = |scratch: &mut Scratch<F>,
                 (i, (mut panels, beside)): (usize, (Vec<PanelPart<'_, F>>, B))| {
-        let Scratch { tile, second_tile, row, .. } = slot;
+        let Scratch { tile, second_tile, row, .. } = scratch;
         let start = i / rows_of_parts * TILE_COLUMNS;
         let columns = block.start + start..(block.start + start + TILE_COLUMNS).min(block.end);
         let stride = panels.len() * PANEL;
@@ -258,7 +282,7 @@ pub(crate) fn fill_block<F: Operand, B: Send>(
             put_rows(problem.loss.isa, &tile[p * PANEL..], stride, panel.rows, panel.pairs);
         }
     };
-    parallel::for_each(slots, tasks, work);
+    parallel::for_each(scratches, tasks, work);
 }
 
 /// Adds both products of a block of G, the left factors of either gradient, to these.
@@ -269,14 +293,14 @@ pub(crate) fn put_block<F: Operand>(
     block: &Block<'_, F>,
     rows: usize,
     (tasks, store): (Vec<Task<'_, F::Sum>>, Store),
-    slots: &mut [Scratch<F>],
+    scratches: &mut [Scratch<F>],
 ) {
-    parallel::for_each(slots, tasks, |_, task| match task {
+    parallel::for_each(scratches, tasks, |_, task| match task {
         Task::Hidden(HiddenPart { columns, mut view, names }) => {
             let (left, depth) = (left.rows(), block.columns.len());
             let right = (block.classes(), 0);
-            let soon = Prefetch::nothing();
-            add_rows(isa, left, 0, depth, right, columns, names, soon, &mut view);
+            let prefetch = Prefetch::nothing();
+            add_rows(isa, left, 0, depth, right, columns, names, prefetch, &mut view);
         }
         Task::Classifier(columns, mut view, panels) => {
             let (g, first) = (columns_left, panels.start);

@@ -34,7 +34,7 @@ fn sum_divergences<F: Operand>(
     states: &[RowState],
     second: &mut [SecondRow],
 ) {
-    let mut slots = Scratch::<F>::several(plan.slots);
+    let mut scratches = Scratch::<F>::several(plan.workers);
     let (mut own, mut other) = (Hidden::<F>::new(), Hidden::<F>::new());
     let spans: Vec<Range<usize>> = spans(problem.columns, plan.tile_columns).collect();
     let (kept, wave) = (problem.rows.len(), plan.rows_at_once);
@@ -42,15 +42,25 @@ fn sum_divergences<F: Operand>(
     for start in (0..kept).step_by(wave) {
         let at = start..(start + wave).min(kept);
         let rows = &problem.rows[at.clone()];
-        own.pack(problem, rows, plan.slots);
-        other.pack(head, rows, plan.slots);
+        own.pack(problem, rows, plan.workers);
+        other.pack(head, rows, plan.workers);
         let pairs = pair_rows::<F::Sum>(&states[at.clone()], &second[at.clone()]);
         sums.clear();
         sums.resize(spans.len() * rows.len(), DivergenceSums::default());
         let tasks = spans.iter().cloned().zip(sums.chunks_mut(rows.len())).collect();
         let hidden = (&own, &other);
-        parallel::for_each(&mut slots, tasks, |slot, (columns, sums)| {
-            sum_span(problem, head, hidden, rows, &pairs, columns, plan.tile_columns, sums, slot);
+        parallel::for_each(&mut scratches, tasks, |scratch, (columns, sums)| {
+            sum_span(
+                problem,
+                head,
+                hidden,
+                rows,
+                &pairs,
+                columns,
+                plan.tile_columns,
+                sums,
+                scratch,
+            );
         });
         add_sums(&mut second[at], &sums);
     }
@@ -66,9 +76,9 @@ fn sum_span<F: Operand>(
     columns: Range<usize>,
     tile_columns: usize,
     sums: &mut [DivergenceSums],
-    slot: &mut Scratch<F>,
+    scratch: &mut Scratch<F>,
 ) {
-    let Scratch { packed, lines, tile, second_packed, second_tile, .. } = slot;
+    let Scratch { packed, lines, tile, second_packed, second_tile, .. } = scratch;
     for start in columns.clone().step_by(tile_columns) {
         let columns = start..(start + tile_columns).min(columns.end);
         let width = columns.len();
@@ -114,14 +124,14 @@ impl<'p, 'a, F: Operand> SecondBlock<'p, 'a, F> {
     }
 
     /// Packs a block of the head's classifier.
-    pub(crate) fn pack_classes(&mut self, block: &Range<usize>, slots: &mut [Scratch<F>]) {
+    pub(crate) fn pack_classes(&mut self, block: &Range<usize>, scratches: &mut [Scratch<F>]) {
         let length = steps_length::<F>(self.head.width).max(1);
         let steps = self.steps.sized(block.len().div_ceil(PANEL) * length);
         let tasks = steps.chunks_mut(length).enumerate().collect();
         let head = self.head;
-        parallel::for_each(slots, tasks, |slot, (i, to): (usize, &mut [F])| {
+        parallel::for_each(scratches, tasks, |scratch, (i, to): (usize, &mut [F])| {
             let first = block.start + i * PANEL;
-            head.pack_classes(first..block.end.min(first + PANEL), &mut slot.lines, to);
+            head.pack_classes(first..block.end.min(first + PANEL), &mut scratch.lines, to);
         });
     }
 

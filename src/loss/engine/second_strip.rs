@@ -63,9 +63,9 @@ impl<'p, 'a, F: Operand> SecondStrip<'p, 'a, F> {
     }
 
     /// Folds the rows of a strip over the head and keeps the products.
-    pub(crate) fn fold(&mut self, rows: &[Row], plan: &Plan, slots: &mut [Scratch<F>]) {
+    pub(crate) fn fold(&mut self, rows: &[Row], plan: &Plan, scratches: &mut [Scratch<F>]) {
         let Self { head, hidden, partial, states, products, .. } = self;
-        hidden.pack(head, rows, plan.slots);
+        hidden.pack(head, rows, plan.workers);
         let height = padded_rows(rows.len());
         let mut folded = Folded::of_rows(head, rows);
         let length = height * head.columns.div_ceil(PANEL) * PANEL;
@@ -79,9 +79,9 @@ impl<'p, 'a, F: Operand> SecondStrip<'p, 'a, F> {
         let tasks = tasks.collect();
         let few = FewRows::new(head, rows);
         let from = PackedRows { hidden, few: few.as_ref(), second: None };
-        parallel::for_each(slots, tasks, |slot, (task, own): (_, &mut [F::Sum])| {
+        parallel::for_each(scratches, tasks, |scratch, (task, own): (_, &mut [F::Sum])| {
             let first = task.columns.start;
-            head.fold_span(from, rows, task, plan.tile_columns, slot, |group, columns, tile| {
+            head.fold_span(from, rows, task, plan.tile_columns, scratch, |group, columns, tile| {
                 keep_tile(own, height, first, group, columns, tile);
             });
         });
@@ -113,29 +113,33 @@ impl<'p, 'a, F: Operand> SecondStrip<'p, 'a, F> {
         rows: &[Row],
         (products, height): (&[F::Sum], usize),
         tile_columns: usize,
-        slots: &mut [Scratch<F>],
+        scratches: &mut [Scratch<F>],
     ) -> Vec<SecondRow> {
         let mut second = SecondRow::of(problem, &self.states);
         let pairs = pair_rows::<F::Sum>(states, &second);
         let spans: Vec<_> = spans(problem.columns, tile_columns).collect();
         let mut sums = vec![DivergenceSums::default(); spans.len() * rows.len()];
         let tasks = spans.into_iter().zip(sums.chunks_mut(rows.len().max(1))).collect();
-        parallel::for_each(slots, tasks, |slot, (span, sums): (_, &mut [DivergenceSums])| {
-            let Scratch { tile: own, second_tile, .. } = slot;
-            for start in span.clone().step_by(tile_columns) {
-                let columns = start..(start + tile_columns).min(span.end);
-                let width = columns.len();
-                let own = &mut sized(own, tile_columns)[..width];
-                let other = &mut sized(second_tile, tile_columns)[..width];
-                for (i, (row, sums)) in rows.iter().zip(&mut *sums).enumerate() {
-                    gather(products, height, i, columns.clone(), own);
-                    problem.transform(std::slice::from_ref(row), columns.clone(), own, width);
-                    let rows = std::iter::once(row);
-                    self.logits(rows, i, columns.clone(), (&mut *other, width));
-                    problem.add_divergences(&pairs[i], own, other, sums);
+        parallel::for_each(
+            scratches,
+            tasks,
+            |scratch, (span, sums): (_, &mut [DivergenceSums])| {
+                let Scratch { tile: own, second_tile, .. } = scratch;
+                for start in span.clone().step_by(tile_columns) {
+                    let columns = start..(start + tile_columns).min(span.end);
+                    let width = columns.len();
+                    let own = &mut sized(own, tile_columns)[..width];
+                    let other = &mut sized(second_tile, tile_columns)[..width];
+                    for (i, (row, sums)) in rows.iter().zip(&mut *sums).enumerate() {
+                        gather(products, height, i, columns.clone(), own);
+                        problem.transform(std::slice::from_ref(row), columns.clone(), own, width);
+                        let rows = std::iter::once(row);
+                        self.logits(rows, i, columns.clone(), (&mut *other, width));
+                        problem.add_divergences(&pairs[i], own, other, sums);
+                    }
                 }
-            }
-        });
+            },
+        );
         add_sums(&mut second, &sums);
         second
     }

@@ -69,7 +69,7 @@ pub(crate) fn strip_in_order<F: Operand>(
     let mut folded = Folded::new::<F>(problem, plan);
     let kept = problem.rows.len();
     let strip_rows = plan.rows_at_once.min(kept);
-    let mut slots = Scratch::<F>::several(plan.slots);
+    let mut scratches = Scratch::<F>::several(plan.workers);
     let mut hidden = Hidden::<F>::new();
     let narrow = plan.narrow_strip;
     let mut g = match narrow {
@@ -87,7 +87,7 @@ pub(crate) fn strip_in_order<F: Operand>(
     };
     for at in strips(0..active).chain(strips(active..kept)) {
         let rows = &problem.rows[at.clone()];
-        hidden.pack(problem, rows, plan.slots);
+        hidden.pack(problem, rows, plan.workers);
         g.resize(rows.len(), columns);
         let height = g.height;
         if narrow {
@@ -107,16 +107,16 @@ pub(crate) fn strip_in_order<F: Operand>(
         let tasks = tasks.collect();
         let few = FewRows::new(problem, rows);
         if let Some(second) = &mut second {
-            second.fold(rows, plan, &mut slots);
+            second.fold(rows, plan, &mut scratches);
         }
         let beside = problem.second_in_fold().and(second.as_ref()).map(|second| &second.hidden);
         let from = PackedRows { hidden: &hidden, few: few.as_ref(), second: beside };
         type Own<'o, R> = (&'o mut [R], &'o mut [Place]);
-        let work = |slot: &mut Scratch<F>, (task, own, places): (_, _, _)| {
+        let work = |scratch: &mut Scratch<F>, (task, own, places): (_, _, _)| {
             let (own, places): Own<'_, F::Sum> = (own, places);
             let task: FoldTask<'_> = task;
             let first = task.columns.start;
-            problem.fold_span(from, rows, task, tile_columns, slot, |group, columns, tile| {
+            problem.fold_span(from, rows, task, tile_columns, scratch, |group, columns, tile| {
                 if narrow {
                     let own = bytemuck::cast_slice_mut(&mut *own);
                     let (kept, from) = ((own, &mut *places), (first, tile_columns));
@@ -126,25 +126,26 @@ pub(crate) fn strip_in_order<F: Operand>(
                 }
             });
         };
-        parallel::for_each(&mut slots, tasks, work);
+        parallel::for_each(&mut scratches, tasks, work);
         folded.merge(at.clone(), &partial.states, &partial.top);
         let k = problem.loss.statistics.top_k;
         let states = &mut folded.states[at.clone()];
         let seen = (&mut *states, &mut folded.top[at.start * k..at.end * k]);
-        add_candidates(problem, &mut slots, rows, seen, &mut folded.candidates);
-        add_sparse_targets(problem, &mut slots, states, rows);
+        add_candidates(problem, &mut scratches, rows, seen, &mut folded.candidates);
+        add_sparse_targets(problem, &mut scratches, states, rows);
         let states = &*states;
         let mut beside = Vec::new();
         if let Some(second) = second.as_ref().filter(|_| problem.loss.needs.diverges()) {
             let products = (&*g.products(), height);
             let tile_columns = plan.tile_columns;
-            beside = second.divergences(problem, states, rows, products, tile_columns, &mut slots);
+            beside =
+                second.divergences(problem, states, rows, products, tile_columns, &mut scratches);
             folded.second.extend_from_slice(&beside);
         }
         if at.start >= active {
             continue;
         }
-        hidden.pair(isa, plan.slots);
+        hidden.pair(isa, plan.workers);
         let seen = Seen { states, second: &beside, candidates: &folded.candidates };
         let active = active_rows(problem, seen, rows, upstream);
         let pairs = pairs(problem, states, &beside, rows, upstream);
@@ -153,19 +154,19 @@ pub(crate) fn strip_in_order<F: Operand>(
         let tasks = tasks.zip(sinks.sums.chunks_mut(TILE_COLUMNS)).enumerate().collect();
         let places = &places[..];
         let beside = second.as_ref().map(|second| (second, &pairs[..]));
-        parallel::for_each(&mut slots, tasks, |slot, (i, (panels, sums))| {
+        parallel::for_each(&mut scratches, tasks, |scratch, (i, (panels, sums))| {
             let first = i * TILE_COLUMNS;
             let columns = first..(first + TILE_COLUMNS).min(problem.columns);
             let panels = (panels, height);
             if narrow {
                 let places = (&places[first / tile_columns * height..], tile_columns);
-                narrow_gradient::<F>(problem, &active, places, columns, panels, sums, slot);
+                narrow_gradient::<F>(problem, &active, places, columns, panels, sums, scratch);
                 return;
             }
-            strip_gradient::<F>(problem, &active, beside, columns, panels, sums, slot);
+            strip_gradient::<F>(problem, &active, beside, columns, panels, sums, scratch);
         });
 
-        put_strip(problem, at, (&g, narrow), &hidden, &mut sinks, &mut slots);
+        put_strip(problem, at, (&g, narrow), &hidden, &mut sinks, &mut scratches);
     }
     if active > 0 {
         sinks.put(0..columns);
@@ -181,42 +182,42 @@ pub(crate) fn put_strip<F: Operand>(
     (g, narrow): (&Derivatives<F>, bool),
     hidden: &Hidden<F>,
     sinks: &mut Sinks<'_, F::Sum>,
-    slots: &mut [Scratch<F>],
+    scratches: &mut [Scratch<F>],
 ) {
     let (width, columns, isa) = (problem.width, problem.columns, problem.loss.isa);
     let size = TaskSize { hidden: STRIP_COLUMNS, classifier: width, classes: TILE_COLUMNS };
     let (tasks, store) = sinks.tasks(&problem.rows, at.clone(), 0..columns, size);
-    let stands =
+    let stored =
         StoredClassifier::<F>::new(problem).filter(|_| at.len() * F::DEPTH <= AS_IT_STANDS);
-    parallel::for_each(slots, tasks, |slot, task| match task {
+    parallel::for_each(scratches, tasks, |scratch, task| match task {
         Task::Hidden(HiddenPart { columns: own, mut view, names }) => {
             let at_once = strip_classes(F::DEPTH);
             for start in (0..columns).step_by(at_once) {
                 let classes = start..(start + at_once).min(columns);
                 let left = g.rows_from(start / PANEL);
-                if let Some(stands) = &stands {
-                    let right = (stands.from(start), width);
+                if let Some(stored) = &stored {
+                    let right = (stored.from(start), width);
                     let depth = classes.len();
                     add_rows_of_matrix(isa, left, 0, depth, right, own.clone(), names, &mut view);
                     continue;
                 }
                 let height = padded_rows(classes.len());
-                let Scratch { packed, lines, .. } = &mut *slot;
+                let Scratch { packed, lines, .. } = &mut *scratch;
                 let packed = packed.sized(panels_length(height, own.len()));
                 let depth = classes.len();
                 let next = classes.end..classes.end + at_once;
-                let soon = problem.columns_of(next, own.clone());
+                let prefetch = problem.columns_of(next, own.clone());
                 problem.pack_class_rows(classes, own.clone(), height, lines, packed);
                 let right = (Panels::new(packed, height), 0);
                 let own = 0..own.len();
-                add_rows(isa, left, 0, depth, right, own, names, soon, &mut view);
+                add_rows(isa, left, 0, depth, right, own, names, prefetch, &mut view);
             }
         }
         Task::Classifier(own, mut view, panels) => {
             let (first, rows) = (panels.start, at.len());
             if narrow {
                 let numbers = view.dim().0.div_ceil(PANEL) * g.height * PANEL;
-                let pairs = slot.packed.sized(numbers);
+                let pairs = scratch.packed.sized(numbers);
                 pack_pairs(isa, &g.rows_of(first)[..numbers], pairs);
                 let panel = |p| &pairs[p * g.height * PANEL..][..g.height * PANEL];
                 put_classifier(isa, panel, hidden, rows, own, store, &mut view);
@@ -236,9 +237,9 @@ fn strip_gradient<F: Operand>(
     columns: Range<usize>,
     panels: (&mut [F::Sum], usize),
     sums: &mut [f64],
-    slot: &mut Scratch<F>,
+    scratch: &mut Scratch<F>,
 ) {
-    let Scratch { tile, second_tile, row, .. } = slot;
+    let Scratch { tile, second_tile, row, .. } = scratch;
     turn_panels::<F>(problem.loss.isa, columns.clone(), panels, tile, |first, (tile, stride)| {
         let beside = beside.map(|(second, pairs)| {
             let tile = &mut sized(second_tile, GROUP * TILE_COLUMNS)[..GROUP * stride];
@@ -299,9 +300,9 @@ fn narrow_gradient<F: Operand>(
     columns: Range<usize>,
     (panels, height): (&mut [F::Sum], usize),
     sums: &mut [f64],
-    slot: &mut Scratch<F>,
+    scratch: &mut Scratch<F>,
 ) {
-    let Scratch { tile, row: scratch, .. } = slot;
+    let Scratch { tile, row: scratch, .. } = scratch;
     let stride = columns.len().next_multiple_of(PANEL);
     let tile = &mut sized(tile, GROUP * TILE_COLUMNS)[..GROUP * stride];
     // The rounding makes pairs beside the rows: here nobody reads them.

@@ -31,8 +31,8 @@ pub(crate) fn floors<F: Operand>(
     rule: impl Fn(&Row) -> Rule + Sync,
 ) -> Vec<Floor> {
     let (columns, kept) = (problem.columns, problem.rows.len());
-    let slots = Scratch::<F>::several(plan.slots).into_iter();
-    let mut slots: Vec<_> = slots.map(|slot| (slot, Vec::new())).collect();
+    let scratches = Scratch::<F>::several(plan.workers).into_iter();
+    let mut scratches: Vec<_> = scratches.map(|scratch| (scratch, Vec::new())).collect();
     let mut hidden = Hidden::<F>::new();
     let spans: Vec<Range<usize>> = spans(columns, plan.tile_columns).collect();
     let at_once = plan.rows_at_once.min(kept);
@@ -42,7 +42,7 @@ pub(crate) fn floors<F: Operand>(
     for start in (0..kept).step_by(plan.rows_at_once) {
         let at = start..(start + at_once).min(kept);
         let rows = &problem.rows[at.clone()];
-        hidden.pack(problem, rows, plan.slots);
+        hidden.pack(problem, rows, plan.workers);
         let mut rest = &mut strip[..];
         let part = |span: &Range<usize>| {
             let length = rows.len() * span.len();
@@ -51,11 +51,11 @@ pub(crate) fn floors<F: Operand>(
             (span.clone(), own)
         };
         let tasks = spans.iter().map(part).collect();
-        parallel::for_each(&mut slots, tasks, |(slot, _), (span, own)| {
-            put_logits(problem, &hidden, rows, span, plan.tile_columns, own, slot);
+        parallel::for_each(&mut scratches, tasks, |(scratch, _), (span, own)| {
+            put_logits(problem, &hidden, rows, span, plan.tile_columns, own, scratch);
         });
         let tasks = rows.iter().enumerate().zip(&mut floors[at]).collect();
-        parallel::for_each(&mut slots, tasks, |(_, line), ((i, row), floor)| {
+        parallel::for_each(&mut scratches, tasks, |(_, line), ((i, row), floor)| {
             let (logits, room) = sized(line, 2 * columns).split_at_mut(columns);
             for span in &spans {
                 let own = &strip[rows.len() * span.start..][i * span.len()..];
@@ -75,10 +75,10 @@ fn put_logits<F: Operand>(
     span: Range<usize>,
     tile_columns: usize,
     to: &mut [F::Sum],
-    slot: &mut Scratch<F>,
+    scratch: &mut Scratch<F>,
 ) {
     const ROWS: usize = TILE_GROUPS * GROUP;
-    let Scratch { packed, lines, .. } = slot;
+    let Scratch { packed, lines, .. } = scratch;
     let length = steps_length::<F>(problem.width);
     for start in span.clone().step_by(tile_columns) {
         let columns = start..(start + tile_columns).min(span.end);

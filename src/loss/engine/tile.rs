@@ -130,14 +130,14 @@ impl<F: Operand> Hidden<F> {
     }
 
     /// Packs these rows; given logits have none.
-    pub(crate) fn pack(&mut self, problem: &Problem<'_, F::Sum>, rows: &[Row], slots: usize) {
+    pub(crate) fn pack(&mut self, problem: &Problem<'_, F::Sum>, rows: &[Row], workers: usize) {
         let Source::Product { hidden, .. } = &problem.source else { return };
         let (width, height) = (problem.width, padded_rows(rows.len()));
         (self.height, self.length) = (height, panels_length(height, width));
         let lines = Lines::<F>::new(hidden);
         let panels = self.panels.sized(self.length);
         let tasks = panels.chunks_mut(height * PANEL).enumerate().collect();
-        parallel::for_each(&mut vec![(); slots], tasks, |_, (q, to): (usize, &mut [F])| {
+        parallel::for_each(&mut vec![(); workers], tasks, |_, (q, to): (usize, &mut [F])| {
             let columns = q * PANEL..width.min((q + 1) * PANEL);
             let mut buffer = [F::default(); PANEL];
             for (i, row) in rows.iter().enumerate() {
@@ -149,13 +149,13 @@ impl<F: Operand> Hidden<F> {
     }
 
     /// Pairs the rows that were packed last, for [`steps`](Self::steps).
-    pub(crate) fn pair(&mut self, isa: Isa, slots: usize) {
+    pub(crate) fn pair(&mut self, isa: Isa, workers: usize) {
         if F::DEPTH > 1 && self.length > 0 {
             let panel = self.height * PANEL;
             let from = self.panels.get()[..self.length].chunks(panel);
             let to = self.pairs.sized(self.length).chunks_mut(panel);
             let tasks = from.zip(to).collect();
-            parallel::for_each(&mut vec![(); slots], tasks, |_, (from, to): (&[F], &mut [F])| {
+            parallel::for_each(&mut vec![(); workers], tasks, |_, (from, to): (&[F], &mut [F])| {
                 pack_pairs(isa, from, to);
             });
         }
@@ -352,7 +352,7 @@ impl<R: Real> Problem<'_, R> {
             let transform = self.transform_of(row);
             let logits = &mut products[..columns.len()];
             transform.apply(self.loss.isa, bias, logits, None);
-            row.floor.cut(self.loss.isa, self.first_class + columns.start, logits);
+            row.floor.apply(self.loss.isa, self.first_class + columns.start, logits);
             if self.zero_at_target
                 && let Some(own) = logits.get_mut((row.target as usize).wrapping_sub(columns.start))
             {
@@ -383,9 +383,9 @@ impl<R: Real> Problem<'_, R> {
                 targets.read(row.target_row, columns, buffer);
                 if smoothing > 0.0 {
                     let keep = R::from_f64(1.0 - smoothing);
-                    let spread = R::from_f64(smoothing / self.vocabulary as f64);
+                    let smoothing = R::from_f64(smoothing / self.vocabulary as f64);
                     for weight in &mut *buffer {
-                        *weight = *weight * keep + spread;
+                        *weight = *weight * keep + smoothing;
                     }
                 }
                 if let Some(class_weights) = class_weights {
@@ -443,14 +443,14 @@ impl<R: Real> Problem<'_, R> {
         &self,
         row: &Row,
         columns: &[u32],
-        slot: &mut Scratch<F>,
+        scratch: &mut Scratch<F>,
         to: &mut [R],
     ) {
         match &self.source {
             Source::Product { hidden, classifier } => {
                 let depth = self.width.next_multiple_of(F::DEPTH);
                 let (hidden, classes) = (Lines::<F>::new(hidden), Lines::<F>::new(classifier));
-                let [left, right] = [&mut slot.packed, &mut slot.lines].map(|buffer| {
+                let [left, right] = [&mut scratch.packed, &mut scratch.lines].map(|buffer| {
                     let line = buffer.sized(depth);
                     line.fill(F::default());
                     line
@@ -474,7 +474,7 @@ impl<R: Real> Problem<'_, R> {
             let to = std::slice::from_mut(to);
             let at = column as usize..column as usize + 1;
             self.transform_of(row).apply(self.loss.isa, self.bias_of(at), to, None);
-            row.floor.cut(self.loss.isa, self.first_class + column as usize, to);
+            row.floor.apply(self.loss.isa, self.first_class + column as usize, to);
         }
     }
 }

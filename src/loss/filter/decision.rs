@@ -6,7 +6,7 @@ use super::lists::Lists;
 use super::record::Record;
 use crate::element::Real;
 use crate::gemm::{GROUP, PANEL};
-use crate::loss::engine::cut::Cut;
+use crate::loss::engine::filter_rule::FilterRule;
 use crate::loss::engine::problem::{Problem, Row};
 use crate::loss::inputs::Targets;
 use crate::parallel;
@@ -46,22 +46,22 @@ impl<'a> ActiveFilter<'a> {
         problem: &Problem<'_, R>,
         record: Option<&'a Record>,
         states: &[RowState],
-        slots: usize,
+        workers: usize,
     ) -> Option<Self> {
         let record = record.filter(|record| record.fits(problem.rows.len(), problem.columns))?;
-        let cut = problem.cut?;
+        let rule = problem.filter?;
         let panels = problem.columns.div_ceil(PANEL);
         let mut kept = vec![0; states.len().div_ceil(ROWS) * panels];
         let mut results = vec![(0_usize, 0.0_f64); states.len()];
         let parts = kept.chunks_mut(panels.max(1)).zip(results.chunks_mut(ROWS));
-        let mut all: Vec<Deciding> = (0..slots).map(|_| Deciding::default()).collect();
+        let mut all: Vec<Deciding> = (0..workers).map(|_| Deciding::default()).collect();
         type Part<'p> = (usize, (&'p mut [u64], &'p mut [(usize, f64)]));
         let task = |deciding: &mut Deciding, (i, (words, results)): Part<'_>| {
             for (row, result) in (i * ROWS..).zip(results) {
                 let log_sum_exp = states[row].log_sum_exp();
                 deciding.see(record, row, log_sum_exp, panels);
                 problem.each_target_panel(&problem.rows[row], |p| deciding.kept[p] = true);
-                deciding.decide(record, row, log_sum_exp, cut);
+                deciding.decide(record, row, log_sum_exp, rule);
                 *result = deciding.put(record, row, words);
             }
         };
@@ -207,19 +207,19 @@ impl Deciding {
 
     /// Adds to what is kept what the cut keeps.
     #[allow(clippy::neg_cmp_op_on_partial_ord)] // What is NaN is kept.
-    fn decide(&mut self, record: &Record, row: usize, log_sum_exp: f64, cut: Cut) {
+    fn decide(&mut self, record: &Record, row: usize, log_sum_exp: f64, rule: FilterRule) {
         let (_, segments) = record.tiling();
-        match cut {
-            Cut::Below(threshold) => {
-                let cut = log_sum_exp + threshold.ln();
+        match rule {
+            FilterRule::Below(threshold) => {
+                let least = log_sum_exp + threshold.ln();
                 for (tile, kept) in self.kept.chunks_mut(segments).enumerate() {
                     let at = record.at(row, tile);
                     for (segment, kept) in kept.iter_mut().enumerate() {
-                        *kept |= !(record.largest(at, segment) < cut);
+                        *kept |= !(record.largest(at, segment) < least);
                     }
                 }
             }
-            Cut::Mass(mass) => {
+            FilterRule::Mass(mass) => {
                 let panels = self.kept.len();
                 for (tile, &factor) in self.factors.iter().enumerate() {
                     let at = record.at(row, tile);

@@ -55,47 +55,51 @@ pub(crate) fn fill_kept<F: Operand>(
     lists: &Lists,
     g: &mut Derivatives<F>,
     sums: &mut [f64],
-    slots: &mut [Scratch<F>],
+    scratches: &mut [Scratch<F>],
 ) {
     let length = steps_length::<F>(problem.width);
     let (isa, width) = (problem.loss.isa, problem.width);
-    let stands = StoredClassifier::<F>::new(problem);
+    let stored = StoredClassifier::<F>::new(problem);
     let panels = g.kept_panels(lists);
     let tasks = panels.into_iter().zip(sums.chunks_mut(PANEL)).enumerate().collect();
-    parallel::for_each(slots, tasks, |slot, (p, (panel, sums)): (usize, (PanelPart<'_, F>, _))| {
-        let Scratch { tile, row, packed, lines, .. } = slot;
-        let first = block.columns.start + p * PANEL;
-        let columns = first..block.columns.end.min(first + PANEL);
-        let tile = &mut sized(tile, GROUP * TILE_COLUMNS)[..GROUP * PANEL];
-        let count = lists.counts[p];
-        let few = stands.as_ref().filter(|_| count <= FEW_ROWS);
-        let packed = packed.sized(if few.is_some() || count == 0 { 0 } else { length });
-        if !packed.is_empty() {
-            problem.pack_classes(columns.clone(), lines, packed);
-        }
-        for (i, names) in lists.names[lists.places(p)].chunks(GROUP).enumerate() {
-            if let Some(stands) = few {
-                let mut classes: [&[F]; PANEL] = [&[]; PANEL];
-                for (row, class) in classes.iter_mut().zip(stands.from(first).chunks(width)) {
-                    *row = class;
-                }
-                let classes = &classes[..columns.len()];
-                few_products(isa, hidden.get(), &names[..count], classes, tile);
-            } else {
-                let shape = (GROUP, columns.len()).strides((PANEL, 1));
-                let to = ArrayViewMut2::from_shape(shape, &mut *tile);
-                let mut to = to.expect("a tile of one panel");
-                let packed = (&*packed, Prefetch::nothing());
-                row_products(isa, hidden.get(), Rows::Named(names), width, packed, &mut to);
+    parallel::for_each(
+        scratches,
+        tasks,
+        |scratch, (p, (panel, sums)): (usize, (PanelPart<'_, F>, _))| {
+            let Scratch { tile, row, packed, lines, .. } = scratch;
+            let first = block.columns.start + p * PANEL;
+            let columns = first..block.columns.end.min(first + PANEL);
+            let tile = &mut sized(tile, GROUP * TILE_COLUMNS)[..GROUP * PANEL];
+            let count = lists.counts[p];
+            let few = stored.as_ref().filter(|_| count <= FEW_ROWS);
+            let packed = packed.sized(if few.is_some() || count == 0 { 0 } else { length });
+            if !packed.is_empty() {
+                problem.pack_classes(columns.clone(), lines, packed);
             }
-            let of = |i: usize| active.get(names[i] as usize);
-            let to = (&mut *tile, PANEL);
-            gradient_group::<F>(problem, of, columns.clone(), to, None, row, sums);
-            let at = i * GROUP * PANEL..(i + 1) * GROUP * PANEL;
-            let pairs = panel.pairs.get_mut(at.clone()).unwrap_or_default();
-            put_rows(isa, tile, PANEL, &mut panel.rows[at], pairs);
-        }
-    });
+            for (i, names) in lists.names[lists.places(p)].chunks(GROUP).enumerate() {
+                if let Some(stored) = few {
+                    let mut classes: [&[F]; PANEL] = [&[]; PANEL];
+                    for (row, class) in classes.iter_mut().zip(stored.from(first).chunks(width)) {
+                        *row = class;
+                    }
+                    let classes = &classes[..columns.len()];
+                    few_products(isa, hidden.get(), &names[..count], classes, tile);
+                } else {
+                    let shape = (GROUP, columns.len()).strides((PANEL, 1));
+                    let to = ArrayViewMut2::from_shape(shape, &mut *tile);
+                    let mut to = to.expect("a tile of one panel");
+                    let packed = (&*packed, Prefetch::nothing());
+                    row_products(isa, hidden.get(), Rows::Named(names), width, packed, &mut to);
+                }
+                let of = |i: usize| active.get(names[i] as usize);
+                let to = (&mut *tile, PANEL);
+                gradient_group::<F>(problem, of, columns.clone(), to, None, row, sums);
+                let at = i * GROUP * PANEL..(i + 1) * GROUP * PANEL;
+                let pairs = panel.pairs.get_mut(at.clone()).unwrap_or_default();
+                put_rows(isa, tile, PANEL, &mut panel.rows[at], pairs);
+            }
+        },
+    );
 }
 
 /// What the rows kept of each panel add to some columns of a gradient.
@@ -106,7 +110,7 @@ pub(crate) fn put_kept<F: Operand>(
     hidden: &Hidden<F>,
     block: &Block<'_, F>,
     lists: &Lists,
-    stands: Option<&StoredClassifier<'_, F>>,
+    stored: Option<&StoredClassifier<'_, F>>,
     store: Store,
     task: &mut Task<'_, F::Sum>,
 ) {
@@ -123,16 +127,16 @@ pub(crate) fn put_kept<F: Operand>(
                         *own = names[kept as usize];
                     }
                     let (first, columns, own) = (i * GROUP, columns.clone(), &own[..count]);
-                    match stands {
-                        Some(stands) => {
-                            let classes = stands.from(block.columns.start + p * PANEL);
+                    match stored {
+                        Some(stored) => {
+                            let classes = stored.from(block.columns.start + p * PANEL);
                             let right = (classes, problem.width);
                             add_rows_of_matrix(isa, panel, first, depth, right, columns, own, view);
                         }
                         None => {
                             let right = (block.classes(), p * PANEL);
-                            let soon = Prefetch::nothing();
-                            add_rows(isa, panel, first, depth, right, columns, own, soon, view);
+                            let prefetch = Prefetch::nothing();
+                            add_rows(isa, panel, first, depth, right, columns, own, prefetch, view);
                         }
                     }
                 }

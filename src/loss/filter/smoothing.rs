@@ -34,7 +34,7 @@ impl<R: Real> SmoothingTerm<R> {
     pub(crate) fn new<F: Operand<Real = R, Sum = R>>(
         problem: &Problem<'_, R>,
         active: &mut [Active<R>],
-        slots: &mut [Scratch<F>],
+        scratches: &mut [Scratch<F>],
     ) -> Option<Self> {
         if !problem.loss.needs.weighs() {
             return None;
@@ -50,8 +50,8 @@ impl<R: Real> SmoothingTerm<R> {
         }
         let of_rows = |i: usize| (active[i].row.hidden, coefficients[i]);
         let of_classes = |v: usize| (v, problem.weight_in_deviation(problem.first_class + v));
-        let hidden = weighed_rows(hidden, active.len(), width, of_rows, slots);
-        let classes = weighed_rows(classifier, problem.columns, width, of_classes, slots);
+        let hidden = weighed_rows(hidden, active.len(), width, of_rows, scratches);
+        let classes = weighed_rows(classifier, problem.columns, width, of_classes, scratches);
         let total = coefficients.iter().sum();
         Some(Self { coefficients, classes, hidden, total })
     }
@@ -94,12 +94,12 @@ pub(crate) fn weighed_rows<F: Operand>(
     count: usize,
     width: usize,
     row: impl Fn(usize) -> (usize, f64) + Sync,
-    slots: &mut [Scratch<F>],
+    scratches: &mut [Scratch<F>],
 ) -> Vec<F::Sum> {
     let mut sums = vec![0.0; width];
     let tasks = sums.chunks_mut(STRIP_COLUMNS).enumerate().collect();
-    parallel::for_each(slots, tasks, |slot, (q, sums): (usize, &mut [f64])| {
-        let line = &mut sized(&mut slot.tile, STRIP_COLUMNS)[..sums.len()];
+    parallel::for_each(scratches, tasks, |scratch, (q, sums): (usize, &mut [f64])| {
+        let line = &mut sized(&mut scratch.tile, STRIP_COLUMNS)[..sums.len()];
         let columns = q * STRIP_COLUMNS..q * STRIP_COLUMNS + sums.len();
         for i in 0..count {
             let (at, weight) = row(i);

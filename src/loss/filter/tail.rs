@@ -29,10 +29,10 @@ pub(crate) struct Tail<F: Operand> {
 impl<F: Operand> Tail<F> {
     pub(crate) fn new(
         problem: &Problem<'_, F::Sum>,
-        cut: Option<&ActiveFilter<'_>>,
+        filter: Option<&ActiveFilter<'_>>,
         rows: usize,
     ) -> Option<Self> {
-        (problem.loss.tail_correction && cut.is_some())
+        (problem.loss.tail_correction && filter.is_some())
             .then(|| Self { g: Derivatives::new(rows, PANEL) })
     }
 
@@ -40,11 +40,11 @@ impl<F: Operand> Tail<F> {
     pub(crate) fn fill(
         &mut self,
         problem: &Problem<'_, F::Sum>,
-        cut: &ActiveFilter<'_>,
+        filter: &ActiveFilter<'_>,
         active: &[Active<F::Sum>],
         block: &Range<usize>,
         sums: &mut [f64],
-        slots: &mut [Scratch<F>],
+        scratches: &mut [Scratch<F>],
     ) {
         assert!(block.len() <= PANEL * PANEL, "segments of one panel");
         self.g.resize(active.len(), PANEL);
@@ -58,7 +58,7 @@ impl<F: Operand> Tail<F> {
                 let own = active.iter().skip(i * GROUP).take(GROUP);
                 for (active, tile) in own.zip(tile.chunks_mut(PANEL)) {
                     let place = (active.index, active.log_sum_exp);
-                    cut.lost(place, block, |p, mass| {
+                    filter.lost(place, block, |p, mass| {
                         let columns = PANEL.min(block.len() - p * PANEL);
                         let g = active.flat_gradient(problem, mass, columns);
                         tile[p] = F::Sum::from_f64(g);
@@ -68,7 +68,7 @@ impl<F: Operand> Tail<F> {
                 let PanelPart { rows, pairs } = &mut panels[0];
                 put_rows(problem.loss.isa, &tile, PANEL, rows, pairs);
             };
-        parallel::for_each(slots, tasks, work);
+        parallel::for_each(scratches, tasks, work);
         for totals in totals.chunks(PANEL) {
             for (sums, total) in sums[..block.len()].chunks_mut(PANEL).zip(totals) {
                 let each = total / sums.len() as f64;
@@ -101,8 +101,8 @@ impl<F: Operand> Tail<F> {
                 let steps = if F::DEPTH > 1 { pairs } else { lines };
                 let right = (Panels::new(steps, padded_rows(PANEL)), 0);
                 let (left, columns) = (self.g.rows(), 0..columns.len());
-                let soon = Prefetch::nothing();
-                add_rows(isa, left, 0, block.panels(), right, columns, names, soon, &mut view);
+                let prefetch = Prefetch::nothing();
+                add_rows(isa, left, 0, block.panels(), right, columns, names, prefetch, &mut view);
             }
             Task::Classifier(columns, mut view, _) => {
                 let mut means = ndarray::Array2::from_elem((PANEL, columns.len()), F::Sum::ZERO);

@@ -5,16 +5,16 @@ use crate::loss::inputs::{Inputs, Targets};
 use crate::loss::options::{Filter, LinearCrossEntropy};
 use crate::loss::source::Source;
 
-/// Where a filter cuts.
+/// Which segments a filter leaves out.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Cut {
+pub(crate) enum FilterRule {
     /// Segments whose probabilities all are below ε.
     Below(f64),
     /// Of each row the least likely segments, as many as have no more than δ of it together.
     Mass(f64),
 }
 
-impl Cut {
+impl FilterRule {
     /// That of a call; `None` without a filter, and where there are no products to save.
     pub(crate) fn new(loss: &LinearCrossEntropy, inputs: &Inputs<'_>) -> Result<Option<Self>> {
         let (Some(filter), Source::Product { hidden, classifier }) = (loss.filter, &inputs.source)

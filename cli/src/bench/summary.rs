@@ -2,7 +2,7 @@
 
 /// How some numbers lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
+pub struct Summary {
     pub median: f64,
     pub least: f64,
     pub most: f64,
@@ -10,7 +10,7 @@ pub struct Spread {
     pub deviation: f64,
 }
 
-impl Spread {
+impl Summary {
     /// Of at least one number; they are sorted.
     pub fn of(numbers: &mut [f64]) -> Self {
         numbers.sort_by(f64::total_cmp);
@@ -32,13 +32,13 @@ fn middle(sorted: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Spread;
+    use super::Summary;
 
     #[test]
     fn odd_and_even() {
-        let spread = Spread::of(&mut [5.0, 1.0, 2.0]);
-        assert_eq!(spread, Spread { median: 2.0, least: 1.0, most: 5.0, deviation: 1.0 });
-        let spread = Spread::of(&mut [4.0, 1.0, 2.0, 9.0]);
-        assert_eq!(spread, Spread { median: 3.0, least: 1.0, most: 9.0, deviation: 1.5 });
+        let summary = Summary::of(&mut [5.0, 1.0, 2.0]);
+        assert_eq!(summary, Summary { median: 2.0, least: 1.0, most: 5.0, deviation: 1.0 });
+        let summary = Summary::of(&mut [4.0, 1.0, 2.0, 9.0]);
+        assert_eq!(summary, Summary { median: 3.0, least: 1.0, most: 9.0, deviation: 1.5 });
     }
 }
