@@ -47,6 +47,9 @@ impl Bench {
             return tables::print(folder, global.json);
         }
         self.check()?;
+        if let Some(folder) = &self.record {
+            record::make(folder)?;
+        }
         match self.dtype {
             Dtype::F32 => self.run_in::<f32>(global, Precision::F32),
             Dtype::F64 => self.run_in::<f64>(global, Precision::F64),

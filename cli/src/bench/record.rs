@@ -19,15 +19,18 @@ use crate::{Failure, parallel};
 /// The number of the form.
 pub const SCHEMA: u64 = 1;
 
-/// Writes the run into `DATE-MACHINE-RUN.json` in the folder, which is made where there is none; a run
-/// of the same name is replaced.
-pub fn write(folder: &Path, asked: &Bench, isa: Isa, report: &Report) -> Result<PathBuf, Failure> {
+/// Makes the folder of the records where there is none: before anything is timed, as it may be refused.
+pub fn make(folder: &Path) -> Result<(), Failure> {
     if let Some(file) = folder.ancestors().find(|path| path.exists() && !path.is_dir()) {
         let message = format!("--record: {} is a file, expected a directory", file.display());
         return Err(Failure::Input(message));
     }
     std::fs::create_dir_all(folder)
-        .map_err(|error| Failure::Other(format!("cannot create {}: {error}", folder.display())))?;
+        .map_err(|error| Failure::Other(format!("cannot create {}: {error}", folder.display())))
+}
+
+/// Writes the run into `DATE-MACHINE-RUN.json` in the folder; a run of the same name is replaced.
+pub fn write(folder: &Path, asked: &Bench, isa: Isa, report: &Report) -> Result<PathBuf, Failure> {
     let (date, machine) = (date(days_since_1970()), Machine::here());
     let path = folder.join(format!("{date}-{}-{}.json", machine.slug(), run_name(asked, isa)));
     let text = serde_json::to_string_pretty(&json!({
