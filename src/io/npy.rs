@@ -191,7 +191,7 @@ pub(super) fn read(mut source: impl Read, length: u64, path: &Path) -> Result<Te
         );
         return Err(format_error(path, what));
     }
-    Tensor::read(element, &shape, fortran_order, swapped, source, path)
+    Tensor::read(element, &shape, fortran_order, swapped, &mut source, path)
 }
 
 /// Or what is wrong with the header.

@@ -132,7 +132,7 @@ fn json_string(text: &str) -> String {
 /// ```
 pub fn parse_safetensors(bytes: &[u8], tensor: &str, path: &Path) -> Result<Tensor> {
     let (range, element, shape) = locate(bytes, Some(tensor), path)?;
-    Tensor::read(element, &shape, false, cfg!(target_endian = "big"), &bytes[range], path)
+    Tensor::read(element, &shape, false, cfg!(target_endian = "big"), &mut &bytes[range], path)
 }
 
 /// Without a tensor's name, the error says which ones there are.

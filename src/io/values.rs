@@ -11,7 +11,7 @@ const CHUNK_BYTES: usize = 1 << 18;
 
 /// Reads `count` elements straight to where they stay.
 pub(super) fn read_values<T: Stored>(
-    mut source: impl Read,
+    source: &mut dyn Read,
     count: usize,
     swapped: bool,
 ) -> io::Result<Vec<T>> {
