@@ -9,6 +9,7 @@ use crate::matrix::Matrix;
 
 /// Whether the weights of the branches in a [`TriBinaryCrossEntropy`] have gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BranchWeights {
     /// They do, as in the official code.
     #[default]

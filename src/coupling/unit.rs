@@ -8,6 +8,7 @@
 /// assert!((Unit::Bits.of_nats(2.0_f64.ln()) - 1.0).abs() < 1e-15);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Unit {
     /// Natural logarithms.
     #[default]

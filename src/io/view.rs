@@ -17,6 +17,7 @@ use crate::{Error, Result};
 /// assert_eq!(view.dtype_name(), "u16");
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum TensorView<'a> {
     /// 64-bit floats.
     F64(ArrayViewD<'a, f64>),

@@ -108,6 +108,7 @@ impl TokenReduction {
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EmptySequences {
     /// It is, with 0.
     #[default]

@@ -39,6 +39,7 @@ pub struct Rollout<'a> {
 /// assert!(matches!(Advantages::from(&of_tokens), Advantages::Tokens(_)));
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Advantages<'a> {
     /// One for each sequence.
     Sequences(Vector<'a>),

@@ -60,6 +60,7 @@ fn little_endian(view: &TensorView<'_>) -> Vec<u8> {
                     array.iter().flat_map(|value| value.to_le_bytes()).collect()
                 })*
                 TensorView::Bool(array) => array.iter().map(|&value| u8::from(value)).collect(),
+                other => panic!("a test for {}", other.dtype_name()),
             }
         };
     }

@@ -130,10 +130,7 @@ fn switch(request: &Request) -> Result<Answer> {
     for &bits in &request.vector("entropies")? {
         let step = switch.push(bits)?;
         means.push(number(step.mean));
-        models.push(match step.model {
-            DecodingModel::Small => "small",
-            DecodingModel::Large => "large",
-        });
+        models.push(step.model.name());
     }
     Ok(Answer::new(json!({ "mean": means, "model": models })))
 }

@@ -6,11 +6,26 @@ use crate::error::{Error, Result, short};
 
 /// Which of two models decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DecodingModel {
     /// The small one.
     Small,
     /// The large one.
     Large,
+}
+
+impl DecodingModel {
+    /// `small` or `large`.
+    ///
+    /// ```
+    /// assert_eq!(surprisal::information::DecodingModel::Large.name(), "large");
+    /// ```
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Large => "large",
+        }
+    }
 }
 
 /// Entropy-adaptive decoding: a small model decodes where the text is easy, a large one where it is not.
