@@ -65,7 +65,7 @@ pub(crate) fn for_each<S: Send, T: Send>(
 }
 
 /// Runs `job` so many times, on as many threads as there are. It is one for all types of tasks: what `rayon` makes
-/// of a closure was a quarter of this library's code.
+/// of each was a sixth of this library's code.
 fn run(times: usize, job: &(dyn Fn() + Sync)) {
     #[cfg(feature = "parallel")]
     if times > 1 && threads() > 1 {
