@@ -293,6 +293,24 @@ proptest! {
     }
 }
 
+/// Either order in the file, any number of axes, entries in any order and again.
+#[test]
+fn entries_are_selected_along_the_first_axis() {
+    for shape in [&[4][..], &[4, 3], &[4, 0], &[4, 2, 3]] {
+        let numbers: Vec<u8> = (0..shape.iter().product::<usize>() as u8).collect();
+        for fortran_order in [false, true] {
+            let file = npy_bytes(1, &npy_header("|u1", fortran_order, shape), &numbers);
+            let whole = ArrayD::from_shape_vec(IxDyn(shape).set_f(fortran_order), numbers.clone());
+            let whole = whole.unwrap();
+            for entries in [&[][..], &[2], &[3, 0, 3, 1]] {
+                let found = npy(&file).unwrap().select(entries).unwrap();
+                let TensorView::U8(found) = found.view() else { panic!("another type") };
+                assert_eq!(found, whole.select(Axis(0), entries), "{shape:?}, {fortran_order}");
+            }
+        }
+    }
+}
+
 #[test]
 fn fortran_order_keeps_indices() {
     let header = npy_header("<i4", true, &[2, 3]);
