@@ -35,6 +35,7 @@ pub mod rates;
 mod reading;
 mod simd;
 mod softmax;
+mod sorting;
 #[cfg(feature = "spectral")]
 pub mod spectrum;
 pub mod values;

@@ -50,6 +50,14 @@ pub(crate) fn for_each<S: Send, T: Send>(
     tasks: Vec<T>,
     work: impl Fn(&mut S, T) + Sync,
 ) {
+    for_each_of(scratches, tasks, &work);
+}
+
+fn for_each_of<S: Send, T: Send>(
+    scratches: &mut [S],
+    tasks: Vec<T>,
+    work: &(dyn Fn(&mut S, T) + Sync),
+) {
     let at_once = scratches.len().min(tasks.len());
     assert!(at_once > 0 || tasks.is_empty(), "a task needs a scratch");
     let free = Mutex::new(scratches.iter_mut());

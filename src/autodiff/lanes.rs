@@ -14,6 +14,12 @@ pub(super) const PIECE: usize = 1 << 13;
 /// is not recorded.
 const FEW: usize = 1 << 15;
 
+/// What joins two pieces into a third, such as [`zip_piece`].
+pub(super) type Join<'a, T> = &'a (dyn Fn(&mut [T], &[T], &[T]) + Sync);
+
+/// What joins a piece into another, such as [`zip_here`].
+pub(super) type JoinInto<'a, T> = &'a (dyn Fn(&mut [T], &[T]) + Sync);
+
 /// The array with its rows one after the other.
 pub(super) fn standard<T: Real>(array: Shared<T>) -> Shared<T> {
     match array.is_standard_layout() {
@@ -43,8 +49,11 @@ pub(super) fn for_each<T: Send>(
     tasks: impl IntoIterator<Item = T>,
     work: impl Fn(T) + Sync,
 ) {
+    for_each_of(numbers, tasks.into_iter().collect(), &work);
+}
+
+fn for_each_of<T: Send>(numbers: usize, tasks: Vec<T>, work: &(dyn Fn(T) + Sync)) {
     let threads = if numbers < FEW { 1 } else { parallel::threads() };
-    let tasks = tasks.into_iter().collect();
     parallel::for_each(&mut vec![(); threads], tasks, |(), task| work(task));
 }
 
@@ -61,13 +70,28 @@ pub(super) trait Function<T: Real>: Copy + Send + Sync + 'static {
     fn derivative<S: Simd>(self, simd: S, x: T::Vector<S>, y: T::Vector<S>) -> T::Vector<S>;
 }
 
+/// What is done with a piece by a [`Function`]: all else is compiled once for all of them.
+pub(super) trait Elementwise<T>: Sync {
+    /// `to[i] = f(from[i])`.
+    fn value_of(&self, isa: Isa, from: &[T], to: &mut [T]);
+    /// `gradient[i] ← gradient[i]·f′(x[i])`, where y = f(x).
+    fn chain(&self, isa: Isa, gradient: &mut [T], x: &[T], y: &[T]);
+}
+
+impl<T: Real, F: Function<T>> Elementwise<T> for F {
+    fn value_of(&self, isa: Isa, from: &[T], to: &mut [T]) {
+        isa.dispatch(Map { to, from, function: *self });
+    }
+    fn chain(&self, isa: Isa, gradient: &mut [T], x: &[T], y: &[T]) {
+        isa.dispatch(Chain { gradient, x, y, function: *self });
+    }
+}
+
 /// f(x) of every x.
-pub(super) fn map<T: Real>(isa: Isa, from: &[T], function: impl Function<T>) -> Vec<T> {
+pub(super) fn map<T: Real>(isa: Isa, from: &[T], function: &dyn Elementwise<T>) -> Vec<T> {
     let mut to = vec![T::ZERO; from.len()];
     let tasks = to.chunks_mut(PIECE).zip(from.chunks(PIECE));
-    for_each(from.len(), tasks, |(to, from)| {
-        isa.dispatch(Map { to, from, function });
-    });
+    for_each(from.len(), tasks, |(to, from)| function.value_of(isa, from, to));
     to
 }
 
@@ -100,13 +124,11 @@ pub(super) fn chain<T: Real>(
     gradient: &mut [T],
     x: &[T],
     y: &[T],
-    function: impl Function<T>,
+    function: &dyn Elementwise<T>,
 ) {
     let all = gradient.len();
     let pieces = gradient.chunks_mut(PIECE).zip(x.chunks(PIECE)).zip(y.chunks(PIECE));
-    for_each(all, pieces, |((gradient, x), y)| {
-        isa.dispatch(Chain { gradient, x, y, function });
-    });
+    for_each(all, pieces, |((gradient, x), y)| function.chain(isa, gradient, x, y));
 }
 
 struct Chain<'a, T, F> {
@@ -146,26 +168,23 @@ pub(super) fn zip_assign<T: Real>(
     from: &[T],
     function: impl Fn(T, T) -> T + Copy + Send + Sync,
 ) {
-    let all = to.len();
-    let tasks = to.chunks_mut(PIECE).zip(from.chunks(PIECE));
-    for_each(all, tasks, |(to, from)| {
-        isa.dispatch(ZipAssign { to, from, function });
-    });
+    zip_assign_by(to, from, &|to, from| zip_here(isa, to, from, function));
 }
 
-/// `f(left[i], right[i])`, where `right` is as long, or one row that all rows of `left` are joined with.
-pub(super) fn zip<T: Real>(
-    isa: Isa,
-    left: &[T],
-    right: &[T],
-    function: impl Fn(T, T) -> T + Copy + Send + Sync,
-) -> Vec<T> {
+/// As [`zip_assign`], by what is done with a piece: compiled once for all functions.
+pub(super) fn zip_assign_by<T: Real>(to: &mut [T], from: &[T], join: JoinInto<'_, T>) {
+    let all = to.len();
+    let tasks = to.chunks_mut(PIECE).zip(from.chunks(PIECE));
+    for_each(all, tasks, |(to, from)| join(to, from));
+}
+
+/// `f(left[i], right[i])`, where `right` is as long, or one row that all rows of `left` are joined with, by what is
+/// done with a piece, such as [`zip_piece`].
+pub(super) fn zip_by<T: Real>(left: &[T], right: &[T], join: Join<'_, T>) -> Vec<T> {
     let mut to = vec![T::ZERO; left.len()];
     if right.len() == left.len() {
         let tasks = to.chunks_mut(PIECE).zip(left.chunks(PIECE)).zip(right.chunks(PIECE));
-        for_each(left.len(), tasks, |((to, left), right)| {
-            isa.dispatch(Zip { to, left, right, function });
-        });
+        for_each(left.len(), tasks, |((to, left), right)| join(to, left, right));
         return to;
     }
     let width = right.len().max(1);
@@ -173,26 +192,21 @@ pub(super) fn zip<T: Real>(
     let tasks = to.chunks_mut(piece).zip(left.chunks(piece));
     for_each(left.len(), tasks, |(to, left)| {
         for (to, left) in to.chunks_mut(width).zip(left.chunks(width)) {
-            isa.dispatch(Zip { to, left, right, function });
+            join(to, left, right);
         }
     });
     to
 }
 
-/// As [`zip_assign`], where `from` is repeated: one row for all rows of `to`.
-pub(super) fn zip_rows<T: Real>(
-    isa: Isa,
-    to: &mut [T],
-    row: &[T],
-    function: impl Fn(T, T) -> T + Copy + Send + Sync,
-) {
-    let (all, width) = (to.len(), row.len());
+/// As [`zip_assign_by`], where `from` is repeated: one row for all rows of `to`, the last of which may be shorter.
+pub(super) fn zip_rows_by<T: Real>(to: &mut [T], row: &[T], join: JoinInto<'_, T>) {
+    rows(to, row.len(), &|to| join(to, row));
+}
+
+fn rows<T: Real>(to: &mut [T], width: usize, work: &(dyn Fn(&mut [T]) + Sync)) {
+    let all = to.len();
     let tasks = to.chunks_mut(rows_of_a_piece(width) * width.max(1));
-    for_each(all, tasks, |to| {
-        for to in to.chunks_mut(width) {
-            isa.dispatch(ZipAssign { to, from: row, function });
-        }
-    });
+    for_each(all, tasks, |to| to.chunks_mut(width).for_each(work));
 }
 
 /// `to[i] = f(to[i])`.
@@ -201,10 +215,7 @@ pub(super) fn for_every<T: Real>(
     to: &mut [T],
     function: impl Fn(T) -> T + Copy + Send + Sync,
 ) {
-    let all = to.len();
-    for_each(all, to.chunks_mut(PIECE), |to| {
-        isa.dispatch(Every { to, function });
-    });
+    rows(to, PIECE, &|to| isa.dispatch(Every { to, function }));
 }
 
 struct ZipAssign<'a, T, F> {
@@ -421,14 +432,18 @@ fn sum_of_pieces<T: Real>(isa: Isa, from: &[T], term: impl Term) -> f64 {
 /// `to[i] = f(to[i], from[i])` for parts of larger arrays.
 pub(super) fn zip_views<T: Real>(
     mut to: ArrayViewMutD<'_, T>,
-    from: ArrayViewD<'_, T>,
+    mut from: ArrayViewD<'_, T>,
     function: impl Fn(T, T) -> T + Copy + Send + Sync,
 ) {
-    if to.ndim() == 0 || to.is_empty() {
-        to.zip_mut_with(&from, |to, &from| *to = function(*to, from));
+    let all = to.len();
+    if all == 0 {
         return;
     }
-    let all = to.len();
+    // A number is a row of one.
+    if to.ndim() == 0 {
+        to.insert_axis_inplace(Axis(0));
+        from.insert_axis_inplace(Axis(0));
+    }
     let piece = rows_of_a_piece(all / to.shape()[0]);
     let tasks = to.axis_chunks_iter_mut(Axis(0), piece).zip(from.axis_chunks_iter(Axis(0), piece));
     for_each(all, tasks, |(mut to, from)| {
@@ -439,6 +454,17 @@ pub(super) fn zip_views<T: Real>(
 /// As [`zip_assign`], on this thread.
 pub(super) fn zip_here<T: Real>(isa: Isa, to: &mut [T], from: &[T], function: impl Fn(T, T) -> T) {
     isa.dispatch(ZipAssign { to, from, function });
+}
+
+/// `to[i] = f(left[i], right[i])`, on this thread.
+pub(super) fn zip_piece<T: Real>(
+    isa: Isa,
+    to: &mut [T],
+    left: &[T],
+    right: &[T],
+    function: impl Fn(T, T) -> T,
+) {
+    isa.dispatch(Zip { to, left, right, function });
 }
 
 /// As [`for_every`], on this thread.

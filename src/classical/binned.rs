@@ -5,6 +5,7 @@ use ndarray::{ArrayView2, Axis};
 use super::points::{Points, check_labels, rows_by_label};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
+use crate::sorting::sorted_places;
 
 /// Shannon entropy in bits of N rows `features`, N×D,, each column cut into `bins` equal bins.
 ///
@@ -132,8 +133,7 @@ fn entropy(points: &Points, bins: u32) -> Result<f64> {
         points.rows().flat_map(|row| row.iter().zip(&scales).map(|(&x, scale)| scale.bin(x, bins))),
     );
     let cell = |row: usize| &cells[row * width..][..width];
-    let mut order: Vec<usize> = (0..rows).collect();
-    order.sort_unstable_by(|&a, &b| cell(a).cmp(cell(b)));
+    let order = sorted_places(rows, |a, b| cell(a).cmp(cell(b)));
     let counts = order.chunk_by(|&a, &b| cell(a) == cell(b)).map(|rows| rows.len() as f64);
     let total = rows as f64;
     Ok(counts.map(|count| count / total * (total / count).log2()).sum())

@@ -5,6 +5,7 @@ use ndarray::ArrayView2;
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::matrix::{Matrix, each};
+use crate::sorting::sorted_places;
 
 /// Beyond this a difference of two numbers, or the length of one in many dimensions, may overflow.
 const TOO_LARGE: f64 = f64::from_bits((1023 + 960) << 52);
@@ -109,7 +110,6 @@ pub(super) fn check_labels(labels: &[i64], rows: usize) -> Result<()> {
 
 /// The rows of each label, labels in ascending order.
 pub(super) fn rows_by_label(labels: &[i64]) -> Vec<Vec<usize>> {
-    let mut rows: Vec<usize> = (0..labels.len()).collect();
-    rows.sort_by_key(|&row| labels[row]);
+    let rows = sorted_places(labels.len(), |a, b| labels[a].cmp(&labels[b]));
     rows.chunk_by(|&a, &b| labels[a] == labels[b]).map(<[usize]>::to_vec).collect()
 }

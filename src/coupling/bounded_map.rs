@@ -3,6 +3,7 @@
 use super::masses::{Sum, check_distribution, entropy, term};
 use super::unit::Unit;
 use crate::error::{Error, Result, short};
+use crate::sorting::sort_places;
 
 /// How much an entropy may be above the rate, in nats, so that equality can be told.
 const SLACK: f64 = 1e-12;
@@ -108,9 +109,9 @@ impl Merges {
         // Ascending (mass, index), and descending (−mass, index): not each other's reverse where masses are equal.
         let symbols = || (0..masses.len()).filter(|&symbol| masses[symbol] > 0.0);
         let mut ascending: Vec<usize> = symbols().collect();
-        ascending.sort_by(|&a, &b| masses[a].total_cmp(&masses[b]));
+        sort_places(&mut ascending, |a, b| masses[a].total_cmp(&masses[b]));
         let mut descending: Vec<usize> = symbols().collect();
-        descending.sort_by(|&a, &b| masses[b].total_cmp(&masses[a]));
+        sort_places(&mut descending, |a, b| masses[b].total_cmp(&masses[a]));
         let count = descending.len();
         let none = || Self { largest: Vec::new(), smallest: Vec::new() };
 

@@ -3,6 +3,7 @@
 use super::huber;
 use super::problem::{Problem, Residuals};
 use super::triangle::{MOST, Row, Triangle};
+use crate::sorting::sorted_places;
 
 /// Exponents times the spread of ln x, from a law that is almost a line to one that is a single step.
 const LEAST: f64 = 0.01;
@@ -52,12 +53,14 @@ pub(super) fn starts(problem: &Problem) -> Vec<Row> {
         None => false,
         Some(own) => neighbours(cell).all(|other| of(other, value).is_none_or(|near| own <= near)),
     };
-    let mut chosen: Vec<&Candidate> = (0..cells)
+    let chosen: Vec<&Candidate> = (0..cells)
         .filter(|&cell| lowest(cell, |c| c.objective) || lowest(cell, |c| c.squares))
         .filter_map(|cell| candidates[cell].as_ref())
         .collect();
-    chosen.sort_by(|a, b| a.objective.total_cmp(&b.objective));
-    chosen.iter().take(STARTS).map(|candidate| candidate.parameters).collect()
+    let order =
+        sorted_places(chosen.len(), |a, b| chosen[a].objective.total_cmp(&chosen[b].objective));
+    let chosen = order.into_iter().map(|at| chosen[at]);
+    chosen.take(STARTS).map(|candidate| candidate.parameters).collect()
 }
 
 /// Steps of a search along the exponent: so far apart at first, so many outwards, and then inwards.

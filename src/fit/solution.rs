@@ -11,6 +11,7 @@ use super::scan;
 use super::triangle::{MOST, Row};
 use crate::error::{Error, Result, short};
 use crate::random::Generator;
+use crate::sorting::sorted_places;
 
 /// Singular values of the scaled slopes that lie further apart than this leave no digits to an answer.
 const CONDITION: f64 = 1e8;
@@ -64,8 +65,7 @@ pub(super) fn solve(
     }
     let scale = Scale::of(losses, column);
     // The same sums for any order of the points.
-    let mut order: Vec<usize> = (0..losses.len()).collect();
-    order.sort_by(|&a, &b| {
+    let order = sorted_places(losses.len(), |a, b| {
         let columns = sizes.iter().copied().chain(column).chain([losses]);
         let orders = columns.map(|numbers| numbers[a].total_cmp(&numbers[b]));
         orders.fold(Ordering::Equal, Ordering::then)

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::gemm::PANEL;
 use crate::matrix::{Matrix, Vector, each};
 use crate::parallel;
+use crate::sorting::sorted_places;
 
 /// An order of the classes, for a [`Filter`](crate::Filter).
 ///
@@ -177,8 +178,8 @@ impl ClassOrder {
     }
 
     fn sorted(classes: usize, less: impl Fn(usize, usize) -> std::cmp::Ordering) -> Self {
-        let mut order: Vec<u32> = (0..classes as u32).collect();
-        order.sort_by(|&a, &b| less(a as usize, b as usize));
+        let order: Vec<u32> =
+            sorted_places(classes, less).into_iter().map(|class| class as u32).collect();
         let mut positions = vec![0; classes];
         for (i, &class) in order.iter().enumerate() {
             positions[class as usize] = i as u32;

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 use crate::numerics::{check, positive};
 use crate::random::Generator;
+use crate::sorting::sorted_places;
 
 /// What each token of a batch adds to the covariance of log π and the advantage.
 ///
@@ -211,14 +212,13 @@ impl KlCovariance {
     pub fn choose(&self, covariance: &TokenCovariance) -> Vec<[usize; 2]> {
         let count =
             (covariance.places.len() as f64 * self.percent / 100.0).floor().max(1.0) as usize;
-        let key = |place: &[usize; 2]| {
-            let c = covariance.tokens[*place];
+        let places = &covariance.places;
+        let key = |at: usize| {
+            let c = covariance.tokens[places[at]];
             if c.is_nan() { f64::NEG_INFINITY } else { c }
         };
-        let mut places = covariance.places.clone();
-        // Stable: of equals the first stays first.
-        places.sort_by(|a, b| key(b).total_cmp(&key(a)));
-        places.truncate(count);
-        places
+        let mut order = sorted_places(places.len(), |a, b| key(b).total_cmp(&key(a)));
+        order.truncate(count);
+        order.into_iter().map(|at| places[at]).collect()
     }
 }

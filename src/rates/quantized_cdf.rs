@@ -1,6 +1,7 @@
 //! A distribution in whole numbers, for coders of ranges.
 
 use crate::error::{Error, Result, short};
+use crate::sorting::sort_places;
 
 /// The most bits of precision: what coders of ranges with words of 32 bits take.
 const MOST: u32 = 24;
@@ -78,7 +79,7 @@ pub fn quantized_cdf(weights: &[f64], precision: u32) -> Result<Vec<u32>> {
 /// they are asked in the order of their widths.
 fn give_each_a_unit(widths: &mut [u32]) {
     let mut wide: Vec<usize> = (0..widths.len()).filter(|&i| widths[i] > 1).collect();
-    wide.sort_by_key(|&i| widths[i]);
+    sort_places(&mut wide, |a, b| widths[a].cmp(&widths[b]));
     let mut from = wide.into_iter().peekable();
     for i in 0..widths.len() {
         if widths[i] > 0 {

@@ -120,6 +120,6 @@ pub(super) fn rate(run: impl Fn(usize) -> usize) -> f64 {
         }
         *rate = operations as f64 / elapsed.as_secs_f64();
     }
-    rates.sort_by(f64::total_cmp);
+    rates.sort_unstable_by(f64::total_cmp);
     rates[SAMPLES / 2]
 }

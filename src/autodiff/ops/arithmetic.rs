@@ -101,19 +101,32 @@ impl<'t, T: Real> Variable<'t, T> {
         other: Self,
         function: impl Fn(T, T) -> T + Copy + Send + Sync,
     ) -> Result<(Operand<T>, Operand<T>, Shared<T>)> {
+        let isa = self.tape.isa();
+        self.combine_by(other, &|to, x, y| lanes::zip_piece(isa, to, x, y, function), &|to, y| {
+            lanes::zip_here(isa, to, y, function)
+        })
+    }
+
+    /// As [`combine`](Self::combine), compiled once for all functions: x and y are joined into a third array, or y
+    /// into x.
+    fn combine_by(
+        self,
+        other: Self,
+        join: lanes::Join<'_, T>,
+        join_into: lanes::JoinInto<'_, T>,
+    ) -> Result<(Operand<T>, Operand<T>, Shared<T>)> {
         self.on_the_same_tape("the right operand", other)?;
         let operand = |of: Self| Operand { index: of.index, value: lanes::standard(of.value()) };
         let (left, right) = (operand(self), operand(other));
         let shape = common_shape(&left.value, &right.value)?;
-        let isa = self.tape.isa();
         let whole = left.value.shape() == shape && right.value.len() > 1;
         if whole && is_row(&shape, right.value.shape()) {
             let (x, y) = (array::slice(&left.value), array::slice(&right.value));
-            let value = array::shared(&shape, lanes::zip(isa, x, y, function));
+            let value = array::shared(&shape, lanes::zip_by(x, y, join));
             return Ok((left, right, value));
         }
         let mut value = expand(&left.value, &shape);
-        apply(isa, &mut value, &right.value, function);
+        apply_by(&mut value, &right.value, join_into);
         Ok((left, right, value))
     }
 }
@@ -222,18 +235,24 @@ fn apply<T: Real>(
     other: &Shared<T>,
     function: impl Fn(T, T) -> T + Copy + Send + Sync,
 ) {
+    apply_by(to, other, &|to, from| lanes::zip_here(isa, to, from, function));
+}
+
+fn apply_by<T: Real>(to: &mut Shared<T>, other: &Shared<T>, join: lanes::JoinInto<'_, T>) {
     let same = to.shape() == other.shape();
     let row = is_row(to.shape(), other.shape());
     match other.first() {
-        _ if same => lanes::zip_assign(isa, array::slice_mut(to), array::slice(other), function),
+        _ if same => lanes::zip_assign_by(array::slice_mut(to), array::slice(other), join),
         None => {}
         Some(&number) if other.len() == 1 => {
-            lanes::for_every(isa, array::slice_mut(to), |x| function(x, number))
+            let to = array::slice_mut(to);
+            let numbers = vec![number; lanes::PIECE.min(to.len())];
+            lanes::zip_rows_by(to, &numbers, join);
         }
-        Some(_) if row => lanes::zip_rows(isa, array::slice_mut(to), array::slice(other), function),
+        Some(_) if row => lanes::zip_rows_by(array::slice_mut(to), array::slice(other), join),
         Some(_) => {
             let other = expand(other, to.shape());
-            lanes::zip_assign(isa, array::slice_mut(to), array::slice(&other), function)
+            lanes::zip_assign_by(array::slice_mut(to), array::slice(&other), join)
         }
     }
 }

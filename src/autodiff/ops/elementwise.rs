@@ -1,7 +1,9 @@
 //! Functions of one number.
 
+use std::rc::Rc;
+
 use crate::autodiff::array;
-use crate::autodiff::lanes::{self, Function};
+use crate::autodiff::lanes::{self, Elementwise, Function};
 use crate::autodiff::tape::Variable;
 use crate::element::{Real, compiled};
 use crate::simd::exp::exp;
@@ -11,14 +13,18 @@ use crate::simd::{Simd, Vector, splat};
 
 impl<'t, T: Real> Variable<'t, T> {
     pub(super) fn map(self, function: impl Function<T>) -> Self {
+        self.map_by(Rc::new(function))
+    }
+
+    fn map_by(self, function: Rc<dyn Elementwise<T>>) -> Self {
         let x = lanes::standard(self.value());
         let isa = self.tape.isa();
-        let y = array::shared(x.shape(), lanes::map(isa, array::slice(&x), function));
+        let y = array::shared(x.shape(), lanes::map(isa, array::slice(&x), &*function));
         let (operand, values) = (self.index, y.clone());
         self.tape.push(y, &[self], move |gradient, flow| {
             let mut gradient = gradient;
             let to = gradient.as_slice_mut().expect("standard layout");
-            lanes::chain(flow.isa, to, array::slice(&x), array::slice(&values), function);
+            lanes::chain(flow.isa, to, array::slice(&x), array::slice(&values), &*function);
             flow.add(operand, gradient);
             Ok(())
         })

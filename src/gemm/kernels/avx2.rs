@@ -27,7 +27,7 @@ macro_rules! lanes {
             // 12 of 16 registers are sums, two hold the right factor and one the left.
             const ROWS: usize = 6;
             // A panel in as many tiles of at most 6 rows as it takes, as even as can be.
-            const COLUMNS: &'static [usize] = &[6, 6, 5, 5, 5, 5];
+            const COLUMNS: [(usize, usize); 2] = [(6, 2), (5, 4)];
             const CUT: bool = true;
             const TRANSPOSED: usize = $width;
 

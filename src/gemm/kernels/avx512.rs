@@ -52,7 +52,7 @@ macro_rules! lanes {
             // 24 of 32 registers are sums, two hold the right factor; the left one comes from memory.
             const ROWS: usize = 12;
             // Measured: tiles of 12 rows are no better for `Gᵀ·E`, and 8 divides a panel.
-            const COLUMNS: &'static [usize] = &[8; 4];
+            const COLUMNS: [(usize, usize); 2] = [(8, 4), (8, 0)];
             const CUT: bool = false;
             const TRANSPOSED: usize = $transposed;
 

@@ -34,8 +34,9 @@ pub trait Lanes: Copy {
     const WIDTH: usize;
     /// Rows of a tile whose left factor stands in rows: as many as registers hold, see each back end.
     const ROWS: usize;
-    /// Rows of each tile of a panel whose left factor stands in columns, 32 in all.
-    const COLUMNS: &'static [usize];
+    /// Rows of a tile of a panel whose left factor stands in columns, and how many of these there are: of two
+    /// kinds, 32 rows in all.
+    const COLUMNS: [(usize, usize); 2];
     /// Whether k is cut by the first cache, see [`depths`](super::depths).
     const CUT: bool;
     /// Rows and steps that are transposed at once; 0 where that is not faster than one by one.

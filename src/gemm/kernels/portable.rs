@@ -20,7 +20,7 @@ macro_rules! lanes {
             const WIDTH: usize = $width;
             // 8 of 16 registers of SSE2 are sums: a product needs one of its own where nothing is fused.
             const ROWS: usize = 4;
-            const COLUMNS: &'static [usize] = &[4; 8];
+            const COLUMNS: [(usize, usize); 2] = [(4, 8), (4, 0)];
             const CUT: bool = false;
             const TRANSPOSED: usize = 0;
 

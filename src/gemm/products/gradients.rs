@@ -124,21 +124,28 @@ impl<F: Format> AddRows<'_, F> {
         let tiles = self.to.columns.div_ceil(kernels::columns::<L>()) * rows.div_ceil(M);
         let mut lines = self.prefetch.over(tiles * all);
         let at_once = row_depth::<F>(Caches::in_use()) / PANEL;
-        if !L::CUT || all <= at_once {
-            return self.part::<L, M>(lanes, 0..self.to.columns, 0..rows, 0..all, None, &mut lines);
-        }
         // The sums of the panels before wait here: added to the destination one by one they
         // would have other bits.
-        let mut waiting = [Real::<L>::default(); WAITING_ROWS * PANEL];
-        let waiting = Target::lines(&mut waiting);
-        for column in (0..self.to.columns).step_by(PANEL) {
-            let columns = column..self.to.columns.min(column + PANEL);
-            for row in (0..rows).step_by(WAITING_ROWS) {
-                let rows = row..rows.min(row + WAITING_ROWS);
-                for begin in (0..all).step_by(at_once) {
+        let mut sums;
+        let waiting = match L::CUT && all > at_once {
+            true => {
+                sums = [Real::<L>::default(); WAITING_ROWS * PANEL];
+                Some(Target::lines(&mut sums))
+            }
+            false => None,
+        };
+        let (wide, high, deep) = match waiting {
+            Some(_) => (PANEL, WAITING_ROWS, at_once),
+            None => (self.to.columns.max(1), rows.max(1), all.max(1)),
+        };
+        for column in (0..self.to.columns).step_by(wide) {
+            let columns = column..self.to.columns.min(column + wide);
+            for row in (0..rows).step_by(high) {
+                let rows = row..rows.min(row + high);
+                for begin in (0..all.max(1)).step_by(deep) {
                     let (columns, rows) = (columns.clone(), rows.clone());
-                    let panels = begin..(begin + at_once).min(all);
-                    self.part::<L, M>(lanes, columns, rows, panels, Some(waiting), &mut lines);
+                    let panels = begin..(begin + deep).min(all);
+                    self.part::<L, M>(lanes, columns, rows, panels, waiting, &mut lines);
                 }
             }
         }
@@ -251,16 +258,24 @@ impl<F: Format> Job<F> for AddColumns<'_, F> {
     fn run<L: Lanes<Format = F>>(self, lanes: L) {
         let all = self.rows.len().div_ceil(F::DEPTH);
         let at_once = column_depth::<F>(Caches::in_use()) / F::DEPTH;
-        if !L::CUT || all <= at_once {
-            return self.part::<L>(lanes, 0..self.to.columns, 0..all, None);
-        }
-        let mut waiting = [Real::<L>::default(); PANEL * PANEL];
-        let waiting = Target::lines(&mut waiting);
-        for column in (0..self.to.columns).step_by(PANEL) {
-            let columns = column..self.to.columns.min(column + PANEL);
-            for begin in (0..all).step_by(at_once) {
-                let steps = begin..(begin + at_once).min(all);
-                self.part::<L>(lanes, columns.clone(), steps, Some(waiting));
+        let mut sums;
+        let waiting = match L::CUT && all > at_once {
+            true => {
+                sums = [Real::<L>::default(); PANEL * PANEL];
+                Some(Target::lines(&mut sums))
+            }
+            false => None,
+        };
+        let (wide, deep) = match waiting {
+            Some(_) => (PANEL, at_once),
+            None => (self.to.columns.max(1), all.max(1)),
+        };
+        for column in (0..self.to.columns).step_by(wide) {
+            let columns = column..self.to.columns.min(column + wide);
+            // Of no steps the product is zero, which is stored too.
+            for begin in (0..all.max(1)).step_by(deep) {
+                let steps = begin..(begin + deep).min(all);
+                self.part::<L>(lanes, columns.clone(), steps, waiting);
             }
         }
     }
@@ -278,15 +293,28 @@ impl<F: Format> AddColumns<'_, F> {
         waiting: Option<Target<Real<L>>>,
     ) {
         for column in within.clone().step_by(kernels::columns::<L>()) {
-            let mut group = 0;
-            for &height in L::COLUMNS {
-                if group < self.to.rows {
-                    let place = (column, column - within.start, group);
-                    let steps = steps.clone();
-                    with_height!(height, M => self.tile::<L, M>(lanes, place, steps, waiting));
-                }
-                group += height;
+            let place = (column, column - within.start);
+            let [(tall, many), (low, few)] = L::COLUMNS;
+            let (first, rest) = (0..self.to.rows.min(tall * many), tall * many..self.to.rows);
+            with_height!(tall, M => self.tiles::<L, M>(lanes, place, first, &steps, waiting));
+            if few > 0 {
+                with_height!(low, M => self.tiles::<L, M>(lanes, place, rest, &steps, waiting));
             }
+        }
+    }
+
+    /// Tiles of M rows each, of these rows.
+    #[inline(always)]
+    fn tiles<L: Lanes<Format = F>, const M: usize>(
+        &self,
+        lanes: L,
+        (column, waiting_column): (usize, usize),
+        rows: Range<usize>,
+        steps: &Range<usize>,
+        waiting: Option<Target<Real<L>>>,
+    ) {
+        for group in rows.step_by(M) {
+            self.tile::<L, M>(lanes, (column, waiting_column, group), steps.clone(), waiting);
         }
     }
 

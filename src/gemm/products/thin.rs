@@ -19,11 +19,13 @@ pub(crate) fn thin_rows<F: Format>(isa: Isa) -> usize {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(_) if size_of::<F>() < size_of::<f64>() => MOST,
-        _ => 4,
+        _ => FEW,
     }
 }
 
-/// The most that [`thin_rows`] is.
+/// What [`thin_rows`] is where fewer than 16 numbers are transposed at once.
+const FEW: usize = 4;
+/// The most that it is, and so many are transposed at once there.
 const MOST: usize = 16;
 
 /// Steps that are copied before they are multiplied where they are no whole block.
@@ -43,7 +45,7 @@ pub(crate) fn thin_products<F: Dispatch>(
     to: &mut ArrayViewMut2<'_, F::Sum>,
 ) {
     let (rows, columns) = to.dim();
-    assert!(rows <= MOST && depth.is_multiple_of(F::DEPTH), "few rows, whole steps");
+    assert!(rows <= thin_rows::<F>(isa) && depth.is_multiple_of(F::DEPTH), "few rows, whole steps");
     assert!(left.len() >= depth * PANEL, "the left factor's steps");
     assert!(right.len() >= columns * depth, "rows of the right factor");
     let to = Target::new(to);
@@ -64,7 +66,8 @@ impl<F: Format> Job<F> for ThinProducts<'_, F> {
             0 => {}
             1 => self.tiles::<L, 1>(lanes),
             2 => self.tiles::<L, 2>(lanes),
-            3..=4 => self.tiles::<L, 4>(lanes),
+            3..=FEW => self.tiles::<L, FEW>(lanes),
+            _ if L::TRANSPOSED < MOST => unreachable!("no more rows than `thin_rows`"),
             5..=8 => self.tiles::<L, 8>(lanes),
             9..=12 => self.tiles::<L, 12>(lanes),
             _ => self.tiles::<L, MOST>(lanes),

@@ -4,6 +4,7 @@ use super::rewards::RewardDistribution;
 use crate::error::{Error, Result, short};
 use crate::information::probabilities::divergence_term;
 use crate::numerics::exp_beyond_line;
+use crate::sorting::sort_places;
 
 /// The distribution of the best of N independent draws; what [`RewardDistribution::best_of`] returns.
 ///
@@ -48,7 +49,7 @@ impl RewardDistribution {
             return Err(Error::Option { name: "n", value: short(n), expected });
         }
         let mut order = self.support();
-        order.sort_by(|&a, &b| self.rewards[a].total_cmp(&self.rewards[b]));
+        sort_places(&mut order, |a, b| self.rewards[a].total_cmp(&self.rewards[b]));
         let levels: Vec<&[usize]> =
             order.chunk_by(|&a, &b| self.rewards[a] == self.rewards[b]).collect();
         let share = |level: &[usize]| level.iter().map(|&at| self.probabilities[at]).sum::<f64>();

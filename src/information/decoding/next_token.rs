@@ -4,6 +4,7 @@ use crate::error::{Error, Result, short};
 use crate::information::probabilities::probabilities;
 use crate::matrix::Vector;
 use crate::softmax::RowState;
+use crate::sorting::sorted_places;
 
 /// The tokens of one row by descending probability, ties by the lower token, and what truncations keep of them.
 ///
@@ -158,10 +159,9 @@ impl NextToken {
     /// [`Error::Option`] unless it is above 0 and at most 1.
     pub fn typical(&self, mass: f64) -> Result<Vec<u32>> {
         share("mass", mass)?;
-        let mut order: Vec<usize> = (0..self.tokens.len()).collect();
         let off = |place: usize| (-self.log_probabilities[place] - self.entropy).abs();
-        // The sort is stable: of equals the likelier is first.
-        order.sort_by(|&a, &b| off(a).total_cmp(&off(b)));
+        // Of equals the likelier is first.
+        let order = sorted_places(self.tokens.len(), |a, b| off(a).total_cmp(&off(b)));
         let kept = fewest(order.iter().map(|&place| self.log_probabilities[place]), mass);
         Ok(order[..kept].iter().map(|&place| self.tokens[place]).collect())
     }

@@ -27,6 +27,11 @@ use crate::softmax::RowState;
 use crate::softmax::floor::Floor;
 use crate::softmax::transform::Transform;
 
+/// Classes with their weights by ascending class; of equals the first stays first.
+fn sort_by_class(sparse: &mut [(u32, f64)]) {
+    sparse.sort_by_key(|&(class, _)| class);
+}
+
 /// A row that takes part.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Row {
@@ -270,7 +275,7 @@ impl<'a, R: Real> Problem<'a, R> {
                     let own = class_weights.as_ref().map_or(1.0, |w| w[class as usize].to_f64());
                     sparse.push((class, keep * weights.at(i, j) * own));
                 }
-                sparse[start..].sort_by_key(|&(class, _)| class);
+                sort_by_class(&mut sparse[start..]);
                 let mut last = start;
                 for at in start + 1..sparse.len() {
                     if sparse[at].0 == sparse[last].0 {

@@ -38,16 +38,23 @@ pub(crate) fn strip<F: Operand>(
     gradients: Gradients<'_>,
 ) -> Folded {
     // Rows without an upstream come last: they are folded, and no gradient sees them.
-    let active = problem.rows.iter().filter(|row| !upstream.of(row).is_zero()).count();
-    if active == problem.rows.len() {
+    let is_active = |&i: &usize| !upstream.of(&problem.rows[i]).is_zero();
+    let (mut order, rest): (Vec<_>, Vec<_>) = (0..problem.rows.len()).partition(is_active);
+    let active = order.len();
+    if rest.is_empty() {
         return strip_in_order::<F>(problem, plan, upstream, gradients, active);
     }
+    order.extend(rest);
     problem.target_logits = None;
-    problem.rows.sort_by_key(|row| (upstream.of(row).is_zero(), row.output));
+    let moved = order.iter().map(|&i| problem.rows[i]).collect();
+    let rows = std::mem::replace(&mut problem.rows, moved);
     let mut folded = strip_in_order::<F>(problem, plan, upstream, gradients, active);
-    let mut order: Vec<usize> = (0..problem.rows.len()).collect();
-    order.sort_by_key(|&i| problem.rows[i].output);
-    problem.rows.sort_by_key(|row| row.output);
+    problem.rows = rows;
+    let mut places = vec![0; order.len()];
+    for (place, &i) in order.iter().enumerate() {
+        places[i] = place;
+    }
+    let order = places;
     let k = problem.loss.statistics.top_k;
     folded.states = order.iter().map(|&i| folded.states[i]).collect();
     if !folded.second.is_empty() {

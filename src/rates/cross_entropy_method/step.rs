@@ -1,6 +1,7 @@
 //! What a step takes of its samples, and how far it goes.
 
 use crate::error::{Error, Result, short};
+use crate::sorting::sorted_places;
 
 /// How many samples are elites, and how much of their fit is taken: `new = a·fit + (1 − a)·old`.
 ///
@@ -68,9 +69,9 @@ impl Step {
             return Err(Error::Shape { argument: "scores", found: vec![scores.len()], expected });
         }
         check_scores(scores)?;
-        let mut indices: Vec<usize> = (0..scores.len()).collect();
-        // Stable; −0 and 0 are equal.
-        indices.sort_by(|&a, &b| scores[b].partial_cmp(&scores[a]).expect("no NaN"));
+        // −0 and 0 are equal.
+        let descending = |a: usize, b: usize| scores[b].partial_cmp(&scores[a]).expect("no NaN");
+        let mut indices = sorted_places(scores.len(), descending);
         indices.truncate(self.elites);
         let threshold = scores[indices[self.elites - 1]];
         Ok(Elites { indices, threshold })

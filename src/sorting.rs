@@ -1,0 +1,22 @@
+//! Sorts that are compiled once: what the standard library makes of a comparison is some 8 kB of code, each time.
+
+use std::cmp::Ordering;
+
+/// Sorts places by what stands at them; of equals the first stays first.
+pub(crate) fn sort_places(places: &mut [usize], mut compare: impl FnMut(usize, usize) -> Ordering) {
+    sort_by(places, &mut compare);
+}
+
+fn sort_by(places: &mut [usize], compare: &mut dyn FnMut(usize, usize) -> Ordering) {
+    places.sort_by(|&a, &b| compare(a, b));
+}
+
+/// All places below `count`, sorted as by [`sort_places`].
+pub(crate) fn sorted_places(
+    count: usize,
+    compare: impl FnMut(usize, usize) -> Ordering,
+) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..count).collect();
+    sort_places(&mut places, compare);
+    places
+}
