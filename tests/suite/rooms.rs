@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// The rooms of the library, from the ground up: a room imports those above it in this list alone.
 const FLOORS: &[&[&str]] = &[
-    &["gpu_failure", "matrix", "parallel", "pieces", "printable", "quotient", "random"],
+    &["gpu_failure", "matrix", "parallel", "pieces", "printable", "quotient", "random", "sorting"],
     &["error"],
     &["numerics"],
     &["simd"],
