@@ -14,6 +14,11 @@ const CHUNK: usize = 1 << 12;
 
 /// Gives `work` each row of an array, with its number.
 pub fn for_each_row<T: Send>(array: &mut [T], width: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    rows_to(array, width, &work);
+}
+
+// One for all functions.
+fn rows_to<T: Send>(array: &mut [T], width: usize, work: &(dyn Fn(usize, &mut [T]) + Sync)) {
     #[cfg(feature = "parallel")]
     array
         .par_chunks_mut(width)

@@ -154,7 +154,7 @@ impl<T: Real> AdamWBuilder<T> {
             });
         }
         for arrays in [&mut state.first, &mut state.second] {
-            *arrays = std::mem::take(arrays).into_iter().map(lanes::standard).collect();
+            *arrays = lanes::all_standard(std::mem::take(arrays));
         }
         Ok(AdamW { betas, epsilon, decay, state, isa: Isa::or_current(isa)? })
     }

@@ -3,7 +3,7 @@
 use ndarray::{ArrayD, ArrayViewD, ArrayViewMutD, Axis};
 
 use super::array::Shared;
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::parallel;
 use crate::simd::{Isa, Kernel, Simd, Vector, splat};
 
@@ -26,6 +26,15 @@ pub(super) fn standard<T: Real>(array: Shared<T>) -> Shared<T> {
         true => array,
         false => copy(&array),
     }
+}
+
+/// Each as by [`standard`], for what is not itself [`compiled`].
+pub(super) fn all_standard<T: Real>(arrays: Vec<Shared<T>>) -> Vec<Shared<T>> {
+    compiled!(
+        [] T: Vec<Shared<T>> => Vec<Shared<T>>,
+        |arrays| arrays.into_iter().map(standard).collect(),
+        arrays
+    )
 }
 
 /// The array in memory of its own.

@@ -95,7 +95,7 @@ impl<T: Real> SgdBuilder<T> {
         let Self { momentum, nesterov, decay, state, isa } = self;
         check_option("momentum", momentum, (0.0..1.0).contains(&momentum), BELOW_ONE)?;
         check_option("weight decay", decay, decay.is_finite() && decay >= 0.0, NOT_NEGATIVE)?;
-        let state = state.into_iter().map(lanes::standard).collect();
+        let state = lanes::all_standard(state);
         Ok(Sgd { momentum, nesterov, decay, state, isa: Isa::or_current(isa)? })
     }
 }

@@ -78,8 +78,12 @@ impl BinaryCrossEntropy {
         logits: impl Into<Matrix<'a>>,
         labels_of: impl Into<Matrix<'b>>,
     ) -> Result<BinaryLosses> {
-        let logits = wide("logits", logits.into())?;
-        let labels = labels("labels", labels_of.into(), logits.dim(), Labels::Real)?;
+        self.evaluate_here(logits.into(), labels_of.into())
+    }
+
+    fn evaluate_here(&self, logits: Matrix<'_>, labels_of: Matrix<'_>) -> Result<BinaryLosses> {
+        let logits = wide("logits", logits)?;
+        let labels = labels("labels", labels_of, logits.dim(), Labels::Real)?;
         let columns = logits.dim().1;
         if self.positive_weights.len() > 1 && self.positive_weights.len() != columns {
             return Err(Error::Shape {

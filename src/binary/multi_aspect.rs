@@ -77,7 +77,16 @@ impl MultiAspect {
         targets: &[u32],
         answers: impl Into<Matrix<'b>>,
     ) -> Result<MultiAspectLoss> {
-        let (logits, answers) = (wide("logits", logits.into())?, answers.into());
+        self.evaluate_here(logits.into(), targets, answers.into())
+    }
+
+    fn evaluate_here(
+        &self,
+        logits: Matrix<'_>,
+        targets: &[u32],
+        answers: Matrix<'_>,
+    ) -> Result<MultiAspectLoss> {
+        let logits = wide("logits", logits)?;
         let ((rows, columns), (_, questions)) = (logits.dim(), answers.dim());
         if questions >= columns {
             return Err(Error::Shape {

@@ -87,8 +87,17 @@ impl TriBinaryCrossEntropy {
         shallow: impl Into<Matrix<'b>>,
         labels_of: impl Into<Matrix<'c>>,
     ) -> Result<TriLoss> {
-        let deep = wide("the deep logits", deep.into())?;
-        let shallow = wide("the shallow logits", shallow.into())?;
+        self.evaluate_here(deep.into(), shallow.into(), labels_of.into())
+    }
+
+    fn evaluate_here(
+        &self,
+        deep: Matrix<'_>,
+        shallow: Matrix<'_>,
+        labels_of: Matrix<'_>,
+    ) -> Result<TriLoss> {
+        let deep = wide("the deep logits", deep)?;
+        let shallow = wide("the shallow logits", shallow)?;
         if shallow.dim() != deep.dim() {
             return Err(Error::Shape {
                 argument: "the shallow logits",
@@ -96,7 +105,7 @@ impl TriBinaryCrossEntropy {
                 expected: format!("{:?}, as the deep ones have", deep.shape()),
             });
         }
-        let labels = labels("labels", labels_of.into(), deep.dim(), Labels::Real)?;
+        let labels = labels("labels", labels_of, deep.dim(), Labels::Real)?;
         let count = deep.len() as f64;
         // The mean of each, and what its own logits have for slopes.
         let mean = |logits: &Array2<f64>| {

@@ -71,8 +71,12 @@ impl Tversky {
         logits: impl Into<Matrix<'a>>,
         labels_of: impl Into<Matrix<'b>>,
     ) -> Result<SetLosses> {
-        let logits = wide("logits", logits.into())?;
-        let labels = labels("labels", labels_of.into(), logits.dim(), Labels::Shares)?;
+        self.evaluate_here(logits.into(), labels_of.into())
+    }
+
+    fn evaluate_here(&self, logits: Matrix<'_>, labels_of: Matrix<'_>) -> Result<SetLosses> {
+        let logits = wide("logits", logits)?;
+        let labels = labels("labels", labels_of, logits.dim(), Labels::Shares)?;
         Ok(losses(self.sets, self.smooth, logits.dim(), |i, j| {
             let (x, y) = (logits[[i, j]], labels[[i, j]]);
             Overlap {

@@ -89,7 +89,11 @@ impl EppsPulley {
         &self,
         samples: impl Into<Vector<'a>>,
     ) -> Result<(f64, Array1<f64>)> {
-        let samples: Vec<f64> = samples.into().to_vec();
+        self.statistic_and_gradient_here(samples.into())
+    }
+
+    fn statistic_and_gradient_here(&self, samples: Vector<'_>) -> Result<(f64, Array1<f64>)> {
+        let samples: Vec<f64> = samples.to_vec();
         if samples.is_empty() {
             let expected = "at least one sample".into();
             return Err(Error::Shape { argument: "samples", found: vec![0], expected });

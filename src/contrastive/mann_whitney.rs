@@ -126,7 +126,10 @@ impl MannWhitney {
     /// # Errors
     /// As [`loss`](Self::loss).
     pub fn of_scores<'a>(&self, scores: impl Into<Matrix<'a>>) -> Result<(Contrast, Array2<f64>)> {
-        let scores = scores.into();
+        self.of_scores_here(scores.into())
+    }
+
+    fn of_scores_here(&self, scores: Matrix<'_>) -> Result<(Contrast, Array2<f64>)> {
         finite("scores", &scores)?;
         let (rows, columns) = scores.dim();
         check_count("scores", rows, columns, vec![rows, columns])?;

@@ -76,7 +76,11 @@ impl Repri {
     /// # Errors
     /// [`Error::Value`] for an entry that is not finite and above 0. They are not made to sum to 1.
     pub fn new<'a>(prior: impl Into<Vector<'a>>) -> Result<Self> {
-        let prior: Vec<f64> = prior.into().to_vec();
+        Self::new_here(prior.into())
+    }
+
+    fn new_here(prior: Vector<'_>) -> Result<Self> {
+        let prior: Vec<f64> = prior.to_vec();
         for (i, &share) in prior.iter().enumerate() {
             if finite_at("prior", i, share)? <= 0.0 {
                 let (index, value) = (vec![i], share.to_string());

@@ -47,7 +47,10 @@ impl SigReg {
     /// # Errors
     /// [`Error::Shape`] without one; [`Error::Value`] for a column of zeros, or a number that is not finite.
     pub fn new<'a>(directions: impl Into<Matrix<'a>>) -> Result<Self> {
-        let directions = directions.into();
+        Self::new_here(directions.into())
+    }
+
+    fn new_here(directions: Matrix<'_>) -> Result<Self> {
         finite("directions", &directions)?;
         let mut directions = Array2::from_shape_fn(directions.dim(), |(i, j)| directions.at(i, j));
         for (k, mut column) in directions.columns_mut().into_iter().enumerate() {
@@ -121,7 +124,11 @@ impl SigReg {
         &self,
         features: impl Into<Matrix<'a>>,
     ) -> Result<(f64, Array2<f64>)> {
-        let mut samples = self.samples(features.into())?;
+        self.loss_and_gradient_here(features.into())
+    }
+
+    fn loss_and_gradient_here(&self, features: Matrix<'_>) -> Result<(f64, Array2<f64>)> {
+        let mut samples = self.samples(features)?;
         let mut value = 0.0;
         for mut column in samples.columns_mut() {
             let own = column.to_vec();

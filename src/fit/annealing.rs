@@ -67,8 +67,12 @@ impl AnnealingLaw {
         s1: impl Into<Vector<'a>>,
         s2: impl Into<Vector<'b>>,
     ) -> Result<Array1<f64>> {
-        let s1 = positive_numbers("s1", s1.into())?;
-        let s2 = finite_numbers("s2", s2.into())?;
+        self.losses_here(s1.into(), s2.into())
+    }
+
+    fn losses_here(&self, s1: Vector<'_>, s2: Vector<'_>) -> Result<Array1<f64>> {
+        let s1 = positive_numbers("s1", s1)?;
+        let s2 = finite_numbers("s2", s2)?;
         same_length("s2", s2.len(), "s1", s1.len())?;
         let loss = |(s1, s2): (f64, f64)| {
             let fall = if self.a == 0.0 { 0.0 } else { self.a * power(1.0, s1, self.alpha) };
@@ -131,8 +135,17 @@ impl ScalingFit {
         s2: impl Into<Vector<'b>>,
         loss: impl Into<Vector<'c>>,
     ) -> Result<Fitted<AnnealingLaw>> {
-        let s1 = positive_numbers("s1", s1.into())?;
-        let s2 = finite_numbers("s2", s2.into())?;
+        self.annealing_here(s1.into(), s2.into(), loss.into())
+    }
+
+    fn annealing_here(
+        &self,
+        s1: Vector<'_>,
+        s2: Vector<'_>,
+        loss: Vector<'_>,
+    ) -> Result<Fitted<AnnealingLaw>> {
+        let s1 = positive_numbers("s1", s1)?;
+        let s2 = finite_numbers("s2", s2)?;
         same_length("s2", s2.len(), "s1", s1.len())?;
         at_least("s1", s1.len(), SHAPE.least)?;
         distinct("s1", &s1, 3)?;
@@ -144,7 +157,7 @@ impl ScalingFit {
                 ),
             });
         }
-        fit(self, &SHAPE, &[&s1], Some(&s2), loss.into(), |solution| {
+        fit(self, &SHAPE, &[&s1], Some(&s2), loss, |solution| {
             let [l0, amplitude, alpha, c, ..] = solution.parameters;
             let a = (amplitude + alpha * solution.centres[0]).exp();
             if !(a.is_finite() && a > 0.0) {

@@ -98,8 +98,12 @@ impl BivariateLaw {
         encoder: impl Into<Vector<'a>>,
         decoder: impl Into<Vector<'b>>,
     ) -> Result<Array1<f64>> {
-        let encoder = positive_numbers("encoder", encoder.into())?;
-        let decoder = positive_numbers("decoder", decoder.into())?;
+        self.losses_here(encoder.into(), decoder.into())
+    }
+
+    fn losses_here(&self, encoder: Vector<'_>, decoder: Vector<'_>) -> Result<Array1<f64>> {
+        let encoder = positive_numbers("encoder", encoder)?;
+        let decoder = positive_numbers("decoder", decoder)?;
         same_length("decoder", decoder.len(), "encoder", encoder.len())?;
         let loss = |(encoder, decoder): (f64, f64)| {
             let encoders = power(self.encoder_reference, encoder, self.encoder_exponent);
@@ -202,14 +206,24 @@ impl ScalingFit {
         references: (f64, f64),
         loss: impl Into<Vector<'c>>,
     ) -> Result<Fitted<BivariateLaw>> {
-        let encoder = positive_numbers("encoder", encoder.into())?;
-        let decoder = positive_numbers("decoder", decoder.into())?;
+        self.bivariate_here(encoder.into(), decoder.into(), references, loss.into())
+    }
+
+    fn bivariate_here(
+        &self,
+        encoder: Vector<'_>,
+        decoder: Vector<'_>,
+        references: (f64, f64),
+        loss: Vector<'_>,
+    ) -> Result<Fitted<BivariateLaw>> {
+        let encoder = positive_numbers("encoder", encoder)?;
+        let decoder = positive_numbers("decoder", decoder)?;
         same_length("decoder", decoder.len(), "encoder", encoder.len())?;
         let encoder_reference = positive("encoder_reference", references.0)?;
         let decoder_reference = positive("decoder_reference", references.1)?;
         distinct("encoder", &encoder, 2)?;
         distinct("decoder", &decoder, 2)?;
-        fit(self, &SHAPE, &[&encoder, &decoder], None, loss.into(), |solution| {
+        fit(self, &SHAPE, &[&encoder, &decoder], None, loss, |solution| {
             let [l_inf, amplitude, encoder_exponent, decoder_exponent, ..] = solution.parameters;
             let from_encoder = solution.centres[0] - encoder_reference.ln();
             let from_decoder = solution.centres[1] - decoder_reference.ln();

@@ -197,12 +197,21 @@ impl ScalingFit {
         tokens: impl Into<Vector<'b>>,
         loss: impl Into<Vector<'c>>,
     ) -> Result<Fitted<Chinchilla>> {
-        let parameters = positive_numbers("parameters", parameters.into())?;
-        let tokens = positive_numbers("tokens", tokens.into())?;
+        self.chinchilla_here(parameters.into(), tokens.into(), loss.into())
+    }
+
+    fn chinchilla_here(
+        &self,
+        parameters: Vector<'_>,
+        tokens: Vector<'_>,
+        loss: Vector<'_>,
+    ) -> Result<Fitted<Chinchilla>> {
+        let parameters = positive_numbers("parameters", parameters)?;
+        let tokens = positive_numbers("tokens", tokens)?;
         same_length("tokens", tokens.len(), "parameters", parameters.len())?;
         distinct("parameters", &parameters, 3)?;
         distinct("tokens", &tokens, 3)?;
-        fit(self, &SHAPE, &[&parameters, &tokens], None, loss.into(), |solution| {
+        fit(self, &SHAPE, &[&parameters, &tokens], None, loss, |solution| {
             let [e, of_parameters, of_tokens, alpha, beta] = solution.parameters;
             let a = (of_parameters + alpha * solution.centres[0]).exp();
             let b = (of_tokens + beta * solution.centres[1]).exp();

@@ -156,9 +156,13 @@ impl ScalingFit {
         x: impl Into<Vector<'a>>,
         loss: impl Into<Vector<'b>>,
     ) -> Result<Fitted<PowerLaw>> {
-        let x = positive_numbers("x", x.into())?;
+        self.power_law_here(x.into(), loss.into())
+    }
+
+    fn power_law_here(&self, x: Vector<'_>, loss: Vector<'_>) -> Result<Fitted<PowerLaw>> {
+        let x = positive_numbers("x", x)?;
         distinct("x", &x, SHAPE.least)?;
-        fit(self, &SHAPE, &[&x], None, loss.into(), |solution| {
+        fit(self, &SHAPE, &[&x], None, loss, |solution| {
             let [l_inf, amplitude, alpha, ..] = solution.parameters;
             let x0 = (amplitude / alpha + solution.centres[0]).exp();
             if !(x0.is_finite() && x0 > 0.0) {

@@ -41,7 +41,11 @@ impl ReferenceCounts {
     /// [`Error::Shape`] for no class, [`Error::Value`] for a count that is negative or not finite,
     /// [`Error::Conflict`] for counts whose sum is beyond f64.
     pub fn new<'a>(counts: impl Into<Vector<'a>>) -> Result<Self> {
-        let counts: Vec<f64> = counts.into().to_vec();
+        Self::new_here(counts.into())
+    }
+
+    fn new_here(counts: Vector<'_>) -> Result<Self> {
+        let counts: Vec<f64> = counts.to_vec();
         if counts.is_empty() {
             let expected = "a count for each class".into();
             return Err(Error::Shape { argument: "counts", found: vec![0], expected });
@@ -107,7 +111,11 @@ impl ReferenceCounts {
         tokens: &[u32],
         cap: f64,
     ) -> Result<f64> {
-        let log_probabilities: Vec<f64> = log_probabilities.into().to_vec();
+        self.dc_pdd_here(log_probabilities.into(), tokens, cap)
+    }
+
+    fn dc_pdd_here(&self, log_probabilities: Vector<'_>, tokens: &[u32], cap: f64) -> Result<f64> {
+        let log_probabilities: Vec<f64> = log_probabilities.to_vec();
         if tokens.is_empty() || log_probabilities.len() != tokens.len() {
             return Err(Error::Shape {
                 argument: "log_probabilities",

@@ -72,7 +72,11 @@ impl Divergences {
         logits: impl Into<Vector<'a>>,
         others: impl Into<Vector<'b>>,
     ) -> Result<Self> {
-        let (p, q): (Vec<f64>, Vec<f64>) = (logits.into().to_vec(), others.into().to_vec());
+        Self::of_here(logits.into(), others.into())
+    }
+
+    fn of_here(logits: Vector<'_>, others: Vector<'_>) -> Result<Self> {
+        let (p, q): (Vec<f64>, Vec<f64>) = (logits.to_vec(), others.to_vec());
         let states = [fold("logits", &p)?, fold("others", &q)?];
         if q.len() != p.len() {
             return Err(Error::Shape {

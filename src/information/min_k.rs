@@ -60,7 +60,11 @@ impl MinK {
     /// # Errors
     /// [`Error::Shape`] for a text without tokens.
     pub fn score<'a>(&self, tokens: impl Into<Vector<'a>>) -> Result<f64> {
-        let mut numbers: Vec<f64> = tokens.into().to_vec();
+        self.score_here(tokens.into())
+    }
+
+    fn score_here(&self, tokens: Vector<'_>) -> Result<f64> {
+        let mut numbers: Vec<f64> = tokens.to_vec();
         if numbers.is_empty() {
             let expected = "at least one token".into();
             return Err(Error::Shape { argument: "the text", found: vec![0], expected });

@@ -23,8 +23,12 @@ pub fn reference_ratio<'a, 'b>(
     log_probabilities: impl Into<Vector<'a>>,
     reference: impl Into<Vector<'b>>,
 ) -> Result<f64> {
-    let own = some(log_probabilities.into())?;
-    let reference: Vec<f64> = reference.into().to_vec();
+    reference_ratio_here(log_probabilities.into(), reference.into())
+}
+
+fn reference_ratio_here(log_probabilities: Vector<'_>, reference: Vector<'_>) -> Result<f64> {
+    let own = some(log_probabilities)?;
+    let reference: Vec<f64> = reference.to_vec();
     if reference.len() != own.len() {
         return Err(Error::Shape {
             argument: "reference",

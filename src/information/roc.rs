@@ -33,7 +33,11 @@ impl Roc {
     /// [`Error::Shape`] for another number of labels, [`Error::Value`] for a score that is NaN,
     /// [`Error::Conflict`] where all labels are the same.
     pub fn new<'a>(scores: impl Into<Vector<'a>>, labels: &[bool]) -> Result<Self> {
-        let scores: Vec<f64> = scores.into().to_vec();
+        Self::new_here(scores.into(), labels)
+    }
+
+    fn new_here(scores: Vector<'_>, labels: &[bool]) -> Result<Self> {
+        let scores: Vec<f64> = scores.to_vec();
         if scores.len() != labels.len() {
             return Err(Error::Shape {
                 argument: "labels",

@@ -114,7 +114,14 @@ impl ClassOrder {
         classifier: impl Into<Matrix<'a>>,
         bias: Option<Vector<'_>>,
     ) -> Result<Self> {
-        let (hidden, classifier) = (hidden.into(), classifier.into());
+        Self::by_mean_logits_here(hidden.into(), classifier.into(), bias)
+    }
+
+    fn by_mean_logits_here(
+        hidden: Matrix<'_>,
+        classifier: Matrix<'_>,
+        bias: Option<Vector<'_>>,
+    ) -> Result<Self> {
         check_arrays(&hidden, &classifier, bias.as_ref())?;
         let mean = each!(hidden, Matrix, view => {
             let mut sums = Array1::<f64>::zeros(view.dim().1);
@@ -160,7 +167,14 @@ impl ClassOrder {
         classifier: impl Into<Matrix<'a>>,
         bias: Option<Vector<'_>>,
     ) -> Result<Self> {
-        let (hidden, classifier) = (hidden.into(), classifier.into());
+        Self::by_similarity_here(hidden.into(), classifier.into(), bias)
+    }
+
+    fn by_similarity_here(
+        hidden: Matrix<'_>,
+        classifier: Matrix<'_>,
+        bias: Option<Vector<'_>>,
+    ) -> Result<Self> {
         check_arrays(&hidden, &classifier, bias.as_ref())?;
         let logits = sampled_logits(&hidden, &classifier, bias.as_ref());
         check_logits(logits.iter().map(|&x| (f64::from(x), !x.is_finite())))?;
@@ -205,7 +219,11 @@ impl ClassOrder {
     /// # Errors
     /// [`Error::Conflict`] for targets other than a class a row.
     pub fn targets<'a>(&self, targets: impl Into<Targets<'a>>) -> Result<Array1<i64>> {
-        let Targets::Hard(classes) = targets.into() else {
+        self.targets_here(targets.into())
+    }
+
+    fn targets_here(&self, targets: Targets<'_>) -> Result<Array1<i64>> {
+        let Targets::Hard(classes) = targets else {
             let what = "an order of the classes names targets anew that are a class a row".into();
             return Err(Error::Conflict { what });
         };

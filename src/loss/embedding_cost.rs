@@ -46,7 +46,10 @@ impl<T: Real> EmbeddingCost<T> {
     /// # Errors
     /// [`Error::Value`] for a row without a direction: of zeros alone, or with what is not finite.
     pub fn new<'a>(embedding: impl Into<Matrix<'a>>) -> Result<Self> {
-        let embedding = embedding.into();
+        Self::new_here(embedding.into())
+    }
+
+    fn new_here(embedding: Matrix<'_>) -> Result<Self> {
         let (classes, width) = embedding.dim();
         let mut opposite = Array2::from_elem((classes, width), T::ZERO);
         for (v, mut to) in opposite.rows_mut().into_iter().enumerate() {

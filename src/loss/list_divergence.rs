@@ -466,8 +466,11 @@ impl ListLosses {
     ///
     /// # Errors
     /// [`Error::Shape`] where there is not one for each row.
-    pub fn times<'a>(mut self, rows: impl Into<Vector<'a>>) -> Result<Self> {
-        let rows = rows.into();
+    pub fn times<'a>(self, rows: impl Into<Vector<'a>>) -> Result<Self> {
+        self.times_here(rows.into())
+    }
+
+    fn times_here(mut self, rows: Vector<'_>) -> Result<Self> {
         if rows.len() != self.values.len() {
             return Err(Error::Shape {
                 argument: "the factors of the rows",

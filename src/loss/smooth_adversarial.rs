@@ -80,9 +80,18 @@ impl SmoothAdversarial {
         attacked: impl Into<Matrix<'a>>,
         targets: &[u32],
     ) -> Result<AdversarialLosses> {
+        self.losses_here(clean.into(), attacked.into(), targets)
+    }
+
+    fn losses_here(
+        &self,
+        clean: Matrix<'_>,
+        attacked: Matrix<'_>,
+        targets: &[u32],
+    ) -> Result<AdversarialLosses> {
         let wide =
             |matrix: Matrix<'_>| Array2::from_shape_fn(matrix.dim(), |(i, v)| matrix.at(i, v));
-        let (mut clean, attacked) = (wide(clean.into()), wide(attacked.into()));
+        let (mut clean, attacked) = (wide(clean), wide(attacked));
         if attacked.dim() != clean.dim() {
             return Err(Error::Shape {
                 argument: "the attacked logits",

@@ -41,7 +41,10 @@ impl TokenCovariance {
     /// # Errors
     /// [`Error::Shape`] and [`Error::Value`] for arrays that do not fit.
     pub fn of<'a>(log_probabilities: impl Into<Matrix<'a>>, rollout: &Rollout<'_>) -> Result<Self> {
-        let log_probabilities = log_probabilities.into();
+        Self::of_here(log_probabilities.into(), rollout)
+    }
+
+    fn of_here(log_probabilities: Matrix<'_>, rollout: &Rollout<'_>) -> Result<Self> {
         let rollout = rollout.shorter();
         let tokens = rollout.checked(log_probabilities.shorter())?;
         let places: Vec<[usize; 2]> = tokens

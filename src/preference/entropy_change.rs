@@ -44,8 +44,12 @@ impl PolicyEntropyChange {
         logits: impl Into<Vector<'a>>,
         advantages: impl Into<Vector<'a>>,
     ) -> Result<Self> {
-        let advantages: Vec<f64> = advantages.into().to_vec();
-        let row = Row::of(logits.into())?;
+        Self::of_here(logits.into(), advantages.into())
+    }
+
+    fn of_here(logits: Vector<'_>, advantages: Vector<'_>) -> Result<Self> {
+        let advantages: Vec<f64> = advantages.to_vec();
+        let row = Row::of(logits)?;
         if advantages.len() != row.classes.len() {
             return Err(Error::Shape {
                 argument: "advantages",
@@ -111,7 +115,16 @@ impl TokenEntropyChange {
         advantage: f64,
         old_probability: f64,
     ) -> Result<Self> {
-        let row = Row::of(logits.into())?;
+        Self::of_here(logits.into(), token, advantage, old_probability)
+    }
+
+    fn of_here(
+        logits: Vector<'_>,
+        token: usize,
+        advantage: f64,
+        old_probability: f64,
+    ) -> Result<Self> {
+        let row = Row::of(logits)?;
         let Some(&(x, log_x)) = row.classes.get(token) else {
             return Err(Error::Value {
                 argument: "token",

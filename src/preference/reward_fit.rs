@@ -51,8 +51,11 @@ impl EntropyRewardFit {
         entropies: impl Into<Vector<'a>>,
         rewards: impl Into<Vector<'a>>,
     ) -> Result<Self> {
-        let (entropies, rewards): (Vec<f64>, Vec<f64>) =
-            (entropies.into().to_vec(), rewards.into().to_vec());
+        Self::of_here(entropies.into(), rewards.into())
+    }
+
+    fn of_here(entropies: Vector<'_>, rewards: Vector<'_>) -> Result<Self> {
+        let (entropies, rewards): (Vec<f64>, Vec<f64>) = (entropies.to_vec(), rewards.to_vec());
         let count = entropies.len();
         if count < 3 {
             let expected = "at least 3 points".into();

@@ -64,7 +64,10 @@ impl SteerWeights {
         omega: impl Into<Matrix<'a>>,
         mask: impl Into<Mask<'a>>,
     ) -> Result<Array2<f64>> {
-        let (omega, mask) = (omega.into(), mask.into());
+        self.weights_here(omega.into(), mask.into())
+    }
+
+    fn weights_here(&self, omega: Matrix<'_>, mask: Mask<'_>) -> Result<Array2<f64>> {
         let (rows, columns) = omega.dim();
         if rows == 0 || columns == 0 {
             return Err(Error::empty_matrix("omega", &[rows, columns]));

@@ -1,7 +1,7 @@
 //! One row of a softmax, folded.
 
 use super::block::{self, Block, Moments, faded};
-use crate::element::Real;
+use crate::element::{Real, compiled};
 use crate::error::{Error, Result};
 use crate::simd::Isa;
 
@@ -152,6 +152,14 @@ impl RowState {
     /// # Errors
     /// As [`Isa::current`].
     pub fn push<R: Real>(&mut self, first_class: u32, logits: &[R]) -> Result<()> {
+        compiled!(
+            ['a, 'b] R: (&'a mut RowState, u32, &'b [R]) => Result<()>,
+            |(state, first_class, logits)| state.push_here(first_class, logits),
+            (self, first_class, logits)
+        )
+    }
+
+    fn push_here<R: Real>(&mut self, first_class: u32, logits: &[R]) -> Result<()> {
         let isa = Isa::current()?;
         let mut scratch = [R::ZERO; 256];
         let mut first = i64::from(first_class);

@@ -90,7 +90,17 @@ impl TwoHot {
         done: &[bool],
         gamma: f64,
     ) -> Result<Array2<f64>> {
-        let next = next_logits.into();
+        self.project_here(next_logits.into(), rewards, done, gamma)
+    }
+
+    fn project_here(
+        &self,
+        next_logits: Matrix<'_>,
+        rewards: &[f64],
+        done: &[bool],
+        gamma: f64,
+    ) -> Result<Array2<f64>> {
+        let next = next_logits;
         let (rows, atoms) = next.dim();
         if atoms != self.centres.len() {
             return Err(Error::Shape {

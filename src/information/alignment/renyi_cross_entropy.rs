@@ -32,7 +32,11 @@ pub fn renyi_cross_entropy<'a, 'b>(
     q: impl Into<Vector<'b>>,
     alpha: f64,
 ) -> Result<f64> {
-    let (p, q) = (probabilities("p", p.into())?, probabilities("q", q.into())?);
+    renyi_cross_entropy_here(p.into(), q.into(), alpha)
+}
+
+fn renyi_cross_entropy_here(p: Vector<'_>, q: Vector<'_>, alpha: f64) -> Result<f64> {
+    let (p, q) = (probabilities("p", p)?, probabilities("q", q)?);
     if p.len() != q.len() {
         return Err(Error::Shape {
             argument: "q",

@@ -39,8 +39,12 @@ impl RewardDistribution {
         probabilities_of_answers: impl Into<Vector<'a>>,
         rewards: impl Into<Vector<'b>>,
     ) -> Result<Self> {
-        let probabilities = probabilities("probabilities", probabilities_of_answers.into())?;
-        let rewards: Vec<f64> = rewards.into().to_vec();
+        Self::new_here(probabilities_of_answers.into(), rewards.into())
+    }
+
+    fn new_here(probabilities_of_answers: Vector<'_>, rewards: Vector<'_>) -> Result<Self> {
+        let probabilities = probabilities("probabilities", probabilities_of_answers)?;
+        let rewards: Vec<f64> = rewards.to_vec();
         if rewards.len() != probabilities.len() {
             return Err(Error::Shape {
                 argument: "rewards",

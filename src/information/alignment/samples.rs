@@ -23,7 +23,11 @@ use crate::matrix::Vector;
 /// [`Error::Shape`] for no reward, [`Error::Value`] for one that is not finite, [`Error::Option`] for an N that is
 /// not from 1 to K.
 pub fn expected_best_of_n<'a>(rewards: impl Into<Vector<'a>>, n: usize) -> Result<f64> {
-    let mut rewards: Vec<f64> = rewards.into().to_vec();
+    expected_best_of_n_here(rewards.into(), n)
+}
+
+fn expected_best_of_n_here(rewards: Vector<'_>, n: usize) -> Result<f64> {
+    let mut rewards: Vec<f64> = rewards.to_vec();
     let count = rewards.len();
     if count == 0 {
         let expected = "at least one reward".into();

@@ -205,7 +205,10 @@ impl AttentionEntropy {
         &self,
         scores: impl Into<ArrayView3<'a, T>>,
     ) -> Result<AttentionEntropies> {
-        let scores = scores.into();
+        self.of_scores_here(scores.into())
+    }
+
+    fn of_scores_here<T: Real>(&self, scores: ArrayView3<'_, T>) -> Result<AttentionEntropies> {
         let (heads, queries, keys) = scores.dim();
         if scores.is_empty() {
             return Err(empty("scores", &[heads, queries, keys]));

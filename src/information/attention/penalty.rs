@@ -103,7 +103,14 @@ impl AttentionPenalty {
         entropies: impl Into<ArrayView4<'a, f64>>,
         thresholds: impl Into<ArrayView1<'b, f64>>,
     ) -> Result<AttentionPenaltyValue> {
-        let (entropies, thresholds) = (entropies.into(), thresholds.into());
+        self.evaluate_here(entropies.into(), thresholds.into())
+    }
+
+    fn evaluate_here(
+        &self,
+        entropies: ArrayView4<'_, f64>,
+        thresholds: ArrayView1<'_, f64>,
+    ) -> Result<AttentionPenaltyValue> {
         let (layers, batch, heads, queries) = entropies.dim();
         if entropies.is_empty() {
             return Err(Error::Shape {

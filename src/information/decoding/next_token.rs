@@ -46,7 +46,11 @@ impl NextToken {
     /// # Errors
     /// [`Error::Shape`] without logits; [`Error::Value`] for one that is NaN or +∞, and where all are −∞.
     pub fn of_logits<'a>(logits: impl Into<Vector<'a>>) -> Result<Self> {
-        let logits: Vec<f64> = logits.into().to_vec();
+        Self::of_logits_here(logits.into())
+    }
+
+    fn of_logits_here(logits: Vector<'_>) -> Result<Self> {
+        let logits: Vec<f64> = logits.to_vec();
         let wrong = |index, expected| {
             let (argument, value) = ("logits", short(logits[index]));
             Err(Error::Value { argument, index: vec![index], value, expected })

@@ -164,7 +164,10 @@ impl PlackettLuce {
         rankings: &Rankings,
         logits: impl Into<Matrix<'a>>,
     ) -> Result<RankedLosses> {
-        let logits = logits.into();
+        self.of_logits_here(rankings, logits.into())
+    }
+
+    fn of_logits_here(&self, rankings: &Rankings, logits: Matrix<'_>) -> Result<RankedLosses> {
         let (rows, vocabulary) = logits.dim();
         if rows == 0 || vocabulary == 0 {
             return Err(Error::empty_matrix("logits", &[rows, vocabulary]));

@@ -63,7 +63,11 @@ impl Rankings {
         classes: impl Into<ArrayView2<'a, u32>>,
         weights: PlaceWeights<'_>,
     ) -> Result<Self> {
-        let classes = classes.into().to_owned();
+        Self::new_here(classes.into(), weights)
+    }
+
+    fn new_here(classes: ArrayView2<'_, u32>, weights: PlaceWeights<'_>) -> Result<Self> {
+        let classes = classes.to_owned();
         let weights = match weights {
             PlaceWeights::Ones => of_places(&classes, |_, _| 1.0),
             PlaceWeights::Mean => of_places(&classes, |_, named| 1.0 / named as f64),
@@ -115,7 +119,11 @@ impl Rankings {
     /// [`Error::Value`] for a class that stands twice in a row, and for more valid places than a row has;
     /// [`Error::Shape`] unless there is a number for each row.
     pub fn partial<'a>(classes: impl Into<ArrayView2<'a, u32>>, valid: &[usize]) -> Result<Self> {
-        let classes = classes.into().to_owned();
+        Self::partial_here(classes.into(), valid)
+    }
+
+    fn partial_here(classes: ArrayView2<'_, u32>, valid: &[usize]) -> Result<Self> {
+        let classes = classes.to_owned();
         check_shape("the numbers of valid places", &[valid.len()], &[classes.dim().0])?;
         for (i, (row, &valid)) in classes.outer_iter().zip(valid).enumerate() {
             if valid > row.iter().filter(is_named).count() {
@@ -162,7 +170,15 @@ impl Rankings {
         temperature: f64,
         most: Option<usize>,
     ) -> Result<Self> {
-        let logits = logits.into();
+        Self::of_teacher_here(logits.into(), targets, temperature, most)
+    }
+
+    fn of_teacher_here(
+        logits: Matrix<'_>,
+        targets: &[u32],
+        temperature: f64,
+        most: Option<usize>,
+    ) -> Result<Self> {
         let (rows, vocabulary) = logits.dim();
         let temperature = positive("the teacher's temperature", temperature)?;
         if rows == 0 || vocabulary == 0 || u32::try_from(vocabulary).is_err() {
@@ -243,7 +259,15 @@ impl Rankings {
         log_probabilities: impl Into<Matrix<'b>>,
         targets: &[u32],
     ) -> Result<Self> {
-        let (classes, logs) = (classes.into(), log_probabilities.into());
+        Self::of_teacher_list_here(classes.into(), log_probabilities.into(), targets)
+    }
+
+    fn of_teacher_list_here(
+        classes: ArrayView2<'_, u32>,
+        log_probabilities: Matrix<'_>,
+        targets: &[u32],
+    ) -> Result<Self> {
+        let logs = log_probabilities;
         let (rows, k) = classes.dim();
         check_shape("the log-probabilities", &[logs.dim().0, logs.dim().1], &[rows, k])?;
         check_shape("targets", &[targets.len()], &[rows])?;
