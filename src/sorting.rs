@@ -20,3 +20,17 @@ pub(crate) fn sorted_places(
     sort_places(&mut places, compare);
     places
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_equals_the_first_stays_first() {
+        let keys = [2, 1, 2, 0, 1, 2];
+        assert_eq!(sorted_places(6, |a, b| keys[b].cmp(&keys[a])), [0, 2, 5, 1, 4, 3]);
+        let mut some = [5, 4, 2, 1];
+        sort_places(&mut some, |a, b| keys[a].cmp(&keys[b]));
+        assert_eq!(some, [4, 1, 5, 2]);
+    }
+}

@@ -198,8 +198,9 @@ fn products<F: Operand>(isa: Isa) {
         let at = matrix::<F>(depth, rows, 5);
         let expected = exact(&at.t().to_owned(), &d);
         let steps = columns_in_steps(&at);
-        let mut product = Array2::from_elem((rows, width), F::Sum::default());
-        let mut named = product.clone();
+        // What stands there is replaced, even where nothing is summed.
+        let mut product = Array2::from_elem((rows, width), F::Sum::ONE);
+        let mut named = Array2::from_elem((rows, width), F::Sum::default());
         let mut names: Vec<u32> = (0..depth as u32).collect();
         names.resize(padded, depth as u32);
         for first in (0..rows).step_by(PANEL) {
