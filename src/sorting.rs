@@ -21,6 +21,11 @@ pub(crate) fn sorted_places(
     places
 }
 
+/// Classes with their weights by ascending class; of equals the first stays first.
+pub(crate) fn sort_by_class(sparse: &mut [(u32, f64)]) {
+    sparse.sort_by_key(|&(class, _)| class);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,11 +26,7 @@ use crate::quotient::{exponent, quotient, times_power};
 use crate::softmax::RowState;
 use crate::softmax::floor::Floor;
 use crate::softmax::transform::Transform;
-
-/// Classes with their weights by ascending class; of equals the first stays first.
-fn sort_by_class(sparse: &mut [(u32, f64)]) {
-    sparse.sort_by_key(|&(class, _)| class);
-}
+use crate::sorting::sort_by_class;
 
 /// A row that takes part.
 #[derive(Clone, Copy, Debug, PartialEq)]

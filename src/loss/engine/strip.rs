@@ -54,13 +54,12 @@ pub(crate) fn strip<F: Operand>(
     for (place, &i) in order.iter().enumerate() {
         places[i] = place;
     }
-    let order = places;
     let k = problem.loss.statistics.top_k;
-    folded.states = order.iter().map(|&i| folded.states[i]).collect();
+    folded.states = places.iter().map(|&i| folded.states[i]).collect();
     if !folded.second.is_empty() {
-        folded.second = order.iter().map(|&i| folded.second[i]).collect();
+        folded.second = places.iter().map(|&i| folded.second[i]).collect();
     }
-    folded.top = order.iter().flat_map(|&i| &folded.top[i * k..(i + 1) * k]).copied().collect();
+    folded.top = places.iter().flat_map(|&i| &folded.top[i * k..(i + 1) * k]).copied().collect();
     folded
 }
 
