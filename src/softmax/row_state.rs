@@ -245,16 +245,24 @@ impl RowState {
         if other.argmax < 0 {
             return;
         }
-        let swap = self.argmax < 0 || other.precedes(self);
-        let (a, b) = if swap { (other, &*self) } else { (&*self, other) };
-        let merged = Self {
-            target: self.target,
-            target_logit: self.target_logit,
-            ahead: self.ahead,
-            above: self.above,
-            ..a.joined(b)
+        if self.argmax < 0 {
+            return self.replace_sums(other);
+        }
+        let seen;
+        let later = if other.precedes(self) {
+            seen = *self;
+            self.replace_sums(other);
+            &seen
+        } else {
+            other
         };
-        *self = merged;
+        self.join(later);
+    }
+
+    /// Takes all from another but what is known of the target.
+    fn replace_sums(&mut self, other: &Self) {
+        let Self { target, target_logit, ahead, above, .. } = *self;
+        *self = Self { target, target_logit, ahead, above, ..*other };
     }
 
     /// Whether the arg-max of the two is this one's: NaN before all, then the larger, then the
@@ -268,37 +276,32 @@ impl RowState {
         }
     }
 
-    /// This state with another whose arg-max does not precede its own.
-    fn joined(&self, other: &Self) -> Self {
-        let mut joined = *self;
-        if other.argmax < 0 {
-            return joined;
-        }
-        joined.weight += other.weight;
-        joined.other_weight += other.weight;
-        joined.deviation += other.deviation;
+    /// Adds the sums of another whose arg-max does not precede this one's.
+    fn join(&mut self, other: &Self) {
+        self.weight += other.weight;
+        self.other_weight += other.weight;
+        self.deviation += other.deviation;
         let gap = self.maximum - other.maximum;
         if other.weight != 0.0 && gap > 0.0 {
-            joined.deviation += gap * other.weight;
+            self.deviation += gap * other.weight;
         }
         if other.maximum == f64::NEG_INFINITY {
-            return joined;
+            return;
         }
         let (w, scaled) = (1.0 + self.remainder, faded(gap, 1.0 + other.remainder));
         if scaled == 0.0 {
-            return joined;
+            return;
         }
         let mean = self.first_moment / w;
         let other_mean = other.first_moment / (1.0 + other.remainder) - gap;
         let companion = other.companion + other.companion_of_argmax;
         if companion != 0.0 {
-            joined.companion += faded(gap, companion);
+            self.companion += faded(gap, companion);
         }
-        joined.remainder += scaled;
-        joined.first_moment += faded(gap, other.first_moment - gap * (1.0 + other.remainder));
-        joined.second_moment += faded(gap, other.second_moment)
+        self.remainder += scaled;
+        self.first_moment += faded(gap, other.first_moment - gap * (1.0 + other.remainder));
+        self.second_moment += faded(gap, other.second_moment)
             + (other_mean - mean).powi(2) * (w * scaled / (w + scaled));
-        joined
     }
 
     /// ln S = ln Σ e^(a_v − m), which is also the min-entropy.
